@@ -1,0 +1,2 @@
+// The contract of flow_gt.
+#pragma once

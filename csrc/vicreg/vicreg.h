@@ -1,0 +1,2 @@
+// The contract of vicreg.
+#pragma once

@@ -1,0 +1,1 @@
+#include "vicreg/vicreg.h"

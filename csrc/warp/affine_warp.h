@@ -1,0 +1,2 @@
+// The contract of affine_warp.
+#pragma once

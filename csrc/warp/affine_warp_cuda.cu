@@ -1,0 +1,1 @@
+#include "warp/affine_warp.h"

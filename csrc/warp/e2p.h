@@ -1,0 +1,2 @@
+// The contract of e2p.
+#pragma once

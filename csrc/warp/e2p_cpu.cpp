@@ -1,0 +1,1 @@
+#include "warp/e2p.h"

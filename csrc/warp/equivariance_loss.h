@@ -1,0 +1,2 @@
+// The contract of equivariance_loss.
+#pragma once

@@ -1,0 +1,1 @@
+#include "warp/equivariance_loss.h"

@@ -1,0 +1,70 @@
+"""Error messages with one form: the function and argument, the rule, what came, and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+
+def fail(function: str, argument: str, rule: str, got: object, remedy: str = "") -> NoReturn:
+    """Raise ValueError, e.g. "affine_warp: `theta` must be [B,2,3]; got [3,3]. <remedy>"."""
+    raise ValueError(f"{function}: `{argument}` must be {rule}; got {got}." + (f" {remedy}" if remedy else ""))
+
+
+def shape_text(shape: Sequence[object]) -> str:
+    """A shape as written in docstrings: [4,3,320,320]."""
+    return "[" + ",".join(str(size) for size in shape) + "]"
+
+
+def require_tensor(function: str, argument: str, value: object) -> None:
+    """Raise TypeError unless `value` is a tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{function}: `{argument}` must be a torch.Tensor; got {type(value).__name__}.")
+
+
+def require_shape(function: str, argument: str, tensor: Tensor, pattern: str, **sizes: int) -> None:
+    """Raise ValueError unless `tensor` has the shape of `pattern`, a comma list of names and numbers.
+
+    Names found in `sizes` and numbers must match; other names stand for any size, zero included.
+
+    >>> require_shape("f", "theta", torch.zeros(4, 2, 3), "B,2,3", B=4)
+    """
+    names = pattern.split(",")
+    wanted = [sizes.get(name, int(name) if name.isdigit() else None) for name in names]
+    matches = tensor.dim() == len(names) and all(
+        want is None or size == want for size, want in zip(tensor.shape, wanted, strict=True)
+    )
+    if not matches:
+        known = ", ".join(f"{name}={size}" for name, size in sizes.items() if name in names)
+        fail(function, argument, f"[{pattern}]" + (f" with {known}" if known else ""), shape_text(tensor.shape))
+
+
+def require_dtype(function: str, argument: str, tensor: Tensor, allowed: Sequence[torch.dtype]) -> None:
+    """Raise ValueError unless the element type of `tensor` is one of `allowed`."""
+    if tensor.dtype not in allowed:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
+        fail(function, argument, f"of dtype {names}", str(tensor.dtype).removeprefix("torch."))
+
+
+def require_same(function: str, argument: str, tensor: Tensor, other: str, like: Tensor, *, dtype: bool = True) -> None:
+    """Raise ValueError unless `tensor` is on the device (and, by default, has the dtype) of `like`, the argument `other`."""
+    if tensor.device != like.device:
+        fail(function, argument, f"on the device of `{other}` ({like.device})", tensor.device, "Move it with `.to()`.")
+    if dtype and tensor.dtype != like.dtype:
+        fail(function, argument, f"of the dtype of `{other}` ({like.dtype})", tensor.dtype, "Convert it with `.to()`.")
+
+
+def require_finite(function: str, argument: str, tensor: Tensor) -> None:
+    """Raise ValueError unless every element of `tensor` is finite. Reads the values: call it on small CPU tensors."""
+    if not bool(torch.isfinite(tensor).all()):
+        bad = int((~torch.isfinite(tensor)).sum())
+        fail(function, argument, "finite", f"{bad} of {tensor.numel()} elements NaN or infinite")
+
+
+def require_choice(function: str, argument: str, value: object, choices: Sequence[object]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        fail(function, argument, "one of " + ", ".join(repr(choice) for choice in choices), repr(value))

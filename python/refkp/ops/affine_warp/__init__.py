@@ -1,0 +1,2 @@
+def affine_warp(*args, **options):
+    raise NotImplementedError

@@ -1,0 +1,2 @@
+def e2p(*args, **options):
+    raise NotImplementedError

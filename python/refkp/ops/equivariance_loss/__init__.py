@@ -1,0 +1,2 @@
+def equivariance_loss(*args, **options):
+    raise NotImplementedError
