@@ -1,7 +1,7 @@
-"""The project's tasks: `nox --list` names them, `nox -s NAME` runs one, `nox -s NAME -- ARGS` gives arguments.
+"""Tasks: `nox --list` names them, `nox -s NAME` runs one, `nox -s NAME -- ARGS` adds arguments.
 
-A fresh machine needs Python 3.11 or newer with venv and a C++ compiler. Environments live under .nox, are made
-once and shared by the sessions; the wheel is built once per state of the sources.
+A fresh machine needs Python 3.11 or newer with venv and a C++ compiler. Environments live under .nox, are
+made once and shared by the sessions; the wheel is built once per state of the sources.
 """
 
 from __future__ import annotations
