@@ -10,11 +10,20 @@
 
 #include "common/dtype.h"
 #include "common/isa.h"
+#include "warp/affine_warp.h"
+#include "warp/equivariance_loss.h"
 
 namespace py = pybind11;
 using namespace refkp;
 
 namespace {
+
+template <typename T>
+T* pointer(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+using NoGil = py::call_guard<py::gil_scoped_release>;
 
 py::dict build_info() {
   py::dict info;
@@ -39,8 +48,79 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info);
 
   // ---- affine_warp ----
+  py::class_<AffineWarpShape>(m, "AffineWarpShape")
+      .def(py::init([](int64_t b, int64_t c, int64_t ih, int64_t iw, int64_t oh, int64_t ow) {
+        return AffineWarpShape{b, c, ih, iw, oh, ow};
+      }));
+  m.def("affine_warp_cpu", [](uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill, AffineWarpShape shape,
+                              uintptr_t out, const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(affine_warp, dtype_from_name(dtype), pointer<void>(image), pointer<double>(theta), inverse,
+                    pointer<double>(fill), shape, pointer<void>(out), threads);
+  }, py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"), py::arg("out"),
+     py::arg("dtype"), py::arg("threads"), NoGil());
+  m.def("affine_warp_backward_cpu", [](uintptr_t grad_out, uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill,
+                                       AffineWarpShape shape, uintptr_t grad_image, uintptr_t grad_theta,
+                                       const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(affine_warp_backward, dtype_from_name(dtype), pointer<void>(grad_out), pointer<void>(image),
+                    pointer<double>(theta), inverse, pointer<double>(fill), shape, pointer<void>(grad_image),
+                    pointer<double>(grad_theta), threads);
+  }, py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
+     py::arg("grad_image"), py::arg("grad_theta"), py::arg("dtype"), py::arg("threads"), NoGil());
+#ifdef REFKP_HAS_CUDA
+  m.def("affine_warp_cuda", [](uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill, AffineWarpShape shape,
+                               uintptr_t out, const std::string& dtype, uintptr_t stream) {
+    cuda::affine_warp(dtype_from_name(dtype), pointer<void>(image), pointer<double>(theta), inverse, pointer<double>(fill),
+                      shape, pointer<void>(out), pointer<void>(stream));
+  }, py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"), py::arg("out"),
+     py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("affine_warp_backward_cuda", [](uintptr_t grad_out, uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill,
+                                        AffineWarpShape shape, uintptr_t grad_image, uintptr_t grad_theta,
+                                        uintptr_t workspace, const std::string& dtype, uintptr_t stream) {
+    cuda::affine_warp_backward(dtype_from_name(dtype), pointer<void>(grad_out), pointer<void>(image), pointer<double>(theta),
+                               inverse, pointer<double>(fill), shape, pointer<void>(grad_image), pointer<double>(grad_theta),
+                               pointer<double>(workspace), pointer<void>(stream));
+  }, py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
+     py::arg("grad_image"), py::arg("grad_theta"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
+#endif
 
   // ---- equivariance_loss ----
+  py::class_<EquivarianceShape>(m, "EquivarianceShape")
+      .def(py::init([](int64_t b, int64_t k, int64_t h, int64_t w) { return EquivarianceShape{b, k, h, w}; }));
+  m.def("equivariance_loss_cpu", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
+                                    EquivarianceShape shape, uintptr_t loss, uintptr_t denominator,
+                                    const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(equivariance_loss, dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
+                    pointer<double>(theta), coverage, shape, pointer<double>(loss), pointer<double>(denominator), threads);
+  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("shape"), py::arg("loss"),
+     py::arg("denominator"), py::arg("dtype"), py::arg("threads"), NoGil());
+  m.def("equivariance_loss_backward_cpu", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
+                                             uintptr_t grad_item, EquivarianceShape shape, uintptr_t grad_maps,
+                                             uintptr_t grad_maps_warped, const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(equivariance_loss_backward, dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
+                    pointer<double>(theta), coverage, pointer<double>(grad_item), shape, pointer<void>(grad_maps),
+                    pointer<void>(grad_maps_warped), threads);
+  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("grad_item"), py::arg("shape"),
+     py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("dtype"), py::arg("threads"), NoGil());
+#ifdef REFKP_HAS_CUDA
+  m.def("equivariance_loss_cuda", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
+                                     EquivarianceShape shape, uintptr_t loss, uintptr_t denominator, uintptr_t workspace,
+                                     const std::string& dtype, uintptr_t stream) {
+    cuda::equivariance_loss(dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
+                            pointer<double>(theta), coverage, shape, pointer<double>(loss), pointer<double>(denominator),
+                            pointer<double>(workspace), pointer<void>(stream));
+  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("shape"), py::arg("loss"),
+     py::arg("denominator"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("equivariance_loss_backward_cuda", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
+                                              uintptr_t grad_item, EquivarianceShape shape, uintptr_t grad_maps,
+                                              uintptr_t grad_maps_warped, uintptr_t workspace, const std::string& dtype,
+                                              uintptr_t stream) {
+    cuda::equivariance_loss_backward(dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
+                                     pointer<double>(theta), coverage, pointer<double>(grad_item), shape,
+                                     pointer<void>(grad_maps), pointer<void>(grad_maps_warped), pointer<void>(workspace),
+                                     pointer<void>(stream));
+  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("grad_item"), py::arg("shape"),
+     py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
+#endif
 
   // ---- e2p ----
 
