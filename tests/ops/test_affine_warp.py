@@ -60,7 +60,9 @@ def test_agrees_with_the_reference(name: str, case: Case) -> None:
 def test_strong_zoom_agrees_with_the_reference(scale: float, case: Case) -> None:
     image = torch.randn(1, 2, 12, 15, dtype=torch.float64)
     theta = torch.stack([rotation(0.4, scale, 0.11, -0.07) * torch.tensor([[1.0], [0.7]])])
-    op_checks.check_agreement(OpCall("affine_warp", affine_warp, {"image": image, "theta": theta}, ("image", "theta")), case)
+    op_checks.check_agreement(
+        OpCall("affine_warp", affine_warp, {"image": image, "theta": theta}, ("image", "theta")), case
+    )
 
 
 @pytest.mark.parametrize("backend", ["reference", "native"])
@@ -115,16 +117,21 @@ def test_convention_theta_maps_output_to_input(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", ["reference", "native", "triton"])
 def test_convention_matches_torch_grid_sample(backend: str) -> None:
-    image, theta = torch.rand(2, 3, 11, 14), torch.stack([rotation(0.3, 1.1, 0.2, -0.1), rotation(-0.5)]).float()
+    image, theta = (
+        torch.rand(2, 3, 11, 14),
+        torch.stack([rotation(0.3, 1.1, 0.2, -0.1), rotation(-0.5)]).float(),
+    )
     grid = torch.nn.functional.affine_grid(theta, [2, 3, 9, 10], align_corners=False)
     want = torch.nn.functional.grid_sample(image, grid, align_corners=False)
-    torch.testing.assert_close(affine_warp(image, theta, size=(9, 10), backend=backend), want, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        affine_warp(image, theta, size=(9, 10), backend=backend), want, rtol=0, atol=1e-5
+    )
 
 
-@given(
-    angle=st.floats(-3, 3), scale=st.floats(0.3, 2.5), tx=st.floats(-0.5, 0.5), constant=st.floats(-5, 5)
-)
-def test_a_constant_image_in_its_own_fill_stays_constant(angle: float, scale: float, tx: float, constant: float) -> None:
+@given(angle=st.floats(-3, 3), scale=st.floats(0.3, 2.5), tx=st.floats(-0.5, 0.5), constant=st.floats(-5, 5))
+def test_a_constant_image_in_its_own_fill_stays_constant(
+    angle: float, scale: float, tx: float, constant: float
+) -> None:
     image = torch.full((1, 1, 9, 12), constant, dtype=torch.float64)
     warped = affine_warp(image, rotation(angle, scale, tx)[None], fill=constant, size=(7, 13))
     torch.testing.assert_close(warped, torch.full_like(warped, constant))
@@ -180,21 +187,49 @@ IMAGE, IDENTITY = torch.rand(2, 3, 4, 5), torch.eye(3)[:2].repeat(2, 1, 1)
         ({"image": IMAGE.int()}, ValueError, "`image` must be of dtype float32.*got int32"),
         ({"image": IMAGE[..., :0]}, ValueError, "`image` must be at least 1 x 1 pixels; got 4 x 0"),
         ({"theta": IDENTITY[:1]}, ValueError, r"`theta` must be \[B,2,3\] with B=2; got \[1,2,3\]"),
-        ({"theta": torch.eye(3).repeat(2, 1, 1)}, ValueError, r"`theta` must be \[B,2,3\] with B=2; got \[2,3,3\]"),
+        (
+            {"theta": torch.eye(3).repeat(2, 1, 1)},
+            ValueError,
+            r"`theta` must be \[B,2,3\] with B=2; got \[2,3,3\]",
+        ),
         ({"theta": IDENTITY.int()}, ValueError, "`theta` must be of dtype"),
         ({"theta": IDENTITY.to("meta")}, ValueError, "`theta` must be on the device of `image`"),
         ({"theta": IDENTITY * float("nan")}, ValueError, "`theta` must be finite; got item 0"),
-        ({"theta": IDENTITY * torch.tensor([1.0, 0.0]).view(2, 1, 1)}, ValueError, "`theta` must be invertible.*item 1"),
+        (
+            {"theta": IDENTITY * torch.tensor([1.0, 0.0]).view(2, 1, 1)},
+            ValueError,
+            "`theta` must be invertible.*item 1",
+        ),
         ({"size": (4,)}, ValueError, r"`size` must be \(height, width\)"),
         ({"size": (4, 0)}, ValueError, "`size` must be at least 1 x 1 pixels; got 4 x 0"),
-        ({"size": (1 << 20, 1 << 20)}, ValueError, r"`size` must be of fewer than 2\^31 pixels.*Split it into tiles"),
-        ({"fill": (1.0, 2.0)}, ValueError, r"`fill` must be a number or one per channel \(C=3\); got 2 numbers"),
+        (
+            {"size": (1 << 20, 1 << 20)},
+            ValueError,
+            r"`size` must be of fewer than 2\^31 pixels.*Split it into tiles",
+        ),
+        (
+            {"fill": (1.0, 2.0)},
+            ValueError,
+            r"`fill` must be a number or one per channel \(C=3\); got 2 numbers",
+        ),
         ({"fill": float("inf")}, ValueError, "`fill` must be finite"),
-        ({"padding": "wrap"}, ValueError, "`padding` must be one of 'zeros', 'border', 'reflection'; got 'wrap'"),
+        (
+            {"padding": "wrap"},
+            ValueError,
+            "`padding` must be one of 'zeros', 'border', 'reflection'; got 'wrap'",
+        ),
         ({"padding": "border"}, NotImplementedError, "`padding` 'border' is not offered"),
         ({"backend": "cudnn"}, ValueError, "`backend` must be one of"),
-        ({"image": IMAGE.half(), "backend": "native"}, NotImplementedError, "backend 'native' cannot run.*float16"),
-        ({"image": IMAGE.double(), "backend": "triton"}, NotImplementedError, "backend 'triton' cannot run.*float64"),
+        (
+            {"image": IMAGE.half(), "backend": "native"},
+            NotImplementedError,
+            "backend 'native' cannot run.*float16",
+        ),
+        (
+            {"image": IMAGE.double(), "backend": "triton"},
+            NotImplementedError,
+            "backend 'triton' cannot run.*float64",
+        ),
     ],
 )
 def test_errors(arguments: dict[str, Any], error: type[Exception], text: str) -> None:

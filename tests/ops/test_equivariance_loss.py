@@ -18,7 +18,9 @@ from tests.support.op_checks import Case, OpCall, backend_cases, cases_of
 
 def thetas(batch: int) -> Tensor:
     step = torch.arange(batch, dtype=torch.float64)
-    return affine_theta(17.3 - 9.1 * step, 0.93 + 0.13 * step, torch.tensor([0.071, -0.053]).expand(batch, 2).double())
+    return affine_theta(
+        17.3 - 9.1 * step, 0.93 + 0.13 * step, torch.tensor([0.071, -0.053]).expand(batch, 2).double()
+    )
 
 
 def call(batch: int, channels: int, height: int, width: int, **options: Any) -> OpCall:
@@ -57,7 +59,13 @@ def test_gradients_match_finite_differences(coverage: bool, backend: str) -> Non
 
 def test_registration_holds() -> None:
     there = CALLS["plain"].to("cpu", torch.float32).tensors
-    arguments = (there["maps"].requires_grad_(), there["maps_warped"].requires_grad_(), there["theta"], True, "native")
+    arguments = (
+        there["maps"].requires_grad_(),
+        there["maps_warped"].requires_grad_(),
+        there["theta"],
+        True,
+        "native",
+    )
     op_checks.check_registration(torch.ops.refkp.equivariance_loss.default, arguments)
 
 
@@ -137,16 +145,28 @@ MAPS, IDENTITY = torch.rand(2, 3, 4, 5), torch.eye(3)[:2].repeat(2, 1, 1)
     [
         ({"maps": None}, TypeError, "`maps` must be a torch.Tensor; got NoneType"),
         ({"maps": MAPS[0]}, ValueError, r"`maps` must be \[B,K,H,W\]; got \[3,4,5\]"),
-        ({"maps_warped": MAPS[:, :2]}, ValueError, r"`maps_warped` must be \[B,K,H,W\] with.*K=3.*got \[2,2,4,5\]"),
+        (
+            {"maps_warped": MAPS[:, :2]},
+            ValueError,
+            r"`maps_warped` must be \[B,K,H,W\] with.*K=3.*got \[2,2,4,5\]",
+        ),
         ({"maps_warped": MAPS.double()}, ValueError, "`maps_warped` must be of the dtype of `maps`"),
         ({"maps_warped": MAPS.to("meta")}, ValueError, "`maps_warped` must be on the device of `maps`"),
         ({"maps": MAPS.long(), "maps_warped": MAPS.long()}, ValueError, "`maps` must be of dtype"),
-        ({"maps": MAPS[:, :, :0], "maps_warped": MAPS[:, :, :0]}, ValueError, "`maps` must be at least 1 x 1 pixels"),
+        (
+            {"maps": MAPS[:, :, :0], "maps_warped": MAPS[:, :, :0]},
+            ValueError,
+            "`maps` must be at least 1 x 1 pixels",
+        ),
         ({"theta": IDENTITY[0]}, ValueError, r"`theta` must be \[B,2,3\] with B=2; got \[2,3\]"),
         ({"theta": IDENTITY / 0}, ValueError, "`theta` must be finite"),
         ({"theta": IDENTITY * 0}, ValueError, "`theta` must be invertible"),
         ({"reduction": "sum"}, ValueError, "`reduction` must be one of 'mean', 'none'; got 'sum'"),
-        ({"maps": MAPS.bfloat16(), "maps_warped": MAPS.bfloat16(), "backend": "native"}, NotImplementedError, "bfloat16"),
+        (
+            {"maps": MAPS.bfloat16(), "maps_warped": MAPS.bfloat16(), "backend": "native"},
+            NotImplementedError,
+            "bfloat16",
+        ),
     ],
 )
 def test_errors(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
