@@ -1,0 +1,97 @@
+"""Text is tested: paths in Markdown exist, the README's commands are real, doctests and README code run."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from refkp import cli
+from refkp._extras import missing_message
+from tests.structure.tree import PACKAGE, ROOT, files, module_name, parsed
+
+README = ROOT / "README.md"
+SET_UP = "python3 -m venv .venv && .venv/bin/pip install -q nox && .venv/bin/nox -s {session}"
+PATH_ENDS = (".py", ".md", ".cpp", ".toml", ".json", ".sh", ".cff")
+TOP_LEVEL = {path.relative_to(ROOT).parts[0] for path in files(*PATH_ENDS)}
+
+
+def named_paths(text: str) -> Iterator[str]:
+    """Links, and words in backquotes that start with a top-level name of the project."""
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in link and not link.startswith("mailto:"):
+            yield link
+    for word in re.findall(r"`([\w./*-]+)`", text):
+        if word.split("/")[0] in TOP_LEVEL and ("/" in word or "." in word):
+            yield word
+
+
+@pytest.mark.parametrize("path", files(".md"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_in_markdown_exists(path: Path) -> None:
+    for name in named_paths(path.read_text()):
+        pattern = re.sub(r"NAME|FAMILY|SYSTEM", "*", name).rstrip("/")  # these stand for any name
+        if not (any(ROOT.glob(pattern)) or any(path.parent.glob(pattern))):
+            pytest.fail(f"{path.relative_to(ROOT)} names {name}, which does not exist")
+
+
+def nox_sessions() -> set[str]:
+    functions = (node for node in parsed(ROOT / "noxfile.py").body if isinstance(node, ast.FunctionDef))
+    return {node.name for node in functions if any("session" in ast.unparse(d) for d in node.decorator_list)}
+
+
+def shell_lines(text: str) -> list[str]:
+    blocks = re.findall(r"```(?:bash|sh|console)\n(.*?)```", text, flags=re.DOTALL)
+    return [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("path", files(".md"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_markdown_are_real(path: Path) -> None:
+    for line in shell_lines(path.read_text()):
+        for session in re.findall(r"nox -s ([\w ]+?)(?: --|$| #)", line):
+            assert set(session.split()) <= nox_sessions(), f"{line}: no such nox session"
+        for command in re.findall(r"(?:^|\s)refkp ([a-z]+)", line):
+            assert command in {*cli.COMMANDS, *cli.SYSTEMS, "train"}, f"{line}: no such command"
+
+
+def test_the_two_set_up_commands_are_one_line_each_and_ci_runs_the_second() -> None:
+    lines = shell_lines(README.read_text())
+    for session in ("demo", "tests"):
+        assert SET_UP.format(session=session) in lines
+    assert SET_UP.format(session="tests") in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("path", files(".py", under=PACKAGE), ids=module_name)
+def test_doctests_run(path: Path) -> None:
+    if ">>>" not in path.read_text():
+        return
+    try:
+        module = importlib.import_module(module_name(path))
+    except ModuleNotFoundError as error:
+        reason = missing_message(error.name or "")
+        if reason is None:
+            raise
+        pytest.skip(reason)
+    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_the_code_of_the_readme_runs() -> None:
+    """Its Python blocks in order, in one namespace; the lines after `>>>` must print what the text says."""
+    namespace: dict[str, object] = {}
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)):
+        if ">>>" not in block:
+            exec(compile(block, f"README.md, block {number}", "exec"), namespace)
+            continue
+        example = doctest.DocTestParser().get_doctest(
+            block, namespace, f"README.md, block {number}", str(README), 0
+        )
+        runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+        runner.run(example, clear_globs=False)
+        namespace = example.globs
+        assert runner.failures == 0
