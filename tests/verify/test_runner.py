@@ -275,7 +275,7 @@ def test_exit_codes_and_table(
     golden = str(make_golden(x=([1.0], "input"), y=([2.0], "output")))
     assert main(["--golden", golden]) == 0
     printed = capsys.readouterr().out
-    assert "pass   -           keypoints/case" in printed
+    assert "pass  -           keypoints/case" in printed
     assert printed.endswith("without backend: 1 pass\n")
     golden = str(make_golden(x=([1.0], "input"), y=([3.0], "output")))
     assert main(["--golden", golden]) == 1
