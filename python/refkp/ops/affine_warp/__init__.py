@@ -43,7 +43,7 @@ def affine_warp(
         backend: "native", "triton", "reference", or None for the fastest that supports the call.
 
     Returns:
-        [B,C,h,w] with the dtype of `image`. The identity and mirror maps are exact copies.
+        [B,C,h,w] with the dtype of `image`. In `native` and `triton` the identity and mirror maps are exact copies.
 
     Raises:
         ValueError: for a bad shape, dtype, device, size, or a theta that is not finite or singular. On CUDA values of
