@@ -10,6 +10,7 @@
 
 #include "common/dtype.h"
 #include "common/isa.h"
+#include "vicreg/vicreg.h"
 
 namespace py = pybind11;
 using namespace refkp;
@@ -32,6 +33,12 @@ py::dict build_info() {
   return info;
 }
 
+VICRegProblem vicreg_problem(uintptr_t x, uintptr_t y, uintptr_t offsets, int64_t num_segments, int64_t dim,
+                             double gamma, double eps, bool unbiased, const std::string& dtype) {
+  return {reinterpret_cast<const void*>(x), reinterpret_cast<const void*>(y), reinterpret_cast<const int64_t*>(offsets),
+          num_segments, dim, gamma, eps, unbiased, dtype_from_name(dtype)};
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -45,6 +52,24 @@ PYBIND11_MODULE(_C, m) {
   // ---- e2p ----
 
   // ---- vicreg ----
+  py::class_<VICRegProblem>(m, "VICRegProblem")
+      .def(py::init(&vicreg_problem), py::kw_only(), py::arg("x"), py::arg("y"), py::arg("offsets"),
+           py::arg("num_segments"), py::arg("dim"), py::arg("gamma"), py::arg("eps"), py::arg("unbiased"),
+           py::arg("dtype"));
+  m.def(
+      "vicreg_cpu",
+      [](const VICRegProblem& problem, uintptr_t terms, int threads) {
+        REFKP_CALL_BEST(vicreg_cpu, problem, reinterpret_cast<void*>(terms), threads);
+      },
+      py::arg("problem"), py::arg("terms"), py::arg("threads"), py::call_guard<py::gil_scoped_release>());
+  m.def(
+      "vicreg_backward_cpu",
+      [](const VICRegProblem& problem, uintptr_t weights, uintptr_t grad_x, uintptr_t grad_y, int threads) {
+        REFKP_CALL_BEST(vicreg_backward_cpu, problem, reinterpret_cast<const void*>(weights),
+                        reinterpret_cast<void*>(grad_x), reinterpret_cast<void*>(grad_y), threads);
+      },
+      py::arg("problem"), py::arg("weights"), py::arg("grad_x"), py::arg("grad_y"), py::arg("threads"),
+      py::call_guard<py::gil_scoped_release>());
 
   // ---- flow_gt ----
 }

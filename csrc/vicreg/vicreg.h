@@ -1,2 +1,38 @@
-// The contract of vicreg.
+// vicreg: the invariance, variance and covariance terms of two branches x, y [T, dim] over ragged segments of rows.
+//
+// Segment p is rows offsets[p] .. offsets[p + 1]; n is its length, c its rows minus their mean, s_d = sum_l c_ld^2.
+//   invariance = sum (x - y)^2 / (n dim)
+//   variance   = mean over both branches and all d of max(0, gamma - sqrt(s_d / (n - delta) + eps)), delta = unbiased
+//   covariance = sum over both branches of sum_{i != j} (c^T c)_ij^2 / (dim (n - 1)^2)
+// A segment of one row has variance and covariance 0, an empty one has all terms 0.
+//
+// Forward writes terms [3, num_segments]. Backward takes the cotangents of the terms, `weights` [3, num_segments], and
+// writes grad_x and grad_y [T, dim]. All arrays are contiguous; those of Backward and Forward have one element type,
+// except that CUDA keeps terms and weights in float32 when the branches are stored in half precision.
 #pragma once
+
+#include <cstdint>
+
+#include "common/dtype.h"
+#include "common/isa.h"
+
+namespace refkp {
+
+struct VICRegProblem {
+  const void* x;
+  const void* y;
+  const int64_t* offsets;  // [num_segments + 1]; on the device for CUDA
+  int64_t num_segments;
+  int64_t dim;
+  double gamma;
+  double eps;
+  bool unbiased;
+  DType dtype;
+};
+
+REFKP_DECLARE_PER_ISA(
+  void vicreg_cpu(const VICRegProblem& problem, void* terms, int threads);
+  void vicreg_backward_cpu(const VICRegProblem& problem, const void* weights, void* grad_x, void* grad_y, int threads);
+)
+
+}  // namespace refkp
