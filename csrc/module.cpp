@@ -39,6 +39,14 @@ VICRegProblem vicreg_problem(uintptr_t x, uintptr_t y, uintptr_t offsets, int64_
           num_segments, dim, gamma, eps, unbiased, dtype_from_name(dtype)};
 }
 
+#ifdef REFKP_HAS_CUDA
+VICRegScratch vicreg_scratch(uintptr_t moments, uintptr_t partial, uintptr_t gram, uintptr_t gram_offsets,
+                             int64_t max_rows) {
+  return {reinterpret_cast<float*>(moments), reinterpret_cast<double*>(partial), reinterpret_cast<float*>(gram),
+          reinterpret_cast<const int64_t*>(gram_offsets), max_rows};
+}
+#endif
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -70,6 +78,29 @@ PYBIND11_MODULE(_C, m) {
       },
       py::arg("problem"), py::arg("weights"), py::arg("grad_x"), py::arg("grad_y"), py::arg("threads"),
       py::call_guard<py::gil_scoped_release>());
+#ifdef REFKP_HAS_CUDA
+  py::class_<VICRegScratch>(m, "VICRegScratch")
+      .def(py::init(&vicreg_scratch), py::kw_only(), py::arg("moments"), py::arg("partial"), py::arg("gram"),
+           py::arg("gram_offsets"), py::arg("max_rows"));
+  m.def("vicreg_cuda_partials", &vicreg_cuda_partials, py::arg("num_segments"), py::arg("dim"), py::arg("max_rows"));
+  m.def(
+      "vicreg_cuda",
+      [](const VICRegProblem& problem, const VICRegScratch& scratch, uintptr_t terms, uintptr_t stream) {
+        vicreg_cuda(problem, scratch, reinterpret_cast<float*>(terms), reinterpret_cast<void*>(stream));
+      },
+      py::arg("problem"), py::arg("scratch"), py::arg("terms"), py::arg("stream"),
+      py::call_guard<py::gil_scoped_release>());
+  m.def(
+      "vicreg_backward_cuda",
+      [](const VICRegProblem& problem, const VICRegScratch& scratch, uintptr_t weights, uintptr_t grad_x,
+         uintptr_t grad_y, uintptr_t stream) {
+        vicreg_backward_cuda(problem, scratch, reinterpret_cast<const float*>(weights),
+                             reinterpret_cast<void*>(grad_x), reinterpret_cast<void*>(grad_y),
+                             reinterpret_cast<void*>(stream));
+      },
+      py::arg("problem"), py::arg("scratch"), py::arg("weights"), py::arg("grad_x"), py::arg("grad_y"),
+      py::arg("stream"), py::call_guard<py::gil_scoped_release>());
+#endif
 
   // ---- flow_gt ----
 }
