@@ -199,7 +199,7 @@ def _gram(
     row += tl.where((row + 1) * (row + 2) // 2 <= pair, 1, 0)
     first = tl.load(table + segment)
     n = tl.load(table + segment + 1) - first
-    side = tl.minimum(n, dim)
+    side, depth = tl.minimum(n, dim), tl.maximum(n, dim)
     if (n < 2) | (row * TILE >= side):
         return
     i = row * TILE + tl.arange(0, TILE)
@@ -210,13 +210,13 @@ def _gram(
     mean = moments + (branch * num_segments + segment) * dim
     total = tl.zeros((TILE, TILE), tl.float32)
     if n <= dim:
-        for start in range(0, dim, STEP):
+        for start in range(0, depth, STEP):
             k = start + tl.arange(0, STEP)
             left = _centred(source, mean, first, i, k, n, dim)
             right = _centred(source, mean, first, j, k, n, dim)
             total = tl.dot(left, tl.trans(right), total, input_precision="ieee")
     else:
-        for start in range(0, n, STEP):
+        for start in range(0, depth, STEP):
             k = start + tl.arange(0, STEP)
             left = _centred(source, mean, first, k, i, n, dim)
             right = _centred(source, mean, first, k, j, n, dim)
