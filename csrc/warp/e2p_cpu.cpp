@@ -12,12 +12,12 @@
 // 1. positions of a chunk   2. loads   3. forward   4. backward   5. entry points
 #include <cstring>
 
+#include "common/huge_pages.h"
 #include "common/parallel.h"
 #include "warp/e2p_sphere.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+// Keeps the compiler from turning a loop of loads into gather instructions.
+#define REFKP_SCALAR_LOOP asm volatile("")
 
 namespace refkp {
 namespace REFKP_ISA {
@@ -107,65 +107,53 @@ void nearest_offsets(const Sphere<Real>& sphere, const Chunk<Real>& chunk, int32
 
 // ---- 2. loads ----
 
-// kChunk 32-bit words at base + kScale * offset bytes.
-template <int kScale>
-void gather_words(const void* base, const int32_t* offset, uint32_t* word) {
-#if defined(__AVX512F__)
-  for (int k = 0; k < kChunk; k += 16)
-    _mm512_store_si512(word + k, _mm512_i32gather_epi32(_mm512_load_si512(offset + k), base, kScale));
-#elif defined(__AVX2__)
-  for (int k = 0; k < kChunk; k += 8)
-    _mm256_store_si256(reinterpret_cast<__m256i*>(word + k),
-                       _mm256_i32gather_epi32(static_cast<const int*>(base),
-                                              _mm256_load_si256(reinterpret_cast<const __m256i*>(offset + k)), kScale));
-#else
-  for (int k = 0; k < kChunk; ++k)
-    std::memcpy(word + k, static_cast<const char*>(base) + int64_t(kScale) * offset[k], sizeof(uint32_t));
-#endif
-}
-
-// One plane of an image. `limit` is the largest byte offset at which four bytes may be read.
-template <class T>
-struct Plane {
-  const T* data;
-  int64_t limit;
-};
-
-void load(const Plane<double>& plane, const int32_t* offset, double* value) {
-  for (int k = 0; k < kChunk; ++k) value[k] = plane.data[offset[k]];
-}
-
-void load(const Plane<float>& plane, const int32_t* offset, float* value) {
-  alignas(64) uint32_t word[kChunk];
-  gather_words<4>(plane.data, offset, word);
-  std::memcpy(value, word, sizeof(word));
-}
-
-// Words that begin with the addressed byte. Close to the end of the buffer the word is read earlier and shifted.
-void load_bytes(const Plane<uint8_t>& plane, const int32_t* offset, uint32_t* word) {
-  alignas(64) int32_t safe[kChunk];
-  const int32_t limit = static_cast<int32_t>(plane.limit < INT32_MAX ? plane.limit : INT32_MAX);
-  for (int k = 0; k < kChunk; ++k) safe[k] = offset[k] < limit ? offset[k] : limit;
-  gather_words<1>(plane.data, safe, word);
-  for (int k = 0; k < kChunk; ++k) word[k] >>= 8 * (offset[k] - safe[k]);
-}
-
-void load(const Plane<uint8_t>& plane, const int32_t* offset, float* value) {
-  if (plane.limit < 0) {
-    for (int k = 0; k < kChunk; ++k) value[k] = plane.data[offset[k]];
-    return;
+// Words at single addresses go through memory into the vector loops: plain loads, two per cycle, outrun the gather
+// instructions of current processors by far.
+template <class Word, class T>
+inline void load_words(const T* plane, const int32_t* offset, Word* word) {
+  for (int k = 0; k < kChunk; ++k) {
+    std::memcpy(word + k, plane + offset[k], sizeof(Word));
+    REFKP_SCALAR_LOOP;
   }
-  alignas(64) uint32_t word[kChunk];
-  load_bytes(plane, offset, word);
-  for (int k = 0; k < kChunk; ++k) value[k] = static_cast<float>(word[k] & 255);
 }
 
-void load_pair(const Plane<uint8_t>& plane, const int32_t* offset, float* left, float* right) {
-  alignas(64) uint32_t word[kChunk];
-  load_bytes(plane, offset, word);
+template <class T, class Real>
+void load(const T* plane, const int32_t* offset, Real* value) {
+  alignas(64) T word[kChunk];
+  load_words(plane, offset, word);
+  for (int k = 0; k < kChunk; ++k) value[k] = static_cast<Real>(word[k]);
+}
+
+// A pixel and its right neighbour, adjacent in memory.
+void load_pairs(const uint8_t* plane, const int32_t* offset, float* left, float* right) {
+  alignas(64) uint16_t word[kChunk];
+  load_words(plane, offset, word);
   for (int k = 0; k < kChunk; ++k) {
     left[k] = static_cast<float>(word[k] & 255);
-    right[k] = static_cast<float>(word[k] >> 8 & 255);
+    right[k] = static_cast<float>(word[k] >> 8);
+  }
+}
+
+template <class Real>
+void load_pairs(const Real* plane, const int32_t* offset, Real* left, Real* right) {
+  struct Pair {
+    Real left, right;
+  };
+  alignas(64) Pair pair[kChunk];
+  load_words(plane, offset, pair);
+  for (int k = 0; k < kChunk; ++k) {
+    left[k] = pair[k].left;
+    right[k] = pair[k].right;
+  }
+}
+
+// All bytes of a pixel, and of its right neighbour `stride` <= 4 bytes on, from eight bytes.
+void load_pixel_pairs(const uint8_t* image, const int32_t* offset, int64_t stride, uint32_t* left, uint32_t* right) {
+  alignas(64) uint64_t word[kChunk];
+  load_words(image, offset, word);
+  for (int k = 0; k < kChunk; ++k) {
+    left[k] = static_cast<uint32_t>(word[k]);
+    right[k] = static_cast<uint32_t>(word[k] >> (8 * stride));
   }
 }
 
@@ -173,13 +161,8 @@ void load_pair(const Plane<uint8_t>& plane, const int32_t* offset, float* left, 
 
 template <class T>
 struct Image {
-  const T* data;        // its first element
-  const T* end;         // one past the last element that any image of the batch reaches
-  int64_t channel;      // stride
-  Plane<T> plane(int64_t index) const {
-    const T* first = data + index * channel;
-    return {first, static_cast<int64_t>((end - first) * sizeof(T)) - 4};
-  }
+  const T* data;  // its first element
+  const T* end;   // one past the last element that any image of the batch reaches
 };
 
 template <class Real>
@@ -192,65 +175,66 @@ void add_bilinear(const Chunk<Real>& at, const Real (&tap)[4][kChunk], Real* sum
 }
 
 template <class T, class Real>
-void add_separate_taps(const Image<T>& image, int first_channel, int channels, const Chunk<Real>& at,
-                       const Offsets& offsets, Real (*sum)[kChunk]) {
+void add_separate_taps(const T* plane, const Chunk<Real>& at, const Offsets& offsets, Real* sum) {
   alignas(64) Real tap[4][kChunk];
-  for (int c = 0; c < channels; ++c) {
-    for (int i = 0; i < 4; ++i) load(image.plane(first_channel + c), offsets.tap[i], tap[i]);
-    add_bilinear(at, tap, sum[c]);
-  }
+  for (int i = 0; i < 4; ++i) load(plane, offsets.tap[i], tap[i]);
+  add_bilinear(at, tap, sum);
 }
 
-// Two reads per channel: each word holds a byte and its right neighbour.
-void add_pairs(const Image<uint8_t>& image, int first_channel, int channels, int stride_row, const Chunk<float>& at,
-               const Offsets& offsets, float (*sum)[kChunk]) {
-  alignas(64) float tap[4][kChunk];
-  for (int c = 0; c < channels; ++c) {
-    const Plane<uint8_t> upper = image.plane(first_channel + c);
-    const Plane<uint8_t> lower = {upper.data + stride_row, upper.limit - stride_row};
-    load_pair(upper, offsets.tap[0], tap[0], tap[1]);
-    load_pair(lower, offsets.tap[0], tap[2], tap[3]);
-    add_bilinear(at, tap, sum[c]);
-  }
+template <class T, class Real>
+void add_pairs(const T* plane, const Chunk<Real>& at, const Offsets& offsets, Real* sum) {
+  alignas(64) Real tap[4][kChunk];
+  load_pairs(plane, offsets.tap[0], tap[0], tap[1]);
+  load_pairs(plane, offsets.tap[2], tap[2], tap[3]);
+  add_bilinear(at, tap, sum);
 }
 
-// Four reads for all channels: each word holds a pixel.
-void add_packed(const Image<uint8_t>& image, int channels, const Chunk<float>& at, const Offsets& offsets,
-                float (*sum)[kChunk]) {
+// Interleaved bytes: two loads per pixel serve all of at most four channels.
+void add_pixel_pairs(const E2pGeometry& g, const uint8_t* image, const Chunk<float>& at, const Offsets& offsets,
+                     float (*sum)[kChunk]) {
   alignas(64) uint32_t word[4][kChunk];
   alignas(64) float tap[4][kChunk];
-  for (int i = 0; i < 4; ++i) load_bytes(image.plane(0), offsets.tap[i], word[i]);
-  for (int c = 0; c < channels; ++c) {
+  load_pixel_pairs(image, offsets.tap[0], g.stride_column, word[0], word[1]);
+  load_pixel_pairs(image, offsets.tap[2], g.stride_column, word[2], word[3]);
+  for (int c = 0; c < g.num_channels; ++c) {
     for (int i = 0; i < 4; ++i)
       for (int k = 0; k < kChunk; ++k) tap[i][k] = static_cast<float>(word[i][k] >> (8 * c) & 255);
     add_bilinear(at, tap, sum[c]);
   }
 }
 
+// Whether pixels are interleaved bytes and none of the eight-byte loads reaches beyond the end of the images.
+bool can_load_pixel_pairs(const E2pGeometry& g, const Image<uint8_t>& image, const Offsets& offsets) {
+  if (g.stride_channel != 1 || g.num_channels > 4 || g.stride_column > 4) return false;
+  int32_t last = 0;
+  for (int k = 0; k < kChunk; ++k) last = offsets.tap[2][k] > last ? offsets.tap[2][k] : last;
+  return image.end - image.data >= last + int64_t(sizeof(uint64_t));
+}
+
 template <class T, class Real>
-void add_bilinear_samples(const E2pGeometry& g, const Sphere<Real>& sphere, const Image<T>& image, int first_channel,
+void add_bilinear_samples(const E2pGeometry& g, const Sphere<Real>& sphere, const Image<T>& image, int64_t first_channel,
                           int channels, const Chunk<Real>& at, Real (*sum)[kChunk]) {
   const bool interior = is_interior(sphere, at);
   Offsets offsets;
   tap_offsets(sphere, at, interior, offsets);
   if constexpr (sizeof(T) == 1) {
-    const bool last_word = image.plane(0).limit >= 0;
-    if (last_word && g.stride_channel == 1 && g.num_channels <= 4)
-      return add_packed(image, channels, at, offsets, sum);
-    if (last_word && interior && g.stride_column == 1 && image.plane(first_channel + channels - 1).limit >= sphere.stride_row)
-      return add_pairs(image, first_channel, channels, sphere.stride_row, at, offsets, sum);
+    if (interior && can_load_pixel_pairs(g, image, offsets)) return add_pixel_pairs(g, image.data, at, offsets, sum);
   }
-  add_separate_taps(image, first_channel, channels, at, offsets, sum);
+  for (int c = 0; c < channels; ++c) {
+    const T* plane = image.data + (first_channel + c) * g.stride_channel;
+    if (interior && g.stride_column == 1) add_pairs(plane, at, offsets, sum[c]);
+    else add_separate_taps(plane, at, offsets, sum[c]);
+  }
 }
 
 template <class T, class Real>
-void add_nearest_samples(const Sphere<Real>& sphere, const Image<T>& image, int first_channel, int channels,
-                         const Chunk<Real>& at, Real (*sum)[kChunk]) {
+void add_nearest_samples(const E2pGeometry& g, const Sphere<Real>& sphere, const Image<T>& image, int64_t first_channel,
+                         int channels, const Chunk<Real>& at, Real (*sum)[kChunk]) {
   alignas(64) int32_t offset[kChunk];
   alignas(64) Real value[kChunk];
   nearest_offsets(sphere, at, offset);
   for (int c = 0; c < channels; ++c) {
-    load(image.plane(first_channel + c), offset, value);
+    load(image.data + (first_channel + c) * g.stride_channel, offset, value);
     for (int k = 0; k < kChunk; ++k) sum[c][k] += value[k];
   }
 }
@@ -264,7 +248,7 @@ void forward_row(const E2pGeometry& g, const Sphere<Real>& sphere, const T* erp,
   const double* rays = g.rays + 9 * tile;
   const T* end = erp + (g.num_images - 1) * g.stride_image + (g.num_channels - 1) * g.stride_channel +
                  (g.erp_height - 1) * g.stride_row + (g.erp_width - 1) * g.stride_column + 1;
-  const Image<T> image = {erp + g.image_index[tile] * g.stride_image, end, g.stride_channel};
+  const Image<T> image = {erp + g.image_index[tile] * g.stride_image, end};
   Real* out_row = out + tile * g.num_channels * plane + row * g.width;
   const Real share = Real(1) / static_cast<Real>(s * s);
   for (int64_t column = 0; column < g.width; column += kChunk) {
@@ -275,7 +259,7 @@ void forward_row(const E2pGeometry& g, const Sphere<Real>& sphere, const T* erp,
       Chunk<Real> at;
       for (int64_t i = 0; i < s * s; ++i) {
         locate_chunk(sphere, rays, column + sample_offset(i % s, s), row + sample_offset(i / s, s), at);
-        if (g.nearest) add_nearest_samples(sphere, image, first, channels, at, sum);
+        if (g.nearest) add_nearest_samples(g, sphere, image, first, channels, at, sum);
         else add_bilinear_samples(g, sphere, image, first, channels, at, sum);
       }
       for (int c = 0; c < channels; ++c)
@@ -288,6 +272,7 @@ template <class T>
 void forward(const void* erp, void* out, const E2pGeometry& g, int threads) {
   using Real = typename Compute<T>::Real;
   const Sphere<Real> sphere = make_sphere<Real>(g);
+  prefer_huge_pages(out, sizeof(Real) * g.num_tiles * g.num_channels * g.height * g.width);
   parallel_for(g.num_tiles * g.height, 8, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       forward_row(g, sphere, static_cast<const T*>(erp), static_cast<Real*>(out), i / g.height, i % g.height);
@@ -399,6 +384,7 @@ struct Backward {
 template <class Real>
 void backward(const void* grad_out, void* grad_erp, const E2pGeometry& g, int threads) {
   const int64_t tile_rows = g.num_tiles * g.height, chunks = (g.width + kChunk - 1) / kChunk;
+  prefer_huge_pages(grad_erp, sizeof(Real) * g.num_images * g.num_channels * g.erp_height * g.erp_width);
   const Intervals rows(tile_rows), row_chunks(tile_rows * chunks);
   const Backward<Real> pass = {g,      make_sphere<Real>(g), static_cast<const Real*>(grad_out), static_cast<Real*>(grad_erp),
                                chunks, rows.data,            row_chunks.data};
