@@ -70,12 +70,22 @@ REFKP_HOST_DEVICE double square_root(double value) { return sqrt(value); }
 REFKP_HOST_DEVICE float round_down(float value) { return floorf(value); }
 REFKP_HOST_DEVICE double round_down(double value) { return floor(value); }
 
+template <class Real>
+REFKP_HOST_DEVICE Real larger(Real a, Real b) { return a > b ? a : b; }
+template <class Real>
+REFKP_HOST_DEVICE Real smaller(Real a, Real b) { return a > b ? b : a; }
+
 // atan of the smaller over the larger of two magnitudes; 0 for two zeros.
 template <class Real>
 REFKP_HOST_DEVICE Real folded_angle(Real a, Real b) {
-  const Real larger = a > b ? a : b;
-  const Real smaller = a > b ? b : a;
-  return atan_ratio(smaller / (larger > Real(1e-30) ? larger : Real(1e-30)));
+  return atan_ratio(smaller(a, b) / larger(larger(a, b), Real(1e-30)));
+}
+
+// Length of (a, b), the same bit for bit as that of (b, a), also where the compiler fuses one product into the sum.
+template <class Real>
+REFKP_HOST_DEVICE Real length(Real a, Real b) {
+  const Real small = smaller(a, b), large = larger(a, b);
+  return square_root(large * large + small * small);
 }
 
 // Splits anchor / 4 + rest into floor and fraction; the anchor is an integer, so nothing of the rest is lost.
@@ -105,7 +115,7 @@ REFKP_HOST_DEVICE Position<Real> locate(const Sphere<Real>& sphere, Real x, Real
         at.column_fraction);
   at.column = wrap(at.column, sphere.width);
   // Latitude: the equator or a pole as the anchor; rows grow downwards.
-  const Real level = square_root(x * x + z * z), abs_y = y < 0 ? -y : y;
+  const Real level = length(abs_x, abs_z), abs_y = y < 0 ? -y : y;
   const bool steep = abs_y > level;
   const Real along = folded_angle(abs_y, level) * sphere.row_per_radian;
   const int pole = steep ? (y < 0 ? 4 : 0) : 2;

@@ -31,7 +31,8 @@ def e2p(
         x, y = (tangents[n % len(tangents)] for tangents in (tangents_x, tangents_y))
         image = erp[image_index[n]].to(torch.float64)
         tiles.append(_tile(image, rotation[n].to(torch.float64), x, y, size, convention, mode, antialias).to(dtype))
-    return torch.stack(tiles) if tiles else erp.new_empty((0, erp.shape[1], *size), dtype=dtype)
+    empty = erp.sum().to(dtype).expand(0, erp.shape[1], *size)  # without tiles the gradient is zero, not absent
+    return torch.stack(tiles) if tiles else empty
 
 
 def _tile(
