@@ -11,12 +11,21 @@
 
 #include "common/dtype.h"
 #include "common/isa.h"
+#include "warp/affine_warp.h"
 #include "warp/e2p.h"
+#include "warp/equivariance_loss.h"
 
 namespace py = pybind11;
 using namespace refkp;
 
 namespace {
+
+template <typename T>
+T* pointer(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+using NoGil = py::call_guard<py::gil_scoped_release>;
 
 py::dict build_info() {
   py::dict info;
@@ -39,10 +48,8 @@ py::dict build_info() {
 // sizes: images, tiles, channels, ERP height and width, tile height and width; strides of the ERP images [B,C,H,W].
 E2pGeometry e2p_geometry(uintptr_t rays, uintptr_t samples, uintptr_t image_index, const std::array<int64_t, 7>& sizes,
                          const std::array<int64_t, 4>& strides, bool equilib, bool nearest) {
-  return {sizes[0],   sizes[1],   sizes[2],   sizes[3], sizes[4], sizes[5],
-          sizes[6],   strides[0], strides[1], strides[2], strides[3], equilib,
-          nearest,    reinterpret_cast<const double*>(rays), reinterpret_cast<const int64_t*>(samples),
-          reinterpret_cast<const int64_t*>(image_index)};
+  return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], strides[0], strides[1], strides[2],
+          strides[3], equilib, nearest, pointer<double>(rays), pointer<int64_t>(samples), pointer<int64_t>(image_index)};
 }
 
 }  // namespace
@@ -52,48 +59,103 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info);
 
   // ---- affine_warp ----
+  py::class_<AffineWarpShape>(m, "AffineWarpShape")
+      .def(py::init([](int64_t b, int64_t c, int64_t ih, int64_t iw, int64_t oh, int64_t ow) {
+        return AffineWarpShape{b, c, ih, iw, oh, ow};
+      }));
+  m.def("affine_warp_cpu", [](uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill, AffineWarpShape shape,
+                              uintptr_t out, const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(affine_warp, dtype_from_name(dtype), pointer<void>(image), pointer<double>(theta), inverse,
+                    pointer<double>(fill), shape, pointer<void>(out), threads);
+  }, py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"), py::arg("out"),
+     py::arg("dtype"), py::arg("threads"), NoGil());
+  m.def("affine_warp_backward_cpu", [](uintptr_t grad_out, uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill,
+                                       AffineWarpShape shape, uintptr_t grad_image, uintptr_t grad_theta,
+                                       const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(affine_warp_backward, dtype_from_name(dtype), pointer<void>(grad_out), pointer<void>(image),
+                    pointer<double>(theta), inverse, pointer<double>(fill), shape, pointer<void>(grad_image),
+                    pointer<double>(grad_theta), threads);
+  }, py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
+     py::arg("grad_image"), py::arg("grad_theta"), py::arg("dtype"), py::arg("threads"), NoGil());
+#ifdef REFKP_HAS_CUDA
+  m.def("affine_warp_cuda", [](uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill, AffineWarpShape shape,
+                               uintptr_t out, const std::string& dtype, uintptr_t stream) {
+    cuda::affine_warp(dtype_from_name(dtype), pointer<void>(image), pointer<double>(theta), inverse, pointer<double>(fill),
+                      shape, pointer<void>(out), pointer<void>(stream));
+  }, py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"), py::arg("out"),
+     py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("affine_warp_backward_cuda", [](uintptr_t grad_out, uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill,
+                                        AffineWarpShape shape, uintptr_t grad_image, uintptr_t grad_theta,
+                                        uintptr_t workspace, const std::string& dtype, uintptr_t stream) {
+    cuda::affine_warp_backward(dtype_from_name(dtype), pointer<void>(grad_out), pointer<void>(image), pointer<double>(theta),
+                               inverse, pointer<double>(fill), shape, pointer<void>(grad_image), pointer<double>(grad_theta),
+                               pointer<double>(workspace), pointer<void>(stream));
+  }, py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
+     py::arg("grad_image"), py::arg("grad_theta"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
+#endif
 
   // ---- equivariance_loss ----
+  py::class_<EquivarianceShape>(m, "EquivarianceShape")
+      .def(py::init([](int64_t b, int64_t k, int64_t h, int64_t w) { return EquivarianceShape{b, k, h, w}; }));
+  m.def("equivariance_loss_cpu", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
+                                    EquivarianceShape shape, uintptr_t loss, uintptr_t denominator,
+                                    const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(equivariance_loss, dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
+                    pointer<double>(theta), coverage, shape, pointer<double>(loss), pointer<double>(denominator), threads);
+  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("shape"), py::arg("loss"),
+     py::arg("denominator"), py::arg("dtype"), py::arg("threads"), NoGil());
+  m.def("equivariance_loss_backward_cpu", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
+                                             uintptr_t grad_item, EquivarianceShape shape, uintptr_t grad_maps,
+                                             uintptr_t grad_maps_warped, const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(equivariance_loss_backward, dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
+                    pointer<double>(theta), coverage, pointer<double>(grad_item), shape, pointer<void>(grad_maps),
+                    pointer<void>(grad_maps_warped), threads);
+  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("grad_item"), py::arg("shape"),
+     py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("dtype"), py::arg("threads"), NoGil());
+#ifdef REFKP_HAS_CUDA
+  m.def("equivariance_loss_cuda", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
+                                     EquivarianceShape shape, uintptr_t loss, uintptr_t denominator, uintptr_t workspace,
+                                     const std::string& dtype, uintptr_t stream) {
+    cuda::equivariance_loss(dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
+                            pointer<double>(theta), coverage, shape, pointer<double>(loss), pointer<double>(denominator),
+                            pointer<double>(workspace), pointer<void>(stream));
+  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("shape"), py::arg("loss"),
+     py::arg("denominator"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("equivariance_loss_backward_cuda", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
+                                              uintptr_t grad_item, EquivarianceShape shape, uintptr_t grad_maps,
+                                              uintptr_t grad_maps_warped, uintptr_t workspace, const std::string& dtype,
+                                              uintptr_t stream) {
+    cuda::equivariance_loss_backward(dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
+                                     pointer<double>(theta), coverage, pointer<double>(grad_item), shape,
+                                     pointer<void>(grad_maps), pointer<void>(grad_maps_warped), pointer<void>(workspace),
+                                     pointer<void>(stream));
+  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("grad_item"), py::arg("shape"),
+     py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
+#endif
 
   // ---- e2p ----
   py::class_<E2pGeometry>(m, "E2pGeometry")
       .def(py::init(&e2p_geometry), py::kw_only(), py::arg("rays"), py::arg("samples"), py::arg("image_index"),
            py::arg("sizes"), py::arg("strides"), py::arg("equilib"), py::arg("nearest"));
-  m.def(
-      "e2p_cpu",
-      [](uintptr_t erp, uintptr_t out, const E2pGeometry& geometry, const std::string& dtype, int threads) {
-        REFKP_CALL_BEST(e2p_cpu, dtype_from_name(dtype), reinterpret_cast<const void*>(erp),
-                        reinterpret_cast<void*>(out), geometry, threads);
-      },
-      py::arg("erp"), py::arg("out"), py::arg("geometry"), py::kw_only(), py::arg("dtype"), py::arg("threads"),
-      py::call_guard<py::gil_scoped_release>());
-  m.def(
-      "e2p_backward_cpu",
-      [](uintptr_t grad_out, uintptr_t grad_erp, const E2pGeometry& geometry, const std::string& dtype, int threads) {
-        REFKP_CALL_BEST(e2p_backward_cpu, dtype_from_name(dtype), reinterpret_cast<const void*>(grad_out),
-                        reinterpret_cast<void*>(grad_erp), geometry, threads);
-      },
-      py::arg("grad_out"), py::arg("grad_erp"), py::arg("geometry"), py::kw_only(), py::arg("dtype"),
-      py::arg("threads"), py::call_guard<py::gil_scoped_release>());
+  m.def("e2p_cpu", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(e2p, dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), threads);
+  }, py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("threads"), NoGil());
+  m.def("e2p_backward_cpu", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t grad_erp,
+                               const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(e2p_backward, dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<void>(grad_erp),
+                    threads);
+  }, py::arg("grad_out"), py::arg("geometry"), py::arg("grad_erp"), py::arg("dtype"), py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
-  m.def(
-      "e2p_cuda",
-      [](uintptr_t erp, uintptr_t out, const E2pGeometry& geometry, const std::string& dtype, uintptr_t stream) {
-        e2p_cuda(dtype_from_name(dtype), reinterpret_cast<const void*>(erp), reinterpret_cast<void*>(out), geometry,
-                 stream);
-      },
-      py::arg("erp"), py::arg("out"), py::arg("geometry"), py::kw_only(), py::arg("dtype"), py::arg("stream"),
-      py::call_guard<py::gil_scoped_release>());
-  m.def(
-      "e2p_backward_cuda",
-      [](uintptr_t grad_out, uintptr_t grad_erp, uintptr_t sums, uintptr_t scale, const E2pGeometry& geometry,
-         const std::string& dtype, uintptr_t stream) {
-        e2p_backward_cuda(dtype_from_name(dtype), reinterpret_cast<const void*>(grad_out),
-                          reinterpret_cast<void*>(grad_erp), reinterpret_cast<int64_t*>(sums),
-                          reinterpret_cast<const double*>(scale), geometry, stream);
-      },
-      py::arg("grad_out"), py::arg("grad_erp"), py::arg("sums"), py::arg("scale"), py::arg("geometry"), py::kw_only(),
-      py::arg("dtype"), py::arg("stream"), py::call_guard<py::gil_scoped_release>());
+  m.def("e2p_cuda", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype,
+                       uintptr_t stream) {
+    cuda::e2p(dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), pointer<void>(stream));
+  }, py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("e2p_backward_cuda", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t sums, uintptr_t scale,
+                                uintptr_t grad_erp, const std::string& dtype, uintptr_t stream) {
+    cuda::e2p_backward(dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<int64_t>(sums),
+                       pointer<double>(scale), pointer<void>(grad_erp), pointer<void>(stream));
+  }, py::arg("grad_out"), py::arg("geometry"), py::arg("sums"), py::arg("scale"), py::arg("grad_erp"), py::arg("dtype"),
+     py::arg("stream"), NoGil());
 #endif
 
   // ---- vicreg ----

@@ -29,19 +29,22 @@ struct E2pGeometry {
 
 // dtype of `erp`: uint8, float32 or float64; `out` has that dtype, float32 for uint8. Rays and indices must be valid.
 REFKP_DECLARE_PER_ISA(
-    void e2p_cpu(DType dtype, const void* erp, void* out, const E2pGeometry& geometry, int threads);)
+    void e2p(DType dtype, const void* erp, const E2pGeometry& geometry, void* out, int threads);)
 
 // float32 or float64; overwrites the whole contiguous `grad_erp` [num_images, num_channels, erp_height, erp_width]. The
 // sum at an ERP pixel runs in the order of tiles and tile pixels, whatever `threads` is.
 REFKP_DECLARE_PER_ISA(
-    void e2p_backward_cpu(DType dtype, const void* grad_out, void* grad_erp, const E2pGeometry& geometry, int threads);)
+    void e2p_backward(DType dtype, const void* grad_out, const E2pGeometry& geometry, void* grad_erp, int threads);)
+
+namespace cuda {
 
 // dtype of `erp`: uint8, float16, bfloat16 or float32. A tile with non-finite rays or an index out of range gives NaN.
-void e2p_cuda(DType dtype, const void* erp, void* out, const E2pGeometry& geometry, uintptr_t stream);
+void e2p(DType dtype, const void* erp, const E2pGeometry& geometry, void* out, void* stream);
 
 // float16, bfloat16 or float32. `sums` is zeroed int64 [num_images, num_channels, erp_height, erp_width]; `scale` is one
 // double on the device, a power of two such that no sum of gradients times scale can overflow, or NaN to fill with NaN.
-void e2p_backward_cuda(DType dtype, const void* grad_out, void* grad_erp, int64_t* sums, const double* scale,
-                       const E2pGeometry& geometry, uintptr_t stream);
+void e2p_backward(DType dtype, const void* grad_out, const E2pGeometry& geometry, int64_t* sums, const double* scale,
+                  void* grad_erp, void* stream);
 
+}  // namespace cuda
 }  // namespace refkp

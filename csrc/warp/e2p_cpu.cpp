@@ -403,13 +403,13 @@ void backward(const void* grad_out, void* grad_erp, const E2pGeometry& g, int th
 
 // ---- 5. entry points ----
 
-void e2p_cpu(DType dtype, const void* erp, void* out, const E2pGeometry& geometry, int threads) {
+void e2p(DType dtype, const void* erp, const E2pGeometry& geometry, void* out, int threads) {
   if (dtype == DType::uint8) forward<uint8_t>(erp, out, geometry, threads);
   else if (dtype == DType::float32) forward<float>(erp, out, geometry, threads);
   else forward<double>(erp, out, geometry, threads);
 }
 
-void e2p_backward_cpu(DType dtype, const void* grad_out, void* grad_erp, const E2pGeometry& geometry, int threads) {
+void e2p_backward(DType dtype, const void* grad_out, const E2pGeometry& geometry, void* grad_erp, int threads) {
   if (dtype == DType::float32) backward<float>(grad_out, grad_erp, geometry, threads);
   else backward<double>(grad_out, grad_erp, geometry, threads);
 }

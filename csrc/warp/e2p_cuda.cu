@@ -133,16 +133,15 @@ __global__ void scatter_kernel(const T* grad_out, int64_t* sums, const double* s
 
 template <typename T>
 __global__ void finish_kernel(const int64_t* sums, T* grad_erp, const double* scale, int64_t count) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < count; i += step)
-    grad_erp[i] = cuda::from_float<T>(static_cast<float>(static_cast<double>(sums[i]) / *scale));
+  const int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
+  if (i < count) grad_erp[i] = cuda::from_float<T>(static_cast<float>(static_cast<double>(sums[i]) / *scale));
 }
 
 // ---- 4. entry points ----
 
 unsigned int num_blocks(int64_t threads) {
   const int64_t blocks = (threads + kThreads - 1) / kThreads;
-  if (blocks > INT32_MAX) throw std::invalid_argument("refkp: e2p on CUDA takes at most 2^39 tile pixels in one call.");
+  if (blocks > INT32_MAX) throw std::invalid_argument("refkp: e2p on CUDA takes at most 2^39 pixels in one call.");
   return static_cast<unsigned int>(blocks);
 }
 
@@ -155,28 +154,30 @@ void forward(const void* erp, void* out, const E2pGeometry& g, cudaStream_t stre
 
 }  // namespace
 
-void e2p_cuda(DType dtype, const void* erp, void* out, const E2pGeometry& geometry, uintptr_t stream) {
-  const auto queue = reinterpret_cast<cudaStream_t>(stream);
+namespace cuda {
+
+void e2p(DType dtype, const void* erp, const E2pGeometry& geometry, void* out, void* stream) {
+  const auto queue = static_cast<cudaStream_t>(stream);
   if (dtype == DType::uint8) return forward<uint8_t, float>(erp, out, geometry, queue);
-  cuda::dispatch_storage(dtype, [&](auto element) {
+  dispatch_storage(dtype, [&](auto element) {
     using T = decltype(element);
     forward<T, T>(erp, out, geometry, queue);
   });
 }
 
-void e2p_backward_cuda(DType dtype, const void* grad_out, void* grad_erp, int64_t* sums, const double* scale,
-                       const E2pGeometry& g, uintptr_t stream) {
-  const auto queue = reinterpret_cast<cudaStream_t>(stream);
+void e2p_backward(DType dtype, const void* grad_out, const E2pGeometry& g, int64_t* sums, const double* scale,
+                  void* grad_erp, void* stream) {
+  const auto queue = static_cast<cudaStream_t>(stream);
   const int64_t count = g.num_images * g.num_channels * g.erp_height * g.erp_width;
-  const unsigned int finish_blocks = static_cast<unsigned int>(count < (1 << 20) ? (count + kThreads - 1) / kThreads : 4096);
-  cuda::dispatch_storage(dtype, [&](auto element) {
+  dispatch_storage(dtype, [&](auto element) {
     using T = decltype(element);
     scatter_kernel<T><<<num_blocks(g.num_tiles * g.height * g.width), kThreads, 0, queue>>>(
         static_cast<const T*>(grad_out), sums, scale, g, make_sphere<float>(g));
-    cuda::check_launch("e2p_backward");
-    finish_kernel<T><<<finish_blocks, kThreads, 0, queue>>>(sums, static_cast<T*>(grad_erp), scale, count);
-    cuda::check_launch("e2p_backward");
+    check_launch("e2p_backward");
+    finish_kernel<T><<<num_blocks(count), kThreads, 0, queue>>>(sums, static_cast<T*>(grad_erp), scale, count);
+    check_launch("e2p_backward");
   });
 }
 
+}  // namespace cuda
 }  // namespace refkp

@@ -42,6 +42,19 @@ def require_shape(function: str, argument: str, tensor: Tensor, pattern: str, **
         fail(function, argument, f"[{pattern}]" + (f" with {known}" if known else ""), shape_text(tensor.shape))
 
 
+def require_trailing(function: str, argument: str, tensor: Tensor, pattern: str) -> None:
+    """Raise ValueError unless the last axes of `tensor` have the sizes of `pattern`; leading axes are free.
+
+    Numbers must match, names stand for any size.
+
+    >>> require_trailing("f", "R", torch.zeros(7, 5, 3), "N,3")
+    """
+    names = pattern.split(",")
+    sizes = [str(size) if name.isdigit() else name for size, name in zip(tensor.shape[-len(names) :], names)]
+    if sizes != names:
+        fail(function, argument, f"[...,{pattern}]", shape_text(tensor.shape))
+
+
 def require_dtype(function: str, argument: str, tensor: Tensor, allowed: Sequence[torch.dtype]) -> None:
     """Raise ValueError unless the element type of `tensor` is one of `allowed`."""
     if tensor.dtype not in allowed:

@@ -42,6 +42,20 @@ def has_cuda_kernels() -> bool:
     return missing_reason() is None and build_info()["cuda"] is not None
 
 
+def call(op: str, tensor: Tensor, **arguments: object) -> None:
+    """Call the entry point of `op` for the device of `tensor`: `<op>_cpu` with threads, or `<op>_cuda` with a stream.
+
+    Every entry point also takes the dtype name of `tensor`. CUDA entry points run on the tensor's own device.
+    """
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_cuda:
+        with torch.cuda.device(tensor.device):
+            stream = torch.cuda.current_stream().cuda_stream
+            getattr(extension(), f"{op}_cuda")(**arguments, dtype=dtype, stream=stream)
+    else:
+        getattr(extension(), f"{op}_cpu")(**arguments, dtype=dtype, threads=torch.get_num_threads())
+
+
 def launch(tensor: Tensor) -> dict[str, object]:
     """The arguments that every entry point takes: dtype name and, by device, the threads or the CUDA stream."""
     arguments: dict[str, object] = {"dtype": str(tensor.dtype).removeprefix("torch.")}

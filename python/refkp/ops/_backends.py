@@ -42,6 +42,7 @@ def choose_backend(op: str, backend: str | None, device: torch.device, dtype: to
     raise AssertionError("the reference backend supports every call")
 
 
+@torch.compiler.assume_constant_result  # a traced call asks once, while it is traced
 def unsupported_reason(backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
     """Why `backend` cannot run on tensors of `device` and `dtype`, with the remedy; None when it can."""
     if backend == "native":

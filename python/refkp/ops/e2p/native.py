@@ -17,10 +17,7 @@ def forward(erp: Tensor, cameras: Cameras, size: tuple[int, int], equilib: bool,
     if out.numel() == 0:
         return out
     geometry = _geometry(cameras, erp.shape, erp.stride(), size, equilib, nearest)
-    extension = _native.extension()
-    kernel = extension.e2p_cuda if erp.is_cuda else extension.e2p_cpu
-    with torch.cuda.device_of(erp):
-        kernel(erp.data_ptr(), out.data_ptr(), geometry, **_native.launch(erp))
+    _native.call("e2p", erp, erp=erp.data_ptr(), geometry=geometry, out=out.data_ptr())
     return out
 
 
@@ -33,16 +30,13 @@ def backward(
         return grad_out.new_zeros(erp_shape)
     grad_erp = grad_out.new_empty(erp_shape)
     geometry = _geometry(cameras, erp_shape, grad_erp.stride(), grad_out.shape[2:], equilib, nearest)
-    extension = _native.extension()
+    arguments = {"grad_out": grad_out.data_ptr(), "geometry": geometry, "grad_erp": grad_erp.data_ptr()}
     if not grad_out.is_cuda:
-        extension.e2p_backward_cpu(grad_out.data_ptr(), grad_erp.data_ptr(), geometry, **_native.launch(grad_out))
+        _native.call("e2p_backward", grad_out, **arguments)
         return grad_erp
     sums = torch.zeros(erp_shape, dtype=torch.int64, device=grad_out.device)
     scale = gradient_scale(grad_out)
-    with torch.cuda.device_of(grad_out):
-        extension.e2p_backward_cuda(
-            grad_out.data_ptr(), grad_erp.data_ptr(), sums.data_ptr(), scale.data_ptr(), geometry, **_native.launch(grad_out)
-        )
+    _native.call("e2p_backward", grad_out, sums=sums.data_ptr(), scale=scale.data_ptr(), **arguments)
     return grad_erp
 
 

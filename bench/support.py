@@ -1,0 +1,235 @@
+"""The contract of a benchmark row: what is compared, the gate it must pass, and how it is timed.
+
+A suite describes rows and hands each to the `compare` fixture:
+
+    def test_bench_my_op(compare: Compare, device: str) -> None:
+        x = torch.randn(1024, 1024, device=device)
+        compare(Row(
+            op="my_op", mode="forward", shape=x.shape, dtype=x.dtype,
+            ours=lambda: my_op(x),
+            peers={"torch": lambda: composition(x)},
+            reference=lambda: my_op(x, backend="reference"),
+            target=2.0, bytes=2 * nbytes(x),
+        ))
+
+All contenders of a row run in one process on the same inputs, one after the other in every round, so that
+noise of the machine hits them alike: pytest-benchmark times ours, and the others run, timed, in its set-up
+before each round. Times are medians with the interquartile range. A contender that is wrong is never timed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.machine import peak_memory, roofline_seconds
+
+Step = Callable[[], Any]  # runs a contender once; returns its outputs: a tensor or a sequence of tensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One comparison. `ratio` in the results is the median of the best peer over the median of ours."""
+
+    op: str
+    mode: str  # "forward" or "forward+backward"
+    shape: Sequence[int]  # of the main input
+    dtype: torch.dtype
+    ours: Step  # the backend that backend=None chooses
+    peers: Mapping[str, Step]  # what a user would run otherwise, as fast as it goes
+    reference: Step | None = None  # ours, slow and obvious: judges all others, timed a few times
+    own: Mapping[str, Step] = dataclasses.field(default_factory=dict)  # our other backends, never a peer
+    target: float | None = None  # wanted ratio; a row below it stays in the table and is marked
+    bytes: int = 0  # least memory traffic of the work: inputs read once, outputs written once
+    flops: int = 0  # least arithmetic of the work
+    tolerance: float = 1e-4  # allowed |x - reference| / max|reference| of ours and own, for every output
+    peer_tolerance: float | None = None  # the same for peers where they round otherwise; None: `tolerance`
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not self.peers:
+            raise ValueError(f"bench: `peers` of {self.op} must name at least one peer; got none.")
+
+
+class Settings(NamedTuple):
+    """How long to measure: one repetition for a smoke run, else as many rounds as fit the budget."""
+
+    smoke: bool = False
+    budget_s: float = 4.0  # per row
+    min_rounds: int = 7
+    max_rounds: int = 60
+
+
+class Timing(NamedTuple):
+    """The times of one contender in seconds."""
+
+    median_s: float
+    iqr_s: float
+    rounds: int
+
+
+Compare = Callable[[Row], dict[str, Any]]
+
+
+def measure(row: Row, benchmark: Any, settings: Settings) -> dict[str, Any]:
+    """Gate and time one row; the record goes to `benchmark.extra_info` and so into its JSON."""
+    errors = gate(row)
+    steps = {name: synchronised(step, row.device) for name, step in _timed(row).items()}
+    ours = steps.pop("refkp")
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+
+    def run_the_others() -> None:
+        gc.collect(0)
+        for name, step in steps.items():
+            seconds[name].append(stopwatch(step))
+
+    rounds = 1 if settings.smoke else _rounds(stopwatch(ours) + sum(map(stopwatch, steps.values())), settings)
+    benchmark.pedantic(ours, setup=run_the_others, rounds=rounds, iterations=1)
+    if benchmark.stats is None:  # --benchmark-disable: the gate is all
+        return {}
+    seconds["refkp"] = list(benchmark.stats.stats.data)
+    seconds |= _reference_seconds(row, settings)
+    record = _record(row, {name: timing(values) for name, values in seconds.items()}, errors)
+    if not settings.smoke:
+        record["peak_bytes"] = {name: peak_memory(step, row.device) for name, step in _timed(row).items()}
+        record["roofline"] = _roofline(row, record["contenders"]["refkp"]["median_s"])
+    benchmark.group = row.op
+    benchmark.extra_info.update(record)
+    return record
+
+
+def gate(row: Row) -> dict[str, float]:
+    """Raise AssertionError unless every contender agrees with the reference (without one: peers with ours).
+
+    Returns each contender's largest |x - reference| / max|reference| over its outputs.
+    """
+    want = _tensors((row.reference or row.ours)())
+    peer_tolerance = row.tolerance if row.peer_tolerance is None else row.peer_tolerance
+    errors = {}
+    for name, step in _timed(row).items():
+        allowed = peer_tolerance if name in row.peers else row.tolerance
+        pairs = zip(_tensors(step()), want, strict=True)
+        errors[name] = max((relative_error(got, wanted) for got, wanted in pairs), default=0.0)
+        told = f"{row.op} {row.mode}: {name} is off by {errors[name]:.3g}, allowed {allowed:.3g}"
+        assert errors[name] <= allowed, told
+    return errors
+
+
+def relative_error(got: Tensor, want: Tensor) -> float:
+    """max|got - want| / max|want|; infinite for other shapes or where one is NaN and the other is not."""
+    if got.shape != want.shape:
+        return math.inf
+    if got.numel() == 0:
+        return 0.0
+    got, want = got.detach().cpu().double(), want.detach().cpu().double()
+    if not torch.equal(got.isnan(), want.isnan()):
+        return math.inf
+    scale = float(want.nan_to_num().abs().max())
+    return float((got - want).nan_to_num().abs().max()) / (scale if scale > 0 else 1.0)
+
+
+def with_backward(step: Step, leaves: Sequence[Tensor]) -> Step:
+    """The step that also runs the backward pass for an output gradient of ones; returns output and gradients.
+
+    Without leaves it is the step itself: the forward pass alone.
+    """
+    if not leaves:
+        return step
+
+    def full() -> tuple[Tensor, ...]:
+        output = step()
+        return (output.detach(), *torch.autograd.grad(output, leaves, torch.ones_like(output)))
+
+    return full
+
+
+def nbytes(*tensors: Tensor) -> int:
+    """The bytes that the elements of all tensors take."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def synchronised(step: Step, device: str) -> Step:
+    """The step that returns only when its work is done, on CUDA too."""
+    if device == "cpu":
+        return step
+
+    def finished() -> Any:
+        result = step()
+        torch.cuda.synchronize()
+        return result
+
+    return finished
+
+
+def stopwatch(step: Step) -> float:
+    """The seconds that one run takes."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def timing(seconds: Sequence[float]) -> Timing:
+    """Median and interquartile range."""
+    low, _, high = (
+        statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else (0.0, 0.0, 0.0)
+    )
+    return Timing(statistics.median(seconds), high - low, len(seconds))
+
+
+def _timed(row: Row) -> dict[str, Step]:
+    return {"refkp": row.ours, **row.own, **row.peers}
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _rounds(seconds_per_round: float, settings: Settings) -> int:
+    fitting = int(settings.budget_s / seconds_per_round)
+    return max(settings.min_rounds, min(fitting, settings.max_rounds))
+
+
+def _reference_seconds(row: Row, settings: Settings) -> dict[str, list[float]]:
+    """The reference is slow by design: three runs, or the one that outlasts a third of the budget."""
+    if row.reference is None or settings.smoke:
+        return {}
+    step = synchronised(row.reference, row.device)
+    first = stopwatch(step)
+    again = 0 if first > settings.budget_s / 3 else 2
+    return {"reference": [first] + [stopwatch(step) for _ in range(again)]}
+
+
+def _record(row: Row, timings: Mapping[str, Timing], errors: Mapping[str, float]) -> dict[str, Any]:
+    best = min(row.peers, key=lambda name: timings[name].median_s)
+    return {
+        "op": row.op,
+        "mode": row.mode,
+        "shape": list(row.shape),
+        "dtype": str(row.dtype).removeprefix("torch."),
+        "device": row.device,
+        "contenders": {
+            name: {**value._asdict(), "error": errors.get(name)} for name, value in timings.items()
+        },
+        "peers": list(row.peers),
+        "best_peer": best,
+        "ratio": timings[best].median_s / timings["refkp"].median_s,
+        "target": row.target,
+    }
+
+
+def _roofline(row: Row, median_s: float) -> dict[str, Any] | None:
+    """The share of the time that the memory or the arithmetic of this machine needs at least for the work."""
+    least = {
+        "memory": roofline_seconds("memory", row.bytes, row.device, row.dtype),
+        "arithmetic": roofline_seconds("arithmetic", row.flops, row.device, row.dtype),
+    }
+    bound = max(least, key=lambda name: least[name])
+    return {"bound": bound, "share": least[bound] / median_s} if least[bound] > 0 else None

@@ -1,0 +1,205 @@
+// One output row of a bilinear warp on the CPU: its taps, sampling by them, and scattering a gradient back through them.
+//
+// A gradient is scattered by one thread a plane, row after row, so the order of additions is fixed. Neighbouring pixels
+// add to the same addresses, and a single plane would wait for its own stores; a few channels interleaved hide that.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "common/simd.h"
+#include "warp/pixel_map.h"
+
+namespace refkp {
+namespace REFKP_ISA {
+namespace {
+
+// Channels that share one pass over the taps when a gradient is scattered.
+constexpr int64_t kChannelsPerItem = 4;
+
+// Taps of the pixels j of one output row. The pixels of [begin, end) have at least one tap inside the image, those of
+// [inner_begin, inner_end) all four; both are intervals because px and py are monotone in j.
+template <typename T>
+struct BilinearRow {
+  int32_t* x0;      // column and row of the upper left tap, may lie outside
+  int32_t* y0;
+  int32_t* offset;  // y0 * width + x0
+  T* wx;            // weight of the right and of the lower taps
+  T* wy;
+  int64_t begin, end, inner_begin, inner_end;
+
+  explicit BilinearRow(int64_t width)
+      : x0(new int32_t[width]), y0(new int32_t[width]), offset(new int32_t[width]), wx(new T[width]), wy(new T[width]) {}
+  ~BilinearRow() {
+    delete[] x0;
+    delete[] y0;
+    delete[] offset;
+    delete[] wx;
+    delete[] wy;
+  }
+  BilinearRow(const BilinearRow&) = delete;
+  BilinearRow& operator=(const BilinearRow&) = delete;
+};
+
+// Positions are formed in double for every T: in float32 a position near 300 is known to 2e-5 pixels only, and the
+// weights inherit that error. All channels share the taps, so the cost is small.
+template <typename T>
+void compute_taps(const PixelMap& map, int64_t row, int64_t in_height, int64_t in_width, int64_t out_width,
+                  BilinearRow<T>& taps) {
+  const double base_x = map.m01 * static_cast<double>(row) + map.c0;
+  const double base_y = map.m11 * static_cast<double>(row) + map.c1;
+  const double step_x = map.m00, step_y = map.m10;
+  // Far outside is all the same; the clamp keeps the conversion to int32 defined, for NaN too.
+  const double low = -2, high_x = static_cast<double>(in_width + 1), high_y = static_cast<double>(in_height + 1);
+  const int32_t width = static_cast<int32_t>(in_width);
+  int32_t* __restrict__ x0 = taps.x0;
+  int32_t* __restrict__ y0 = taps.y0;
+  int32_t* __restrict__ offset = taps.offset;
+  T* __restrict__ wx = taps.wx;
+  T* __restrict__ wy = taps.wy;
+  const int32_t count = static_cast<int32_t>(out_width);
+  for (int32_t j = 0; j < count; ++j) {
+    double px = step_x * j + base_x;
+    double py = step_y * j + base_y;
+    px = px > low ? (px < high_x ? px : high_x) : low;
+    py = py > low ? (py < high_y ? py : high_y) : low;
+    const double floor_x = std::floor(px), floor_y = std::floor(py);
+    wx[j] = static_cast<T>(px - floor_x);
+    wy[j] = static_cast<T>(py - floor_y);
+    x0[j] = static_cast<int32_t>(floor_x);
+    y0[j] = static_cast<int32_t>(floor_y);
+    offset[j] = y0[j] * width + x0[j];
+  }
+  const auto touches = [&](int64_t j) {
+    return x0[j] >= -1 && x0[j] < in_width && y0[j] >= -1 && y0[j] < in_height;
+  };
+  const auto inside = [&](int64_t j) {
+    return x0[j] >= 0 && x0[j] < in_width - 1 && y0[j] >= 0 && y0[j] < in_height - 1;
+  };
+  taps.begin = 0;
+  taps.end = out_width;
+  while (taps.begin < taps.end && !touches(taps.begin)) ++taps.begin;
+  while (taps.end > taps.begin && !touches(taps.end - 1)) --taps.end;
+  taps.inner_begin = taps.begin;
+  taps.inner_end = taps.end;
+  while (taps.inner_begin < taps.inner_end && !inside(taps.inner_begin)) ++taps.inner_begin;
+  while (taps.inner_end > taps.inner_begin && !inside(taps.inner_end - 1)) --taps.inner_end;
+}
+
+// The four values and inside flags of one pixel near the border; taps outside the plane read as zero.
+template <typename T>
+struct BorderTaps {
+  T value[4];
+  T weight[4];  // zero outside
+  int64_t index[4];
+};
+
+template <typename T>
+BorderTaps<T> border_taps(const BilinearRow<T>& taps, int64_t j, const T* plane, int64_t height, int64_t width) {
+  BorderTaps<T> out;
+  const T wx = taps.wx[j], wy = taps.wy[j];
+  const T weights[4] = {(1 - wx) * (1 - wy), wx * (1 - wy), (1 - wx) * wy, wx * wy};
+  for (int k = 0; k < 4; ++k) {
+    const int64_t x = taps.x0[j] + (k & 1), y = taps.y0[j] + (k >> 1);
+    const bool in = x >= 0 && x < width && y >= 0 && y < height;
+    out.index[k] = in ? y * width + x : -1;
+    out.weight[k] = in ? weights[k] : T(0);
+    out.value[k] = in && plane != nullptr ? plane[y * width + x] : T(0);
+  }
+  return out;
+}
+
+// The four values around one inner pixel.
+template <typename T>
+struct Square {
+  T upper_left, upper_right, lower_left, lower_right;
+};
+
+template <typename T>
+Square<T> fetch_square(const T* plane, int64_t width, int32_t offset) {
+  const T* top = plane + offset;
+  return {top[0], top[1], top[width], top[width + 1]};
+}
+
+// out[j] = bilinear value of `plane` at the inner pixels of the row.
+template <typename T>
+void sample_inner(const T* plane, int64_t width, const BilinearRow<T>& taps, T* out) {
+  int64_t j = taps.inner_begin;
+#ifdef REFKP_HAS_FLOAT_PAIRS
+  if constexpr (sizeof(T) == sizeof(float)) {
+    for (; j + kPairLanes <= taps.inner_end; j += kPairLanes) {
+      FloatLanes upper_left, upper_right, lower_left, lower_right;
+      gather_pairs(plane, taps.offset + j, upper_left, upper_right);
+      gather_pairs(plane + width, taps.offset + j, lower_left, lower_right);
+      const FloatLanes wx = load_lanes(taps.wx + j);
+      const FloatLanes upper = lerp_lanes(upper_left, upper_right, wx);
+      const FloatLanes lower = lerp_lanes(lower_left, lower_right, wx);
+      store_lanes(out + j, lerp_lanes(upper, lower, load_lanes(taps.wy + j)));
+    }
+  }
+#endif
+  for (; j < taps.inner_end; ++j) {
+    const Square<T> v = fetch_square(plane, width, taps.offset[j]);
+    const T upper = v.upper_left + taps.wx[j] * (v.upper_right - v.upper_left);
+    const T lower = v.lower_left + taps.wx[j] * (v.lower_right - v.lower_left);
+    out[j] = upper + taps.wy[j] * (lower - upper);
+  }
+}
+
+// out[j] = bilinear value of `plane`, blended with `fill` by the coverage of the image, for a whole row.
+template <typename T>
+void sample_row(const T* plane, int64_t height, int64_t width, int64_t out_width, const BilinearRow<T>& taps, T fill,
+                T* out) {
+  for (int64_t j = 0; j < taps.begin; ++j) out[j] = fill;
+  for (int64_t j = taps.end; j < out_width; ++j) out[j] = fill;
+  const auto border = [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin; j < end; ++j) {
+      const BorderTaps<T> t = border_taps(taps, j, plane, height, width);
+      T value = 0, coverage = 0;
+      for (int k = 0; k < 4; ++k) {
+        value += t.weight[k] * t.value[k];
+        coverage += t.weight[k];
+      }
+      out[j] = value + (1 - coverage) * fill;
+    }
+  };
+  border(taps.begin, taps.inner_begin);
+  sample_inner(plane, width, taps, out);
+  border(taps.inner_end, taps.end);
+}
+
+// Adds the gradient of one row to `channels` planes of grad_image; grad_out planes are `out_plane` elements apart.
+template <typename T>
+void scatter_row(const T* grad_out, int64_t out_plane, int64_t height, int64_t width, const BilinearRow<T>& taps,
+                 int64_t channels, T* grad_image) {
+  const int64_t in_plane = height * width;
+  const auto border = [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin; j < end; ++j) {
+      const BorderTaps<T> t = border_taps<T>(taps, j, nullptr, height, width);
+      for (int64_t c = 0; c < channels; ++c)
+        for (int k = 0; k < 4; ++k)
+          if (t.index[k] >= 0) grad_image[c * in_plane + t.index[k]] += t.weight[k] * grad_out[c * out_plane + j];
+    }
+  };
+  border(taps.begin, taps.inner_begin);
+  for (int64_t j = taps.inner_begin; j < taps.inner_end; ++j) {
+    const T wx = taps.wx[j], wy = taps.wy[j];
+    T* top = grad_image + taps.offset[j];
+    const T* g = grad_out + j;
+    for (int64_t c = 0; c < channels; ++c, top += in_plane, g += out_plane) {
+      T* bottom = top + width;
+      const T lower = wy * *g, upper = *g - lower;
+      const T upper_right = wx * upper, lower_right = wx * lower;
+      top[0] += upper - upper_right;
+      top[1] += upper_right;
+      bottom[0] += lower - lower_right;
+      bottom[1] += lower_right;
+    }
+  }
+  border(taps.inner_end, taps.end);
+}
+
+}  // namespace
+}  // namespace REFKP_ISA
+}  // namespace refkp

@@ -1,0 +1,44 @@
+"""The optional packages: which extra brings each, and the ImportError that says so."""
+
+from __future__ import annotations
+
+import importlib.util
+
+#: Extra -> its packages by import name. A structure test holds it against pyproject.toml.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "train": ("lightning", "jsonargparse", "torchmetrics", "tensorboard", "rich"),
+    "viz": ("matplotlib", "PIL"),
+    "panorama": ("transformers", "peft", "PIL"),
+    "triton": ("triton",),
+    "dev": (
+        *("nox", "pytest", "pytest_benchmark", "hypothesis", "ruff", "mypy", "triton"),
+        *("py360convert", "cv2"),  # peers of the benchmarks
+    ),
+}
+
+
+def extras_of(module: str) -> list[str]:
+    """The extras that bring the package of `module`.
+
+    >>> extras_of("lightning.pytorch")
+    ['train']
+    """
+    package = module.partition(".")[0]
+    return [extra for extra, packages in EXTRAS.items() if package in packages]
+
+
+def missing_packages(extra: str) -> list[str]:
+    """The packages of an extra that are not installed; nothing is imported to find out."""
+    return [package for package in EXTRAS[extra] if importlib.util.find_spec(package) is None]
+
+
+def missing_message(module: str) -> str | None:
+    """What to install when `module` is missing, or None for a package of no extra.
+
+    >>> missing_message("matplotlib.pyplot")
+    "the package matplotlib is not installed; pip install 'refkp[viz]'"
+    """
+    extras = extras_of(module)
+    if not extras:
+        return None
+    return f"the package {module.partition('.')[0]} is not installed; pip install 'refkp[{extras[0]}]'"

@@ -1,0 +1,72 @@
+"""affine_warp in C++ (CPU tensors) and CUDA C++ (CUDA tensors). Inputs are checked and contiguous, theta float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from refkp import _native
+
+#: Output pixels that one CUDA block sums for the gradient of theta (kThreads in affine_warp_cuda.cu).
+_PIXELS_PER_BLOCK = 256
+
+
+def forward(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float]) -> Tensor:
+    out = image.new_empty(image.shape[0], image.shape[1], size[0], size[1])
+    fills = _fill_tensor(fill, image)
+    _native.call(
+        "affine_warp",
+        image,
+        image=image.data_ptr(),
+        theta=theta.data_ptr(),
+        inverse=inverse,
+        fill=fills.data_ptr(),
+        shape=_shape(image, size),
+        out=out.data_ptr(),
+    )
+    return out
+
+
+def backward(
+    grad_out: Tensor,
+    image: Tensor,
+    theta: Tensor,
+    inverse: bool,
+    fill: Sequence[float],
+    needs_image: bool,
+    needs_theta: bool,
+) -> tuple[Tensor, Tensor]:
+    grad_image = torch.empty_like(image) if needs_image else image.new_empty(0)
+    grad_theta = torch.empty_like(theta) if needs_theta else theta.new_empty(0)
+    fills = _fill_tensor(fill, image)
+    size = grad_out.shape[2:]
+    extra = {}
+    if image.is_cuda:
+        blocks = -(-size[0] * size[1] // _PIXELS_PER_BLOCK)
+        workspace = theta.new_empty(image.shape[0], blocks, 6) if needs_theta else theta.new_empty(0)
+        extra["workspace"] = workspace.data_ptr()
+    _native.call(
+        "affine_warp_backward",
+        image,
+        grad_out=grad_out.data_ptr(),
+        image=image.data_ptr(),
+        theta=theta.data_ptr(),
+        inverse=inverse,
+        fill=fills.data_ptr(),
+        shape=_shape(image, size),
+        grad_image=grad_image.data_ptr(),
+        grad_theta=grad_theta.data_ptr(),
+        **extra,
+    )
+    return grad_image, grad_theta
+
+
+def _shape(image: Tensor, size: Sequence[int]) -> object:
+    return _native.extension().AffineWarpShape(*image.shape, *size)
+
+
+def _fill_tensor(fill: Sequence[float], image: Tensor) -> Tensor:
+    """[C] float64, or empty (a null pointer) where nothing is blended."""
+    return torch.tensor(fill, dtype=torch.float64, device=image.device)

@@ -1,0 +1,57 @@
+"""equivariance_loss in C++ (CPU tensors) and CUDA C++ (CUDA tensors). Inputs are checked and contiguous, theta float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from refkp import _native
+
+#: Pixels that one CUDA block sums (kEquivarianceBlock in equivariance_loss.h).
+_PIXELS_PER_BLOCK = 256
+
+
+def forward(maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool) -> tuple[Tensor, Tensor]:
+    batch, _, height, width = maps.shape
+    loss, denominator = theta.new_empty(batch), theta.new_empty(batch)
+    extra = {}
+    if maps.is_cuda:
+        workspace = theta.new_empty(batch, -(-height * width // _PIXELS_PER_BLOCK), 2)
+        extra["workspace"] = workspace.data_ptr()
+    _native.call(
+        "equivariance_loss",
+        maps,
+        maps=maps.data_ptr(),
+        maps_warped=maps_warped.data_ptr(),
+        theta=theta.data_ptr(),
+        coverage=coverage,
+        shape=_native.extension().EquivarianceShape(*maps.shape),
+        loss=loss.data_ptr(),
+        denominator=denominator.data_ptr(),
+        **extra,
+    )
+    return loss, denominator
+
+
+def backward(
+    grad_item: Tensor, maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool
+) -> tuple[Tensor, Tensor]:
+    grad_maps, grad_maps_warped = torch.empty_like(maps), torch.empty_like(maps)
+    extra = {}
+    if maps.is_cuda:
+        workspace = torch.empty_like(maps)
+        extra["workspace"] = workspace.data_ptr()
+    _native.call(
+        "equivariance_loss_backward",
+        maps,
+        maps=maps.data_ptr(),
+        maps_warped=maps_warped.data_ptr(),
+        theta=theta.data_ptr(),
+        coverage=coverage,
+        grad_item=grad_item.data_ptr(),
+        shape=_native.extension().EquivarianceShape(*maps.shape),
+        grad_maps=grad_maps.data_ptr(),
+        grad_maps_warped=grad_maps_warped.data_ptr(),
+        **extra,
+    )
+    return grad_maps, grad_maps_warped

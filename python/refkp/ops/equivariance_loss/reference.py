@@ -1,0 +1,24 @@
+"""equivariance_loss by its definition, in float64: warp the maps back, and compare. Gradients by torch autograd."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from refkp.ops._theta import check_theta_values
+from refkp.ops.affine_warp.reference import affine_warp
+
+
+def equivariance_loss(maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool) -> Tensor:
+    """See `refkp.ops.equivariance_loss`; one value an item."""
+    if not torch.compiler.is_compiling():
+        check_theta_values("equivariance_loss", theta)
+    plain, warped = maps.double(), maps_warped.double()
+    size = maps.shape[2:]
+    returned = affine_warp(warped, theta, size, inverse=True, fill=())
+    if not coverage:
+        return (plain - returned).square().mean(dim=(1, 2, 3)).to(maps.dtype)
+    weight = affine_warp(torch.ones_like(warped[:, :1]), theta, size, inverse=True, fill=())
+    squares = (weight * plain - returned).square().sum(dim=(1, 2, 3))
+    covered = maps.shape[1] * weight.sum(dim=(1, 2, 3))
+    return torch.where(covered > 0, squares / covered.clamp(min=torch.finfo(torch.float64).tiny), 0).to(maps.dtype)

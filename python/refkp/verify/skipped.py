@@ -1,0 +1,46 @@
+"""Golden functions that refkp does not answer, with the reason."""
+
+from __future__ import annotations
+
+from refkp.verify.registry import SYSTEMS
+
+_NOT_BUILT = "refkp.systems.{system} does not offer it in this version"
+
+_FUNCTIONS = {
+    "keypoints": """
+        find_max_pixel gaussian_circles gaussian_loss_at_point sharpening_loss top_k_gaussian entropy_sort
+        furthest_point_sampling pixel_from_weighted_avg differentiable_argmax variance_loss
+        corresponding_points collect_maps requery_attention augmented_ensemble vote_best_indices regressor
+        regressor_visible eval_metric sharpening_loss_softmax sharpening_with_selection temporal_loss
+        adaptive_temporal_loss grid_views head_aggregate six_view_sharpening sk_attention
+        reference_attention reference_unet eq_grid zero123_scales
+        noise_schedule v_parameterisation flexdiffuse encode_target_scaling zero123_cameras
+        k_max_pixels_centred""",
+    "multiview": """
+        lbs pca_scale_trans loss_kp2d_masked loss_kp2d_visibility_weighted loss_joint_angle loss_kp3d_masked
+        loss_rotation_frobenius loss_camera triangulate_dlt triangulate_differentiable canonical_frame
+        fusion_cross_view decoder_layer preprocess_geometry distortion metrics soft_silhouette augment_scale
+        pipeline_kp2d curriculum""",
+    "panorama": """
+        e2p_py360_uint8 anyres_pack crop_strategies vicreg_facebook_ddp2 vicregl_lightly vicreg_anyres_ring
+        densecl_strip pano_contrastive global_local panorope_ids view_stitch language_fuse view_metrics
+        caption_metrics""",
+    "pose": """
+        aa_module bop_metrics flow_loss classification_head classification_loss croco_decoder croco_encoder
+        crop dense_flow_head epropnp flow_visualisation global_attention_rope_mask pose_from_matches
+        correspondence_builder rope2d s2rope template_selection weight_regularization""",
+}
+
+#: {(system, golden function): reason}
+SKIPPED = {
+    (system, function): _NOT_BUILT.format(system=system)
+    for system, functions in _FUNCTIONS.items()
+    for function in functions.split()
+}
+
+
+def skip_reason(system: str, function: str) -> str:
+    """Why a golden function without an adapter is not run."""
+    if system not in SYSTEMS:
+        return f"refkp has no system {system!r}; it has {', '.join(SYSTEMS)}"
+    return SKIPPED.get((system, function), f"refkp knows no golden function {system}/{function}")

@@ -1,0 +1,208 @@
+"""affine_warp: agreement of the backends, gradients, registration, errors, laws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from refkp.ops import affine_warp
+from tests.support import op_checks
+from tests.support.op_checks import Case, OpCall, backend_cases, cases_of
+
+
+def rotation(angle: float, scale: float = 1.0, tx: float = 0.0, ty: float = 0.0) -> Tensor:
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    return torch.tensor([[cos, sin, tx], [-sin, cos, ty]], dtype=torch.float64)
+
+
+def call(batch: int, channels: int, height: int, width: int, **options: Any) -> OpCall:
+    generator = torch.Generator().manual_seed(height * 100 + width)
+    image = torch.randn(batch, channels, height, width, generator=generator, dtype=torch.float64)
+    # Odd numbers, so that no position falls on the pixel lattice, where the derivative of theta is one-sided.
+    angles = [0.31 - 0.17 * b for b in range(batch)]
+    theta = [rotation(angle, 0.93 + 0.13 * b, 0.071, -0.053) for b, angle in enumerate(angles)]
+    thetas = torch.stack(theta) if theta else torch.zeros(0, 2, 3, dtype=torch.float64)
+    return OpCall(
+        "affine_warp", affine_warp, {"image": image, "theta": thetas}, ("image", "theta"), ("theta",), options
+    )
+
+
+CALLS = {
+    "odd": call(2, 3, 13, 17),
+    "resized": call(2, 2, 11, 7, size=(19, 23)),
+    "inverse": call(3, 2, 12, 12, inverse=True),
+    "fill": call(2, 3, 9, 14, fill=(0.5, -1.0, 2.0)),
+    "inverse, fill, resized": call(1, 5, 10, 31, inverse=True, fill=0.7, size=(8, 40)),
+    "one pixel": call(1, 1, 1, 1),
+    "one row": call(1, 2, 1, 29),
+    "one column": call(1, 2, 37, 1),
+    "many channels": call(1, 9, 18, 18),
+    "partial block": call(1, 1, 17, 33),
+    "empty batch": call(0, 3, 5, 5),
+    "no channels": call(2, 0, 5, 5),
+}
+
+
+@pytest.mark.parametrize("case", backend_cases())
+@pytest.mark.parametrize("name", CALLS)
+def test_agrees_with_the_reference(name: str, case: Case) -> None:
+    op_checks.check_agreement(CALLS[name], case)
+
+
+@pytest.mark.parametrize("case", backend_cases())
+@pytest.mark.parametrize("scale", [0.15, 3.1])
+def test_strong_zoom_agrees_with_the_reference(scale: float, case: Case) -> None:
+    image = torch.randn(1, 2, 12, 15, dtype=torch.float64)
+    theta = torch.stack([rotation(0.4, scale, 0.11, -0.07) * torch.tensor([[1.0], [0.7]])])
+    op_checks.check_agreement(OpCall("affine_warp", affine_warp, {"image": image, "theta": theta}, ("image", "theta")), case)
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("options", [{"size": (3, 5)}, {"inverse": True}, {"fill": (0.5, -1.0)}])
+def test_gradients_match_finite_differences(options: dict[str, Any], backend: str) -> None:
+    op_checks.check_gradients(call(1, 2, 4, 5, **options), backend)
+
+
+def test_registration_holds() -> None:
+    there = CALLS["odd"].to("cpu", torch.float32)
+    image, theta = (tensor.requires_grad_() for tensor in there.tensors.values())
+    arguments = (image, theta, (13, 17), False, [], "native")
+    op_checks.check_registration(torch.ops.refkp.affine_warp.default, arguments)
+
+
+@pytest.mark.parametrize("case", cases_of("native", "triton"))
+def test_compiles(case: Case) -> None:
+    op_checks.check_compiles(CALLS["inverse, fill, resized"], case)
+
+
+@pytest.mark.parametrize("case", backend_cases())
+def test_repeats_bitwise(case: Case) -> None:
+    op_checks.check_deterministic(CALLS["fill"], case)
+
+
+@pytest.mark.parametrize("case", cases_of("native", "triton"))
+def test_strides_do_not_matter(case: Case) -> None:
+    op_checks.check_strides(CALLS["fill"], case)
+
+
+@pytest.mark.parametrize("case", backend_cases())
+def test_identity_and_mirror_are_exact_copies(case: Case) -> None:
+    image = torch.randn(1, 2, 31, 37).to(case.device, case.dtype)
+    identity = torch.eye(3, device=case.device)[None, :2]
+    mirror = identity * torch.tensor([[-1.0], [1.0]], device=case.device)
+    assert torch.equal(affine_warp(image, identity, backend=case.backend), image)
+    assert torch.equal(affine_warp(image, mirror, backend=case.backend), image.flip(-1))
+
+
+@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+def test_convention_theta_maps_output_to_input(backend: str) -> None:
+    """tx > 0 moves the content left by tx W / 2 pixels; a scale below 1 magnifies; the angle turns it clockwise."""
+    image = torch.zeros(1, 1, 8, 8)
+    image[0, 0, 4, 6] = 1.0
+    moved = affine_warp(image, rotation(0.0, 1.0, 0.5)[None], backend=backend)
+    assert moved[0, 0].argmax() == 4 * 8 + 4
+    upper_left = affine_warp(image, rotation(0.0, 0.5)[None], backend=backend)
+    assert divmod(int(upper_left[0, 0].argmax()), 8)[1] >= 7
+    turned = affine_warp(image, rotation(math.pi / 2)[None], backend=backend)
+    assert turned[0, 0].argmax() == 6 * 8 + 3
+
+
+@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+def test_convention_matches_torch_grid_sample(backend: str) -> None:
+    image, theta = torch.rand(2, 3, 11, 14), torch.stack([rotation(0.3, 1.1, 0.2, -0.1), rotation(-0.5)]).float()
+    grid = torch.nn.functional.affine_grid(theta, [2, 3, 9, 10], align_corners=False)
+    want = torch.nn.functional.grid_sample(image, grid, align_corners=False)
+    torch.testing.assert_close(affine_warp(image, theta, size=(9, 10), backend=backend), want, rtol=0, atol=1e-5)
+
+
+@given(
+    angle=st.floats(-3, 3), scale=st.floats(0.3, 2.5), tx=st.floats(-0.5, 0.5), constant=st.floats(-5, 5)
+)
+def test_a_constant_image_in_its_own_fill_stays_constant(angle: float, scale: float, tx: float, constant: float) -> None:
+    image = torch.full((1, 1, 9, 12), constant, dtype=torch.float64)
+    warped = affine_warp(image, rotation(angle, scale, tx)[None], fill=constant, size=(7, 13))
+    torch.testing.assert_close(warped, torch.full_like(warped, constant))
+
+
+@given(angle=st.floats(-3, 3), scale=st.floats(0.3, 2.5), tx=st.floats(-0.5, 0.5), inverse=st.booleans())
+def test_backward_is_the_adjoint(angle: float, scale: float, tx: float, inverse: bool) -> None:
+    image = torch.randn(1, 2, 9, 12, dtype=torch.float64, requires_grad=True)
+    warped = affine_warp(image, rotation(angle, scale, tx)[None], size=(7, 13), inverse=inverse)
+    probe = torch.randn_like(warped)
+    (grad,) = torch.autograd.grad(warped, image, probe)
+    torch.testing.assert_close((warped * probe).sum(), (image * grad).sum())
+
+
+@given(angle=st.floats(-0.5, 0.5), scale=st.floats(0.8, 1.2))
+def test_inverse_undoes_the_warp_inside(angle: float, scale: float) -> None:
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    image = torch.exp(-4 * (x.square() + y.square()))[None, None]
+    theta = rotation(angle, scale)[None]
+    back = affine_warp(affine_warp(image, theta), theta, inverse=True)
+    assert (back - image)[..., 16:48, 16:48].abs().max() < 0.01
+
+
+def test_huge_translations_give_fill() -> None:
+    image = torch.ones(1, 1, 4, 4)
+    for tx in (1e3, -1e12, 1e38):
+        theta = rotation(0.1, 1.0, tx)[None]
+        assert torch.equal(affine_warp(image, theta, fill=3.0), torch.full_like(image, 3.0))
+
+
+def test_non_finite_pixels_propagate() -> None:
+    image = torch.ones(1, 1, 4, 4)
+    image[0, 0, 1, 1] = float("nan")
+    assert affine_warp(image, torch.eye(3)[None, :2] * 0.9).isnan().any()
+
+
+def test_second_derivatives_are_refused() -> None:
+    image = torch.rand(1, 1, 4, 4, requires_grad=True)
+    warped = affine_warp(image, rotation(0.2)[None], backend="native")
+    (grad,) = torch.autograd.grad(warped.square().sum(), image, create_graph=True)
+    with pytest.raises(RuntimeError, match="autograd"):
+        grad.sum().backward()
+
+
+IMAGE, IDENTITY = torch.rand(2, 3, 4, 5), torch.eye(3)[:2].repeat(2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"image": [1.0]}, TypeError, "`image` must be a torch.Tensor; got list"),
+        ({"image": IMAGE[0]}, ValueError, r"`image` must be \[B,C,H,W\]; got \[3,4,5\]"),
+        ({"image": IMAGE.int()}, ValueError, "`image` must be of dtype float32.*got int32"),
+        ({"image": IMAGE[..., :0]}, ValueError, "`image` must be at least 1 x 1 pixels; got 4 x 0"),
+        ({"theta": IDENTITY[:1]}, ValueError, r"`theta` must be \[B,2,3\] with B=2; got \[1,2,3\]"),
+        ({"theta": torch.eye(3).repeat(2, 1, 1)}, ValueError, r"`theta` must be \[B,2,3\] with B=2; got \[2,3,3\]"),
+        ({"theta": IDENTITY.int()}, ValueError, "`theta` must be of dtype"),
+        ({"theta": IDENTITY.to("meta")}, ValueError, "`theta` must be on the device of `image`"),
+        ({"theta": IDENTITY * float("nan")}, ValueError, "`theta` must be finite; got item 0"),
+        ({"theta": IDENTITY * torch.tensor([1.0, 0.0]).view(2, 1, 1)}, ValueError, "`theta` must be invertible.*item 1"),
+        ({"size": (4,)}, ValueError, r"`size` must be \(height, width\)"),
+        ({"size": (4, 0)}, ValueError, "`size` must be at least 1 x 1 pixels; got 4 x 0"),
+        ({"size": (1 << 20, 1 << 20)}, ValueError, r"`size` must be of fewer than 2\^31 pixels.*Split it into tiles"),
+        ({"fill": (1.0, 2.0)}, ValueError, r"`fill` must be a number or one per channel \(C=3\); got 2 numbers"),
+        ({"fill": float("inf")}, ValueError, "`fill` must be finite"),
+        ({"padding": "wrap"}, ValueError, "`padding` must be one of 'zeros', 'border', 'reflection'; got 'wrap'"),
+        ({"padding": "border"}, NotImplementedError, "`padding` 'border' is not offered"),
+        ({"backend": "cudnn"}, ValueError, "`backend` must be one of"),
+        ({"image": IMAGE.half(), "backend": "native"}, NotImplementedError, "backend 'native' cannot run.*float16"),
+        ({"image": IMAGE.double(), "backend": "triton"}, NotImplementedError, "backend 'triton' cannot run.*float64"),
+    ],
+)
+def test_errors(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=f"affine_warp: {text}"):
+        affine_warp(**{"image": IMAGE, "theta": IDENTITY, **arguments})
+
+
+@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+def test_every_backend_refuses_a_singular_theta(backend: str) -> None:
+    with pytest.raises(ValueError, match="`theta` must be invertible"):
+        affine_warp(IMAGE, torch.zeros(2, 2, 3), backend=backend)
