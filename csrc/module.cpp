@@ -14,6 +14,7 @@
 #include "flow/flow_gt.h"
 #include "vicreg/vicreg.h"
 #include "warp/affine_warp.h"
+#include "warp/e2p.h"
 #include "warp/equivariance_loss.h"
 
 namespace py = pybind11;
@@ -70,6 +71,13 @@ FlowProblem make_flow_problem(std::array<uintptr_t, 4> images, std::array<uintpt
   p.tol_abs = tolerance[0], p.tol_rel = tolerance[1], p.tol_px = tolerance[2];
   p.pixel_offset = pixel_offset;
   return p;
+}
+
+// sizes: images, tiles, channels, ERP height and width, tile height and width; strides of the ERP images [B,C,H,W].
+E2pGeometry e2p_geometry(uintptr_t rays, uintptr_t samples, uintptr_t image_index, const std::array<int64_t, 7>& sizes,
+                         const std::array<int64_t, 4>& strides, bool equilib, bool nearest) {
+  return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], strides[0], strides[1], strides[2],
+          strides[3], equilib, nearest, pointer<double>(rays), pointer<int64_t>(samples), pointer<int64_t>(image_index)};
 }
 
 }  // namespace
@@ -154,6 +162,29 @@ PYBIND11_MODULE(_C, m) {
 #endif
 
   // ---- e2p ----
+  py::class_<E2pGeometry>(m, "E2pGeometry")
+      .def(py::init(&e2p_geometry), py::kw_only(), py::arg("rays"), py::arg("samples"), py::arg("image_index"),
+           py::arg("sizes"), py::arg("strides"), py::arg("equilib"), py::arg("nearest"));
+  m.def("e2p_cpu", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(e2p, dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), threads);
+  }, py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("threads"), NoGil());
+  m.def("e2p_backward_cpu", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t grad_erp,
+                               const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(e2p_backward, dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<void>(grad_erp),
+                    threads);
+  }, py::arg("grad_out"), py::arg("geometry"), py::arg("grad_erp"), py::arg("dtype"), py::arg("threads"), NoGil());
+#ifdef REFKP_HAS_CUDA
+  m.def("e2p_cuda", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype,
+                       uintptr_t stream) {
+    cuda::e2p(dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), pointer<void>(stream));
+  }, py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("e2p_backward_cuda", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t sums, uintptr_t scale,
+                                uintptr_t grad_erp, const std::string& dtype, uintptr_t stream) {
+    cuda::e2p_backward(dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<int64_t>(sums),
+                       pointer<double>(scale), pointer<void>(grad_erp), pointer<void>(stream));
+  }, py::arg("grad_out"), py::arg("geometry"), py::arg("sums"), py::arg("scale"), py::arg("grad_erp"), py::arg("dtype"),
+     py::arg("stream"), NoGil());
+#endif
 
   // ---- vicreg ----
   py::class_<VICRegProblem>(m, "VICRegProblem")
