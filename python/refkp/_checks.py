@@ -11,7 +11,9 @@ from torch import Tensor
 
 def fail(function: str, argument: str, rule: str, got: object, remedy: str = "") -> NoReturn:
     """Raise ValueError, e.g. "affine_warp: `theta` must be [B,2,3]; got [3,3]. <remedy>"."""
-    raise ValueError(f"{function}: `{argument}` must be {rule}; got {got}." + (f" {remedy}" if remedy else ""))
+    raise ValueError(
+        f"{function}: `{argument}` must be {rule}; got {got}." + (f" {remedy}" if remedy else "")
+    )
 
 
 def shape_text(shape: Sequence[object]) -> str:
@@ -39,7 +41,9 @@ def require_shape(function: str, argument: str, tensor: Tensor, pattern: str, **
     )
     if not matches:
         known = ", ".join(f"{name}={size}" for name, size in sizes.items() if name in names)
-        fail(function, argument, f"[{pattern}]" + (f" with {known}" if known else ""), shape_text(tensor.shape))
+        fail(
+            function, argument, f"[{pattern}]" + (f" with {known}" if known else ""), shape_text(tensor.shape)
+        )
 
 
 def require_trailing(function: str, argument: str, tensor: Tensor, pattern: str) -> None:
@@ -62,12 +66,26 @@ def require_dtype(function: str, argument: str, tensor: Tensor, allowed: Sequenc
         fail(function, argument, f"of dtype {names}", str(tensor.dtype).removeprefix("torch."))
 
 
-def require_same(function: str, argument: str, tensor: Tensor, other: str, like: Tensor, *, dtype: bool = True) -> None:
+def require_same(
+    function: str, argument: str, tensor: Tensor, other: str, like: Tensor, *, dtype: bool = True
+) -> None:
     """Raise ValueError unless `tensor` is on the device (and, by default, has the dtype) of `like`, the argument `other`."""
     if tensor.device != like.device:
-        fail(function, argument, f"on the device of `{other}` ({like.device})", tensor.device, "Move it with `.to()`.")
+        fail(
+            function,
+            argument,
+            f"on the device of `{other}` ({like.device})",
+            tensor.device,
+            "Move it with `.to()`.",
+        )
     if dtype and tensor.dtype != like.dtype:
-        fail(function, argument, f"of the dtype of `{other}` ({like.dtype})", tensor.dtype, "Convert it with `.to()`.")
+        fail(
+            function,
+            argument,
+            f"of the dtype of `{other}` ({like.dtype})",
+            tensor.dtype,
+            "Convert it with `.to()`.",
+        )
 
 
 def require_finite(function: str, argument: str, tensor: Tensor) -> None:

@@ -15,7 +15,10 @@ def _load() -> tuple[ModuleType | None, str]:
     try:
         return importlib.import_module("refkp._C"), ""
     except ImportError as error:
-        return None, f"the compiled extension refkp._C cannot be imported ({error}); reinstall refkp with a C++ compiler"
+        return (
+            None,
+            f"the compiled extension refkp._C cannot be imported ({error}); reinstall refkp with a C++ compiler",
+        )
 
 
 def missing_reason() -> str | None:

@@ -59,6 +59,8 @@ def test_conversion_comes_back(scene: Scene) -> None:
 class FakePerspectiveCameras:
     """Stands for PyTorch3D's class, which has no wheel: the same attributes and constructor arguments."""
 
+    principal_point: Tensor
+
     def __init__(self, *, in_ndc: bool, device: torch.device, **tensors: Tensor) -> None:
         self._in_ndc = in_ndc
         self.device = device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_half_turns_give_the_axis_up_to_sign() -> None:
     ("function", "size"),
     [(rot.axis_angle_to_matrix, 3), (rot.quaternion_to_matrix, 4), (rot.rotation_6d_to_matrix, 6)],
 )
-def test_gradcheck_to_matrix(function: object, size: int) -> None:
+def test_gradcheck_to_matrix(function: Callable[[Tensor], Tensor], size: int) -> None:
     inputs = torch.randn(4, size, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(function, inputs)
 
@@ -144,7 +145,8 @@ def test_convention_6d_is_the_first_two_rows() -> None:
         (rot.matrix_to_rotation_6d, (4, 4), r"matrix_to_rotation_6d: `matrix` must be \[...,3,3\]"),
     ],
 )
-def test_wrong_shapes_are_named(function: object, shape: tuple[int, ...], message: str) -> None:
-    assert callable(function)
+def test_wrong_shapes_are_named(
+    function: Callable[[Tensor], Tensor], shape: tuple[int, ...], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         function(torch.zeros(shape))

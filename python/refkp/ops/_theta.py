@@ -31,7 +31,12 @@ def check_theta_values(function: str, theta: Tensor) -> None:
     values = theta.detach().double().numpy()
     finite = np.isfinite(values).all(axis=(1, 2))
     if not finite.all():
-        fail(function, "theta", "finite", f"item {int(np.argmin(finite))} = {values[np.argmin(finite)].tolist()}")
+        fail(
+            function,
+            "theta",
+            "finite",
+            f"item {int(np.argmin(finite))} = {values[np.argmin(finite)].tolist()}",
+        )
     linear = values[:, :, :2]
     det = linear[:, 0, 0] * linear[:, 1, 1] - linear[:, 0, 1] * linear[:, 1, 0]
     regular = np.abs(det) > _SINGULAR * (linear**2).sum(axis=(1, 2))

@@ -15,7 +15,7 @@ from refkp.verify.manifest import GoldenError
 from refkp.verify.runner import BACKENDS, run
 
 _EPILOG = """\
-Each case is compared by the rule of its manifest; the table shows the array that came closest to its
+Each case is compared by the rule of its manifest; its line shows the array that came closest to its
 allowance or beyond it. Exit status: 0 if nothing failed, 1 if a case failed or raised, 2 if the golden
 folder cannot be used.
 """
@@ -31,7 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         golden = options.golden or default_golden()
         if options.json is not None and not options.json.absolute().parent.is_dir():
             raise GoldenError(f"--json {options.json}: the folder {options.json.parent} does not exist.")
-        print(report.HEADER)
         rows = run(
             golden,
             system=options.system,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +11,14 @@ from pathlib import Path
 
 from refkp.verify.runner import Row
 
-HEADER = f"{'status':6} {'backend':11} {'case':52} {'worst error':>11} {'allowed':>9}  in array"
+_STATUSES = ("pass", "fail", "error", "skip")
 
 
 def format_row(row: Row) -> str:
     """One line of the table."""
-    line = f"{row.status:6} {row.backend:11} {row.system + '/' + row.id:52}"
+    line = f"{row.status:5} {row.backend:11} {row.system + '/' + row.id:48}"
     if row.worst is not None:
-        line += f" {row.worst.error:11.2e} {row.worst.allowed:9.1e}  {row.worst.array}"
+        line += f" {row.worst.error:8.1e} of {row.worst.allowed:7.1e} allowed in {row.worst.array}"
     return line.rstrip() + (f"  ({row.reason})" if row.reason else "")
 
 
@@ -49,12 +48,9 @@ def summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-_STATUSES = ("pass", "fail", "error", "skip")
-
-
 def write_json(rows: Sequence[Row], path: Path) -> None:
     """Write the rows so that `path` holds either all of them or what it held before."""
     text = json.dumps([row.to_json() for row in rows], indent=1, allow_nan=False)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        file.write(text + "\n")
-    os.replace(file.name, path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    os.replace(unfinished, path)

@@ -118,15 +118,15 @@ def _describe_selection(cases: list[Case], system: str | None, function: str | N
 
 
 def _run_case(case: Case, backend: str | None) -> Iterator[Row]:
-    entry = adapters(case.system).get(case.function)
+    try:
+        entry = adapters(case.system).get(case.function)
+        arrays = load_arrays(case) if entry is not None else {}
+    except (ImportError, GoldenError) as error:
+        yield Row(case.id, case.system, case.function, NO_BACKEND, "error", reason=str(error))
+        return
     if entry is None:
         reason = skip_reason(case.system, case.function)
         yield Row(case.id, case.system, case.function, NO_BACKEND, "skip", reason=reason)
-        return
-    try:
-        arrays = load_arrays(case)
-    except GoldenError as error:
-        yield Row(case.id, case.system, case.function, NO_BACKEND, "error", reason=str(error))
         return
     for target in _targets(entry, backend):
         status, worst, reason = _run_on(target, case, entry, arrays, named=backend is not None)

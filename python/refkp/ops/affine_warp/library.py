@@ -17,7 +17,9 @@ def affine_warp(
     image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float], backend: str
 ) -> Tensor:
     check_theta_values("affine_warp", theta)
-    return _kernels(backend).forward(image.contiguous(), theta.detach().double().contiguous(), size, inverse, fill)
+    return _kernels(backend).forward(
+        image.contiguous(), theta.detach().double().contiguous(), size, inverse, fill
+    )
 
 
 @torch.library.custom_op("refkp::affine_warp_backward", mutates_args=())
@@ -49,7 +51,9 @@ def _kernels(backend: str) -> Any:
 
 
 @affine_warp.register_fake
-def _(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float], backend: str) -> Tensor:
+def _(
+    image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float], backend: str
+) -> Tensor:
     return image.new_empty(image.shape[0], image.shape[1], size[0], size[1])
 
 
@@ -64,7 +68,9 @@ def _(
     needs_theta: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    grad_image = torch.empty_like(image, memory_format=torch.contiguous_format) if needs_image else image.new_empty(0)
+    grad_image = (
+        torch.empty_like(image, memory_format=torch.contiguous_format) if needs_image else image.new_empty(0)
+    )
     return grad_image, theta.new_empty(theta.shape if needs_theta else (0,))
 
 

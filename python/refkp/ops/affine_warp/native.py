@@ -13,7 +13,9 @@ from refkp import _native
 _PIXELS_PER_BLOCK = 256
 
 
-def forward(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float]) -> Tensor:
+def forward(
+    image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float]
+) -> Tensor:
     out = image.new_empty(image.shape[0], image.shape[1], size[0], size[1])
     fills = _fill_tensor(fill, image)
     _native.call(

@@ -10,11 +10,15 @@ from torch import Tensor
 from refkp.ops._theta import check_theta_values
 
 
-def affine_warp(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float]) -> Tensor:
+def affine_warp(
+    image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float]
+) -> Tensor:
     """See `refkp.ops.affine_warp`; `fill` has one value a channel or none."""
     if not torch.compiler.is_compiling():
         check_theta_values("affine_warp", theta)
-    background = torch.tensor(fill or [0.0] * image.shape[1], dtype=torch.float64, device=image.device).view(1, -1, 1, 1)
+    background = torch.tensor(fill or [0.0] * image.shape[1], dtype=torch.float64, device=image.device).view(
+        1, -1, 1, 1
+    )
     out = _warp(image.double() - background, theta.double(), size, inverse) + background
     return out.to(image.dtype)
 

@@ -19,7 +19,9 @@ from refkp.ops._theta import pixel_map, pixel_map_backward
 _BLOCK = 256
 
 
-def forward(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float]) -> Tensor:
+def forward(
+    image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float]
+) -> Tensor:
     batch, channels, in_height, in_width = image.shape
     out = image.new_empty(batch, channels, *size)
     if out.numel() == 0:
@@ -117,7 +119,16 @@ def tap(plane_ptr, x, y, in_height, in_width, mask, outside):
 
 @triton.jit
 def _forward_kernel(
-    image_ptr, map_ptr, fill_ptr, out_ptr, channels, in_height, in_width, out_width, pixels, BLOCK: tl.constexpr
+    image_ptr,
+    map_ptr,
+    fill_ptr,
+    out_ptr,
+    channels,
+    in_height,
+    in_width,
+    out_width,
+    pixels,
+    BLOCK: tl.constexpr,
 ):
     b = tl.program_id(1).to(tl.int64)
     p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -138,7 +149,15 @@ def _forward_kernel(
 
 @triton.jit
 def _backward_image_kernel(
-    grad_out_ptr, map_ptr, grad_image_ptr, channels, in_width, in_pixels, out_height, out_width, BLOCK: tl.constexpr
+    grad_out_ptr,
+    map_ptr,
+    grad_image_ptr,
+    channels,
+    in_width,
+    in_pixels,
+    out_height,
+    out_width,
+    BLOCK: tl.constexpr,
 ):
     b = tl.program_id(1).to(tl.int64)
     q = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

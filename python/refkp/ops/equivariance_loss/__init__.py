@@ -60,7 +60,9 @@ def equivariance_loss(
     require_tensor("equivariance_loss", "maps_warped", maps_warped)
     require_shape("equivariance_loss", "maps", maps, "B,K,H,W")
     batch, channels, height, width = maps.shape
-    require_shape("equivariance_loss", "maps_warped", maps_warped, "B,K,H,W", B=batch, K=channels, H=height, W=width)
+    require_shape(
+        "equivariance_loss", "maps_warped", maps_warped, "B,K,H,W", B=batch, K=channels, H=height, W=width
+    )
     require_dtype("equivariance_loss", "maps", maps, _DTYPES)
     require_same("equivariance_loss", "maps_warped", maps_warped, "maps", maps)
     _theta.check_plane("equivariance_loss", "maps", maps.shape[2:])

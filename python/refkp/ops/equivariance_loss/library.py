@@ -38,7 +38,9 @@ def _kernels(backend: str) -> Any:
 
 
 @equivariance_loss.register_fake
-def _(maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool, backend: str) -> tuple[Tensor, Tensor]:
+def _(
+    maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool, backend: str
+) -> tuple[Tensor, Tensor]:
     return maps.new_empty(maps.shape[0]), maps.new_empty(maps.shape[0], dtype=torch.float64)
 
 

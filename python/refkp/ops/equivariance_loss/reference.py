@@ -21,4 +21,6 @@ def equivariance_loss(maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage
     weight = affine_warp(torch.ones_like(warped[:, :1]), theta, size, inverse=True, fill=())
     squares = (weight * plain - returned).square().sum(dim=(1, 2, 3))
     covered = maps.shape[1] * weight.sum(dim=(1, 2, 3))
-    return torch.where(covered > 0, squares / covered.clamp(min=torch.finfo(torch.float64).tiny), 0).to(maps.dtype)
+    return torch.where(covered > 0, squares / covered.clamp(min=torch.finfo(torch.float64).tiny), 0).to(
+        maps.dtype
+    )

@@ -1,0 +1,91 @@
+"""e2p in slow and obvious torch: float64 positions, one tile after the other, differentiable in image and rotation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from refkp.ops.e2p.camera import pixel_grid, sample_count
+from refkp.ops.e2p.checks import check_values
+
+
+def e2p(
+    erp: Tensor,
+    rotation: Tensor,
+    image_index: Tensor,
+    tangents_x: Sequence[float],
+    tangents_y: Sequence[float],
+    size: tuple[int, int],
+    convention: str,
+    mode: str,
+    antialias: str,
+) -> Tensor:
+    """Tiles [N,C,h,w]; arguments as in the operator refkp::e2p."""
+    check_values(rotation, image_index, len(erp))
+    dtype = erp.dtype if erp.is_floating_point() else torch.float32
+    tiles = []
+    for n in range(len(rotation)):
+        x, y = (tangents[n % len(tangents)] for tangents in (tangents_x, tangents_y))
+        image = erp[image_index[n]].to(torch.float64)
+        tiles.append(_tile(image, rotation[n].to(torch.float64), x, y, size, convention, mode, antialias).to(dtype))
+    empty = erp.sum().to(dtype).expand(0, erp.shape[1], *size)  # without tiles the gradient is zero, not absent
+    return torch.stack(tiles) if tiles else empty
+
+
+def _tile(
+    image: Tensor, rotation: Tensor, tangent_x: float, tangent_y: float, size: tuple[int, int], convention: str, mode: str,
+    antialias: str,
+) -> Tensor:  # fmt: skip
+    step_x, start_x = pixel_grid(tangent_x, size[1], convention)
+    step_y, start_y = pixel_grid(tangent_y, size[0], convention)
+    s = sample_count((image.shape[1], image.shape[2]), step_x, step_y, antialias)
+    columns, rows = (_sample_positions(count, s, image.device) for count in (size[1], size[0]))
+    right = (start_x + step_x * columns)[None, :].expand(len(rows), -1)
+    up = -(start_y + step_y * rows)[:, None].expand(-1, len(columns))
+    directions = torch.stack([right, up, torch.ones_like(up)], dim=-1) @ rotation.mT
+    samples = _sample(image, *_erp_position(directions, image.shape[1], image.shape[2], convention), convention, mode)
+    return samples.unflatten(1, (size[0], s)).unflatten(3, (size[1], s)).mean((2, 4))
+
+
+def _sample_positions(count: int, s: int, device: torch.device) -> Tensor:
+    """Positions of `s` samples spread evenly over each of `count` pixels, in pixels; integers are pixel centres."""
+    return (torch.arange(count * s, dtype=torch.float64, device=device) + 0.5) / s - 0.5
+
+
+def _erp_position(directions: Tensor, height: int, width: int, convention: str) -> tuple[Tensor, Tensor]:
+    """Continuous column and row of directions [h,w,3]; integers are pixel centres."""
+    x, y, z = (directions + 0.0).unbind(-1)  # + 0.0 makes -0 to 0, so that atan2(0, -0) is 0 and not pi
+    longitude = torch.atan2(x, z)
+    latitude = torch.atan2(y, torch.hypot(x, z))
+    shift = 0.5 if convention == "equilib" else -0.5
+    column = (longitude / (2 * math.pi) + 0.5) * width + shift
+    row = (0.5 - latitude / math.pi) * height + shift
+    return column, row.clamp(0, height - 1) if convention == "equilib" else row
+
+
+def _sample(image: Tensor, column: Tensor, row: Tensor, convention: str, mode: str) -> Tensor:
+    if mode == "nearest":
+        nearest = torch.round if convention == "equilib" else _round_half_up
+        return _fetch(image, nearest(row).long(), nearest(column).long(), convention)
+    left, top = column.detach().floor().long(), row.detach().floor().long()
+    right_share, lower_share = column - left, row - top
+    above = (1 - right_share) * _fetch(image, top, left, convention) + right_share * _fetch(image, top, left + 1, convention)
+    below = (1 - right_share) * _fetch(image, top + 1, left, convention) + right_share * _fetch(
+        image, top + 1, left + 1, convention
+    )
+    return (1 - lower_share) * above + lower_share * below
+
+
+def _round_half_up(position: Tensor) -> Tensor:
+    return torch.floor(position + 0.5)
+
+
+def _fetch(image: Tensor, row: Tensor, column: Tensor, convention: str) -> Tensor:
+    """Pixels [C,h,w] of an image [C,H,W]: columns wrap; beyond a pole lies the same row half a turn away."""
+    height, width = image.shape[1:]
+    if convention != "equilib":
+        column = torch.where((row < 0) | (row >= height), column + width // 2, column)
+    return image[:, row.clamp(0, height - 1), column % width]

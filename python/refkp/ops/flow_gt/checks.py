@@ -1,0 +1,126 @@
+"""What `flow_gt` asks of its arguments: shapes, dtypes and options (traceable), and the values of the matrices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from refkp._checks import (
+    fail,
+    require_choice,
+    require_dtype,
+    require_finite,
+    require_same,
+    require_shape,
+    require_tensor,
+    shape_text,
+)
+
+RULES = ("nearest", "nearest_twosided", "quad", "bilinear_relative")
+_DEPTHS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_MATRICES = (torch.float32, torch.float64)
+
+
+def check_tensors(
+    depth_src: Tensor,
+    K_src: Tensor,
+    depth_dst: Tensor,
+    K_dst: Tensor,
+    dst_from_src: Tensor,
+    mask_src: Tensor | None,
+    mask_dst: Tensor | None,
+) -> None:
+    """Raise unless shapes, dtypes and devices are those of the docstring and no input asks for a gradient."""
+    tensors = {
+        "depth_src": (depth_src, "B,H,W", _DEPTHS),
+        "K_src": (K_src, "B,3,3", _MATRICES),
+        "depth_dst": (depth_dst, "B,S,Ht,Wt", _DEPTHS),
+        "K_dst": (K_dst, "B,S,3,3", _MATRICES),
+        "dst_from_src": (dst_from_src, "B,S,4,4", _MATRICES),
+        "mask_src": (mask_src, "B,H,W", (torch.bool,)),
+        "mask_dst": (mask_dst, "B,S,Ht,Wt", (torch.bool,)),
+    }
+    sizes: dict[str, int] = {}
+    for name, (tensor, pattern, dtypes) in tensors.items():
+        if tensor is None:
+            continue
+        require_tensor("flow_gt", name, tensor)
+        require_shape("flow_gt", name, tensor, pattern, **sizes)
+        for letter, size in zip(pattern.split(","), tensor.shape, strict=True):
+            if not letter.isdigit():
+                sizes.setdefault(letter, size)
+        _check_dtype(name, tensor, dtypes)
+        require_same("flow_gt", name, tensor, "depth_src", depth_src, dtype=name == "depth_dst")
+        if tensor.requires_grad and torch.is_grad_enabled():
+            fail("flow_gt", name, "without gradient", "requires_grad=True", "The result is constant: detach the input.")
+    _check_sizes("depth_src", depth_src)
+    _check_sizes("depth_dst", depth_dst)
+
+
+def _check_dtype(name: str, tensor: Tensor, allowed: tuple[torch.dtype, ...]) -> None:
+    if name.startswith("depth") and not tensor.is_floating_point():
+        remedy = "Convert integer depth to a length first: depth.float() * depth_scale."
+        fail("flow_gt", name, "of a floating dtype", str(tensor.dtype).removeprefix("torch."), remedy)
+    require_dtype("flow_gt", name, tensor, allowed)
+
+
+def _check_sizes(name: str, depth: Tensor) -> None:
+    height, width = depth.shape[-2:]
+    if height == 0 or width == 0:
+        fail("flow_gt", name, "an image of at least one pixel", shape_text(depth.shape))
+    if height * width >= 2**31:
+        fail("flow_gt", name, "an image of fewer than 2^31 pixels", shape_text(depth.shape))
+
+
+def check_options(rule: str, tol_abs: float, tol_rel: float, tol_px: float, pixel_offset: float) -> None:
+    """Raise unless the rule is known, tolerances are finite and not negative, and the offset is 0 or 0.5."""
+    require_choice("flow_gt", "rule", rule, RULES)
+    for name, value in (("tol_abs", tol_abs), ("tol_rel", tol_rel), ("tol_px", tol_px)):
+        if not 0 <= value < float("inf"):
+            fail("flow_gt", name, "finite and >= 0", value)
+    require_choice("flow_gt", "pixel_offset", pixel_offset, (0, 0.5))
+
+
+def check_matrices(K_src: Tensor, K_dst: Tensor, dst_from_src: Tensor) -> None:
+    """Raise unless the intrinsics and poses are usable. Reads values, so it does nothing for CUDA tensors.
+
+    One comparison each decides the good case; what is wrong is looked for only when something is.
+    """
+    if K_src.device.type != "cpu":
+        return
+    _check_intrinsics("K_src", K_src)
+    _check_intrinsics("K_dst", K_dst)
+    _check_similarity(dst_from_src)
+
+
+def _check_intrinsics(name: str, K: Tensor) -> None:
+    require_finite("flow_gt", name, K)
+    form = "[[fx,skew,cx],[0,fy,cy],[0,0,1]]"
+    below = K[..., [1, 2, 2, 2], [0, 0, 1, 2]]
+    if not bool((below == below.new_tensor([0.0, 0.0, 0.0, 1.0])).all()):
+        fail("flow_gt", name, form, f"a matrix with entries {_first_bad(K, below)}", "Divide it by K[2,2].")
+    if not bool((K[..., [0, 1], [0, 1]] > 0).all()):
+        fail("flow_gt", name, f"invertible, {form} with fx > 0 and fy > 0", f"min fx, fy {_smallest_focal(K)}")
+
+
+def _first_bad(K: Tensor, below: Tensor) -> str:
+    wrong = (below != below.new_tensor([0.0, 0.0, 0.0, 1.0])).any(-1)
+    return str(K[wrong][0].tolist())
+
+
+def _smallest_focal(K: Tensor) -> str:
+    return f"{K[..., 0, 0].min().item():g}, {K[..., 1, 1].min().item():g}"
+
+
+def _check_similarity(pose: Tensor) -> None:
+    require_finite("flow_gt", "dst_from_src", pose)
+    if not bool((pose[..., 3, :] == pose.new_tensor([0.0, 0.0, 0.0, 1.0])).all()):
+        remedy = "Is it transposed? Poses act on column vectors."
+        fail("flow_gt", "dst_from_src", "[[R,t],[0,0,0,1]]", "a bottom row that is not 0, 0, 0, 1", remedy)
+    turn = pose[..., :3, :3].double()
+    gram = turn @ turn.mT
+    scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+    deviation = (gram - scale * torch.eye(3, dtype=gram.dtype)).abs()
+    if not bool(((deviation <= 1e-3 * scale) & (scale > 0)).all()):
+        rule = "invertible, a rotation times a unit scale and a translation"
+        fail("flow_gt", "dst_from_src", rule, f"R R^T up to {deviation.max().item():g} away from scale^2 I")

@@ -1,0 +1,454 @@
+"""e2p: backends against the reference, conventions against hand-derived directions, laws of the sphere, errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from refkp.ops import e2p
+from refkp.ops.e2p import library
+from refkp.ops.e2p.camera import sample_count
+from refkp.ops.e2p.fixed_point import gradient_scale
+from tests.support.op_checks import (
+    Case,
+    OpCall,
+    backend_cases,
+    cases_of,
+    check_agreement,
+    check_compiles,
+    check_deterministic,
+    check_gradients,
+    check_registration,
+    check_strides,
+)
+
+CONVENTIONS = ("canonical", "py360convert", "equilib")
+
+
+def turn(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Tensor:
+    """Ry(yaw) Rx(pitch) Rz(roll) in degrees, [3,3] float64, written out as in spec panorama 1.1."""
+    y, p, r = (math.radians(angle) for angle in (yaw, pitch, roll))
+    about_z = [[math.cos(r), math.sin(r), 0], [-math.sin(r), math.cos(r), 0], [0, 0, 1]]
+    about_x = [[1, 0, 0], [0, math.cos(p), math.sin(p)], [0, -math.sin(p), math.cos(p)]]
+    about_y = [[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]]
+    z, x, y_ = (torch.tensor(matrix, dtype=torch.float64) for matrix in (about_z, about_x, about_y))
+    return y_ @ x @ z
+
+
+VIEWS = torch.stack([turn(31, 12, 5), turn(-172, -55, 0), turn(90, 62, -20)])
+
+
+def make_call(
+    erp_shape: Sequence[int] = (1, 2, 17, 34),
+    views: Tensor = VIEWS,
+    size: Sequence[int] = (5, 7),
+    **options: Any,
+) -> OpCall:
+    erp = torch.rand(*erp_shape, dtype=torch.float64)
+    options = {"hfov_deg": 80.0, "size": tuple(size), **options}
+    return OpCall("e2p", e2p, {"erp": erp, "rotation": views}, ("erp",), wide=("rotation",), options=options)
+
+
+SHAPES = {
+    "odd tiles": make_call(),
+    "one pixel": make_call(size=(1, 1)),
+    "wide erp, partial chunk": make_call((1, 3, 11, 50), size=(3, 37)),
+    "tall erp": make_call((1, 1, 31, 14), size=(9, 4)),
+    "two by two": make_call((1, 1, 1, 2)),
+    "one image each": make_call((3, 1, 13, 26)),
+    "image index": make_call((2, 1, 13, 26), image_index=torch.tensor([1, 0, 1])),
+    "many channels": make_call((1, 11, 7, 12), views=VIEWS[:1]),
+    "no tiles": make_call(views=VIEWS[:0]),
+    "no images": make_call((0, 2, 5, 8), views=VIEWS[:0]),
+    "no channels": make_call((1, 0, 5, 8)),
+    "fov per tile": make_call(hfov_deg=[40.0, 80.0, 130.0], vfov_deg=60.0),
+    "box": make_call((1, 2, 23, 46), size=(3, 4), antialias="box"),
+    "box, fov per tile": make_call((1, 1, 16, 30), size=(3, 3), antialias="box", hfov_deg=[30.0, 80.0, 120.0]),
+}
+SHAPES |= {f"{name} nearest": make_call(mode="nearest", convention=name) for name in CONVENTIONS}
+SHAPES |= {f"{name} bilinear": make_call((1, 2, 14, 26), convention=name, vfov_deg=72.0) for name in CONVENTIONS}
+SHAPES |= {"equilib, odd erp": make_call((1, 2, 13, 27), convention="equilib")}
+
+
+# ---- every op ----
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("case", backend_cases())
+def test_agrees_with_the_reference(case: Case, name: str) -> None:
+    check_agreement(SHAPES[name], case)
+
+
+@pytest.mark.parametrize("options", [{}, {"convention": "equilib"}, {"antialias": "box"}, {"mode": "nearest"}], ids=str)
+def test_gradients_match_finite_differences(options: dict[str, Any]) -> None:
+    call = make_call((1, 2, 6, 12), size=(3, 4), **options)
+    check_gradients(call, "native")
+    check_gradients(call, "reference")
+
+
+def test_the_reference_has_a_gradient_to_the_rotation() -> None:
+    call = make_call((1, 2, 6, 12), size=(3, 4))
+    check_gradients(OpCall("e2p", e2p, call.tensors, ("erp", "rotation"), options=call.options), "reference")
+
+
+@pytest.mark.parametrize("case", cases_of("native", "triton"))
+def test_the_operators_are_registered_correctly(case: Case) -> None:
+    call = make_call((2, 2, 6, 12)).to(case.device, case.dtype)
+    erp, rotation = call.tensors["erp"], call.tensors["rotation"]
+    index = torch.tensor([0, 1, 1], device=case.device)
+    options = ("canonical", "bilinear", "none", case.backend)
+    tangents = ([1.0], [0.5])
+    check_registration(library.e2p, (erp.requires_grad_(), rotation, index, *tangents, 3, 4, *options))
+    grad = torch.rand(3, 2, 3, 4, device=case.device)
+    check_registration(library.e2p_backward, (grad, rotation, index, *tangents, 2, 6, 12, *options))
+
+
+@pytest.mark.parametrize("case", cases_of("native", "triton"))
+def test_compiles_without_a_graph_break(case: Case) -> None:
+    check_compiles(make_call((1, 2, 6, 12)), case)
+    check_compiles(make_call((1, 2, 6, 12), hfov_deg=[50.0, 60.0, 70.0], antialias="box"), case)
+
+
+@pytest.mark.parametrize("case", backend_cases())
+def test_is_bitwise_repeatable(case: Case) -> None:
+    check_deterministic(make_call((2, 2, 9, 18), image_index=torch.tensor([0, 1, 0]), antialias="box"), case)
+
+
+def test_gradients_do_not_depend_on_the_number_of_threads() -> None:
+    call = make_call((1, 2, 40, 80), size=(30, 40)).to("cpu", torch.float32)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        want = call.run("native")["grad_erp"]
+        torch.set_num_threads(4)
+        assert torch.equal(call.run("native")["grad_erp"], want)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("case", backend_cases())
+def test_strides_do_not_matter(case: Case) -> None:
+    check_strides(make_call(), case)
+
+
+def test_has_no_second_derivative() -> None:
+    erp = torch.rand(1, 1, 4, 8, requires_grad=True)
+    out = e2p(erp, torch.eye(3)[None], hfov_deg=60.0, size=(2, 2), backend="native")
+    (grad,) = torch.autograd.grad(out.square().sum(), erp, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(grad.sum(), erp)
+
+
+# ---- conventions ----
+
+
+def lon_lat_image(height: int, width: int) -> Tensor:
+    """[1,2,H,W] float64: longitude and latitude in degrees of every pixel centre; linear, so bilinear is exact off the edges."""
+    lon = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * 360
+    lat = (0.5 - (torch.arange(height, dtype=torch.float64) + 0.5) / height) * 180
+    return torch.stack([lon.expand(height, width), lat[:, None].expand(height, width)])[None]
+
+
+def looks_at(rotation: Tensor, **options: Any) -> Tensor:
+    """Longitude and latitude in degrees of every tile pixel, [2,h,w]."""
+    return e2p(lon_lat_image(90, 180), rotation[None], backend="native", **options)[0]
+
+
+def test_convention_yaw_is_right_and_pitch_is_up() -> None:
+    at = looks_at(turn(yaw=40, pitch=25), hfov_deg=1.0, size=(1, 1)).flatten()
+    torch.testing.assert_close(at, torch.tensor([40.0, 25.0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("rotation", "lon", "lat"), [(turn(roll=20), 43.2192, -13.9954), (turn(pitch=30), 49.1066, 20.7048)]
+)
+def test_convention_right_edge_of_a_turned_view(rotation: Tensor, lon: float, lat: float) -> None:
+    at = looks_at(rotation, hfov_deg=90.0, size=(3, 3), convention="py360convert")[:, 1, 2]
+    torch.testing.assert_close(at, torch.tensor([lon, lat], dtype=torch.float64), rtol=0, atol=1e-4)
+
+
+def test_convention_pixel_grids() -> None:
+    grids = {"canonical": (-0.75, -0.25, 0.25, 0.75), "py360convert": (-1, -1 / 3, 1 / 3, 1), "equilib": (-1, -0.5, 0, 0.5)}
+    for convention, tangents in grids.items():
+        at = looks_at(torch.eye(3), hfov_deg=90.0, size=(4, 4), convention=convention)
+        pixel = 2.0 if convention == "equilib" else 0.0  # one ERP pixel of two degrees to the right and down
+        want = torch.tensor([math.degrees(math.atan(t)) for t in tangents], dtype=torch.float64)
+        row = 2 if convention == "equilib" else 0
+        torch.testing.assert_close(at[0, row], want + pixel)
+        assert at[1, 0, 0] > at[1, 1, 0] > at[1, 3, 0]  # rows go down
+    middle = looks_at(torch.eye(3), hfov_deg=90.0, size=(4, 4), convention="equilib")[:, 2, 2]
+    torch.testing.assert_close(middle, torch.tensor([2.0, -2.0], dtype=torch.float64))
+
+
+def test_convention_one_column_of_py360convert_is_the_first_of_its_grid() -> None:
+    at = looks_at(torch.eye(3), hfov_deg=90.0, size=(1, 1), convention="py360convert").flatten()
+    torch.testing.assert_close(at, torch.tensor([-45.0, math.degrees(math.atan(math.sqrt(0.5)))], dtype=torch.float64))
+
+
+def test_convention_pixels_are_square_without_a_vertical_fov() -> None:
+    vertical = math.degrees(2 * math.atan(math.tan(math.radians(40)) * 3 / 8))
+    for convention, vfov in (("canonical", vertical), ("equilib", vertical), ("py360convert", 80.0)):
+        options = {"hfov_deg": 80.0, "size": (3, 8), "convention": convention}
+        torch.testing.assert_close(looks_at(VIEWS[0], **options), looks_at(VIEWS[0], vfov_deg=vfov, **options))
+
+
+@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+def test_convention_nearest_rounds_halves(backend: str) -> None:
+    columns = torch.arange(8.0).expand(1, 1, 4, 8).clone()
+    options = {"hfov_deg": 1.0, "size": (1, 1), "mode": "nearest", "backend": backend}
+    # The middle lies at ERP index 3.5, in equilib at 4.5.
+    assert e2p(columns, torch.eye(3)[None], **options).item() == 4.0
+    axis = {"hfov_deg": 1.0, "size": (2, 2), "mode": "nearest", "backend": backend, "convention": "equilib"}
+    assert e2p(columns, torch.eye(3)[None], **axis)[0, 0, 1, 1] == 4.0
+    assert e2p(columns[..., :6].clone(), torch.eye(3)[None], **axis)[0, 0, 1, 1] == 4.0  # at index 3.5
+
+
+@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+def test_convention_the_image_goes_on_beyond_a_pole_half_a_turn_away(backend: str) -> None:
+    erp = torch.rand(1, 1, 4, 8, dtype=torch.float32)
+    up = turn(pitch=90.0).float()[None]
+    got = e2p(erp, up, hfov_deg=1e-3, size=(1, 2), backend=backend)  # both pixels next to the pole, at longitude +-90
+    want = (erp[0, 0, 0, [1, 2]] + erp[0, 0, 0, [5, 6]]).sum() / 4  # index -0.5: halves of row 0 here and opposite
+    torch.testing.assert_close(got, want.expand(1, 1, 1, 2), rtol=1e-4, atol=1e-4)
+    clamped = e2p(erp, up, hfov_deg=1e-3, size=(1, 2), convention="equilib", backend=backend)
+    assert clamped.min() >= erp[0, 0, :2].min() - 1e-6
+
+
+# ---- laws ----
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@given(shift=st.integers(-40, 40), pitch=st.floats(-80, 80), roll=st.floats(-180, 180))
+def test_yaw_by_whole_columns_is_a_circular_shift(convention: str, shift: int, pitch: float, roll: float) -> None:
+    # Not bitwise: the entries of R(yaw) are rounded, and atan2 of a turned direction rounds differently than a sum does.
+    erp = torch.rand(1, 1, 16, 40, dtype=torch.float64)
+    options = {"hfov_deg": 70.0, "size": (4, 5), "convention": convention, "backend": "reference"}
+    turned = e2p(erp, turn(shift * 9.0 + 4.0, pitch, roll)[None], **options)
+    rolled = e2p(erp.roll(-shift, 3), turn(4.0, pitch, roll)[None], **options)
+    torch.testing.assert_close(turned, rolled, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_quarter_turns_are_bitwise_circular_shifts(dtype: torch.dtype) -> None:
+    erp = torch.rand(1, 2, 16, 40, dtype=dtype)
+    quarter = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]], dtype=torch.float64)  # yaw of 90, exact
+    options = {"hfov_deg": 70.0, "size": (9, 40), "backend": "native"}
+    turned = e2p(erp, (quarter @ VIEWS[0])[None], **options)
+    assert torch.equal(turned, e2p(erp.roll(-10, 3), VIEWS[:1], **options))
+
+
+@pytest.mark.parametrize("case", cases_of("native", "triton"))
+@pytest.mark.parametrize("antialias", ["none", "box"])
+def test_a_constant_image_stays_constant(case: Case, antialias: str) -> None:
+    erp = torch.full((1, 1, 16, 32), 0.7, device=case.device)
+    views = torch.stack([*VIEWS, turn(pitch=90), turn(yaw=180, pitch=-90)]).to(case.device)
+    out = e2p(erp, views, hfov_deg=100.0, size=(5, 6), antialias=antialias, backend=case.backend)
+    torch.testing.assert_close(out, torch.full_like(out, 0.7), rtol=0, atol=0 if antialias == "none" else 1e-6)
+
+
+def test_seam_and_poles_are_continuous() -> None:
+    """On an image of its own directions the error stays below 1e-3 degrees, wherever the tile looks."""
+    height, width = 1024, 2048
+    lon, lat = torch.deg2rad(lon_lat_image(height, width)[0])
+    erp = torch.stack([lat.cos() * lon.sin(), lat.sin(), lat.cos() * lon.cos()])[None]
+    views = torch.stack([turn(180), turn(-170, 88, 10), turn(33, -90), VIEWS[0]])
+    size, tangent = (48, 64), math.tan(math.radians(45))
+    got = F.normalize(e2p(erp, views, hfov_deg=90.0, size=size, backend="native"), dim=1)
+    t = ((torch.arange(64, dtype=torch.float64) + 0.5) / 32 - 1) * tangent
+    s = (1 - (torch.arange(48, dtype=torch.float64) + 0.5) / 24) * tangent * 48 / 64
+    rays = torch.stack([t.expand(48, 64), s[:, None].expand(48, 64), torch.ones(48, 64, dtype=torch.float64)])
+    want = F.normalize(torch.einsum("nij,jhw->nihw", views, rays), dim=1)
+    assert torch.rad2deg(torch.linalg.cross(got, want, dim=1).norm(dim=1)).max() < 1e-3
+
+
+@pytest.mark.parametrize("case", cases_of("native", "triton"))
+def test_the_gradient_is_the_adjoint(case: Case) -> None:
+    for options in ({}, {"mode": "nearest"}, {"antialias": "box"}, {"convention": "equilib"}):
+        call = make_call((1, 2, 12, 24), **options).to(case.device, torch.float32)
+        erp = call.tensors["erp"].requires_grad_()
+        out = call.outputs(case.backend)["output"]
+        weight = torch.randn(out.shape).to(out)
+        (grad,) = torch.autograd.grad(out, erp, weight)
+        torch.testing.assert_close((out * weight).sum(), (erp * grad).sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_is_its_tiles() -> None:
+    erp = torch.rand(2, 2, 16, 32)
+    index, fov = torch.tensor([1, 0, 1]), [40.0, 90.0, 120.0]
+    options = {"size": (6, 7), "antialias": "box", "backend": "native"}
+    batch = e2p(erp, VIEWS, hfov_deg=fov, image_index=index, **options)
+    tiles = [e2p(erp[i : i + 1], VIEWS[n : n + 1], hfov_deg=fov[n], **options) for n, i in enumerate(index.tolist())]
+    assert torch.equal(batch, torch.cat(tiles))
+
+
+# ---- bytes ----
+
+
+@pytest.mark.parametrize("backend", ["native", "triton"])
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_bytes_are_sampled_like_floats_in_every_layout(channels: int, backend: str) -> None:
+    pixels = torch.randint(0, 256, (1, 12, 24, channels), dtype=torch.uint8)
+    planar = pixels.permute(0, 3, 1, 2).contiguous()
+    views = torch.cat([VIEWS, turn(170, -89)[None]])
+    for mode in ("bilinear", "nearest"):
+        options = {"hfov_deg": 100.0, "size": (7, 33), "mode": mode, "backend": backend}
+        want = e2p(planar.float(), views, **options)
+        assert want.dtype == torch.float32
+        torch.testing.assert_close(e2p(planar, views, **options), want, rtol=0, atol=1e-4)
+        torch.testing.assert_close(e2p(pixels.permute(0, 3, 1, 2), views, **options), want, rtol=0, atol=1e-4)
+
+
+def test_bytes_of_some_channels_and_rows_of_an_image() -> None:
+    rgba = torch.randint(0, 256, (2, 14, 30, 4), dtype=torch.uint8)
+    part = rgba[:, 1:13, 2:26, 1:].permute(0, 3, 1, 2)  # three of four channels, a window, up to the end of the buffer
+    options = {"hfov_deg": 100.0, "size": (7, 33), "image_index": torch.tensor([1, 0, 1]), "backend": "native"}
+    torch.testing.assert_close(e2p(part, VIEWS, **options), e2p(part.contiguous(), VIEWS, **options), rtol=0, atol=1e-4)
+
+
+# ---- antialiasing ----
+
+
+def test_box_takes_as_many_samples_as_a_pixel_spans() -> None:
+    step = 2.0 / 672  # of a 90 degree tile of 672 pixels: 1.94 ERP pixels; 5.82 at 224
+    assert sample_count((2048, 4096), step, step, "box") == 2
+    assert sample_count((2048, 4096), 3 * step, 3 * step, "box") == 6
+    assert sample_count((2048, 4096), 3 * step, step, "box") == 6
+    assert sample_count((2048, 4096), 3 * step, step, "none") == 1
+    assert sample_count((8, 16), step, step, "box") == 1
+
+
+@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+def test_box_is_the_mean_over_a_larger_tile(backend: str) -> None:
+    erp = torch.rand(1, 2, 24, 48)
+    options = {"hfov_deg": 90.0, "backend": backend}
+    box = e2p(erp, VIEWS, size=(5, 5), antialias="box", **options)
+    s = sample_count((24, 48), 0.4, 0.4, "box")
+    assert s == 4
+    torch.testing.assert_close(box, F.avg_pool2d(e2p(erp, VIEWS, size=(5 * s, 5 * s), **options), s))
+
+
+def test_box_comes_close_to_eight_fold_supersampling() -> None:
+    erp = torch.rand(1, 1, 128, 256, dtype=torch.float64)
+    options = {"hfov_deg": 90.0, "backend": "native"}
+    want = F.avg_pool2d(e2p(erp, VIEWS, size=(128, 128), **options), 8)
+    error = {aa: (e2p(erp, VIEWS, size=(16, 16), antialias=aa, **options) - want).std() for aa in ("none", "box")}
+    assert error["box"] < 0.1 * error["none"]
+
+
+# ---- accuracy ----
+
+
+@pytest.mark.parametrize("backend", ["native", "triton"])
+@pytest.mark.parametrize("axis", ["column", "row"])
+def test_positions_in_float32_are_good_to_a_thousandth_of_a_pixel(axis: str, backend: str) -> None:
+    """Of an ERP of 8192 x 4096, read off a triangle wave of slope 1, whose values float32 holds to 2e-6."""
+    height, width = (6, 8192) if axis == "column" else (4096, 6)
+    wave = (torch.arange(max(height, width)) % 64 - 32).abs().float()
+    erp = (wave if axis == "column" else wave[:, None]).expand(1, 1, height, width)
+    views = torch.stack([turn(yaw, pitch, 7) for yaw in (0, 77, 180) for pitch in (-31, 0, 22)])
+    options = {"hfov_deg": 95.0, "size": (16, 17)}
+    want = e2p(erp.double(), views, backend="reference", **options)
+    error = (e2p(erp, views, backend=backend, **options) - want).abs()
+    assert error.max() < 4e-4
+
+
+@pytest.mark.parametrize("value", [1e-30, 1.0, 3e38])
+def test_fixed_point_sums_leave_room_and_keep_precision(value: float) -> None:
+    grad = torch.full((3, 2, 5, 7), value)
+    scale = gradient_scale(grad).item()
+    assert math.frexp(scale)[0] == 0.5  # a power of two
+    assert 2.0**60 < 3 * 5 * 7 * value * scale < 2.0**62
+
+
+def test_a_gradient_that_is_not_finite_is_not_hidden() -> None:
+    erp = torch.rand(1, 1, 6, 12, requires_grad=True)
+    for backend in ("native", "triton"):
+        out = e2p(erp, VIEWS[:1], hfov_deg=90.0, size=(2, 2), backend=backend)
+        for value in (math.nan, math.inf):
+            (grad,) = torch.autograd.grad(out, erp, torch.full_like(out, value), retain_graph=True)
+            assert not torch.isfinite(grad).all()
+
+
+# ---- errors ----
+
+ERP, EYE = torch.rand(1, 3, 8, 16), torch.eye(3)[None]
+
+BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
+    "erp rank": ({"erp": ERP[0]}, r"`erp` must be \[B,C,H,W\]"),
+    "erp dtype": ({"erp": ERP.int()}, "`erp` must be of dtype uint8"),
+    "erp empty": ({"erp": ERP[:, :, :0]}, r"`erp` must be \[B,C,H,W\] with H, W >= 1"),
+    "erp odd": ({"erp": ERP[..., :15]}, "`erp` must be of even width.*convention='equilib'"),
+    "erp extent": ({"erp": torch.zeros(1, 1, 1, 1).expand(1, 1, 2**28, 2)}, "`erp` must be of fewer than"),
+    "rotation shape": ({"rotation": EYE[0]}, r"`rotation` must be \[N,3,3\]"),
+    "rotation dtype": ({"rotation": EYE.int()}, "`rotation` must be of dtype float32, float64"),
+    "rotation device": ({"rotation": EYE.to("meta")}, "`rotation` must be on the device of `erp`"),
+    "rotation finite": ({"rotation": EYE * math.nan}, "`rotation` must be finite"),
+    "rotation scaled": ({"rotation": EYE * 1.01}, "`rotation` must be orthonormal"),
+    "rotation mirrored": ({"rotation": -EYE}, r"`rotation` must be orthonormal with determinant \+1"),
+    "size rank": ({"size": (4, 4, 4)}, "`size` must be two positive integers"),
+    "size zero": ({"size": (0, 4)}, "`size` must be two positive integers"),
+    "size overflow": ({"size": (65536, 65536)}, r"`size` must be of fewer than 2\^31 pixels"),
+    "hfov zero": ({"hfov_deg": 0.0}, r"`hfov_deg` must be inside \(0, 180\)"),
+    "hfov straight": ({"hfov_deg": 180.0}, r"`hfov_deg` must be inside \(0, 180\)"),
+    "hfov nan": ({"hfov_deg": math.nan}, r"`hfov_deg` must be inside \(0, 180\)"),
+    "vfov": ({"vfov_deg": -1.0}, r"`vfov_deg` must be inside \(0, 180\)"),
+    "hfov count": ({"hfov_deg": [60.0, 70.0]}, "`hfov_deg` must be one number or one for each of the 1 tiles"),
+    "index missing": ({"rotation": EYE.repeat(3, 1, 1), "erp": ERP.repeat(2, 1, 1, 1)}, "`image_index` must be given"),
+    "index shape": ({"image_index": torch.zeros(2, dtype=torch.int64)}, r"`image_index` must be \[N\] with N=1"),
+    "index dtype": ({"image_index": torch.zeros(1)}, "`image_index` must be of dtype int64"),
+    "index device": ({"image_index": torch.zeros(1, dtype=torch.int64, device="meta")}, "`image_index` must be on"),
+    "index high": ({"image_index": torch.tensor([1])}, r"`image_index` must be in \[0, 1\)"),
+    "index low": ({"image_index": torch.tensor([-1])}, r"`image_index` must be in \[0, 1\)"),
+    "convention": ({"convention": "cube"}, "`convention` must be one of 'canonical'"),
+    "mode": ({"mode": "bicubic"}, "`mode` must be one of 'bilinear', 'nearest'"),
+    "antialias": ({"antialias": "mip"}, "`antialias` must be one of 'none', 'box'"),
+    "backend": ({"backend": "cuda"}, "`backend` must be one of"),
+}
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("name", BAD_ARGUMENTS)
+def test_refuses_bad_arguments(name: str, backend: str) -> None:
+    changed, message = BAD_ARGUMENTS[name]
+    arguments = {"erp": ERP, "rotation": EYE, "hfov_deg": 90.0, "size": (4, 4), "backend": backend, **changed}
+    with pytest.raises(ValueError, match=message):
+        e2p(**arguments)
+
+
+def test_refuses_what_is_no_tensor() -> None:
+    with pytest.raises(TypeError, match="`erp` must be a torch.Tensor"):
+        e2p(ERP.numpy(), EYE, hfov_deg=90.0, size=(4, 4))
+    with pytest.raises(TypeError, match="`rotation` must be a torch.Tensor"):
+        e2p(ERP, EYE.tolist(), hfov_deg=90.0, size=(4, 4))
+
+
+@pytest.mark.parametrize("backend", [None, "native", "triton"])
+def test_refuses_a_gradient_to_the_rotation(backend: str | None) -> None:
+    rotation = EYE.clone().requires_grad_()
+    with pytest.raises(NotImplementedError, match="backend='reference'"):
+        e2p(ERP, rotation, hfov_deg=90.0, size=(4, 4), backend=backend)
+    with torch.no_grad():
+        e2p(ERP, rotation, hfov_deg=90.0, size=(4, 4), backend=backend)
+
+
+def test_refuses_a_dtype_that_the_backend_lacks() -> None:
+    with pytest.raises(NotImplementedError, match="float16 is not supported on CPU"):
+        e2p(ERP.half(), EYE, hfov_deg=90.0, size=(4, 4), backend="native")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device (none visible)")
+@pytest.mark.parametrize("backend", ["native", "triton"])
+def test_invalid_values_on_a_device_give_nan(backend: str) -> None:
+    erp, rotation = ERP.cuda(), torch.cat([EYE, EYE * math.nan, -EYE, EYE]).cuda()
+    index = torch.tensor([0, 0, 0, 1], device="cuda")
+    out = e2p(erp, rotation, hfov_deg=90.0, size=(4, 4), image_index=index, backend=backend)
+    assert torch.isfinite(out[0]).all()
+    assert out[1:].isnan().all()

@@ -1,0 +1,103 @@
+"""The adapters against the committed golden cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from refkp.ops import OPS
+from refkp.verify import run
+from refkp.verify.command import default_golden
+from refkp.verify.registry import SYSTEMS, adapters
+from refkp.verify.skipped import SKIPPED
+
+GOLDEN = default_golden()
+
+
+def committed_functions(system: str) -> set[str]:
+    manifest = json.loads((GOLDEN / system / "manifest.json").read_text())
+    return {case["function"] for case in manifest["cases"]}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_adapter_has_a_committed_case_and_every_case_an_adapter(system: str) -> None:
+    assert set(adapters(system)) == committed_functions(system)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_no_function_is_both_offered_and_skipped(system: str) -> None:
+    assert not {(system, function) for function in adapters(system)} & SKIPPED.keys()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_adapters_name_ops_that_exist(system: str) -> None:
+    assert {entry.op for entry in adapters(system).values()} <= {None, *OPS}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_committed_cases_pass(system: str, backend: str) -> None:
+    rows = run(GOLDEN, system=system, backend=backend)
+    assert [(row.id, row.status, row.reason) for row in rows if row.status != "pass"] == []
+
+
+def call(function: str, params: Mapping[str, Any], **arrays: Tensor) -> Mapping[str, Any]:
+    return adapters("keypoints")[function].adapter(params, arrays, "reference")
+
+
+def theta_batch(count: int) -> Tensor:
+    return torch.eye(2, 3, dtype=torch.float64) + 0.1 * torch.randn(count, 2, 3, dtype=torch.float64)
+
+
+def test_projections_are_optional() -> None:
+    results = call("affine_warp", {}, in_maps=torch.rand(2, 1, 4, 5), in_theta=theta_batch(2).float())
+    assert {"out_forward", "out_inverse", "out_valid_fwd", "out_valid_inv"} == set(results)
+
+
+def test_fill_may_be_per_channel() -> None:
+    image, theta = torch.rand(2, 3, 6, 5, dtype=torch.float64), theta_batch(2)
+    fill = [0.1, 0.5, 0.9]
+    results = call("warp_with_fill", {"fill": fill}, in_img=image, in_theta=theta)
+    for channel, value in enumerate(fill):
+        single = call(
+            "warp_with_fill", {"fill": value}, in_img=image[:, channel : channel + 1], in_theta=theta
+        )
+        torch.testing.assert_close(results["out_out"][:, channel : channel + 1], single["out_out"])
+        constant = results["out_out_of_constant"][:, channel]
+        torch.testing.assert_close(constant, torch.full_like(constant, value))
+
+
+def test_equivariance_takes_one_index_or_several() -> None:
+    maps, transformed = torch.rand(2, 5, 5, dtype=torch.float64), torch.rand(3, 2, 5, 5, dtype=torch.float64)
+    arrays = {"in_maps": maps, "in_maps_transformed": transformed, "in_theta": theta_batch(3)}
+    singles = [call("equivariance_loss", {}, **arrays, in_index=torch.tensor(index)) for index in (2, 0)]
+    both = call("equivariance_loss", {}, **arrays, in_index=torch.tensor([2, 0]))
+    torch.testing.assert_close(both["out_loss"], sum(single["out_loss"] for single in singles) / 2)
+    gradients = torch.stack([single["out_grad_maps_transformed"] for single in singles])
+    torch.testing.assert_close(both["out_grad_maps_transformed"], gradients / 2)
+    assert singles[0]["out_grad_maps"].shape == maps.shape
+
+
+def test_masked_equivariance_takes_one_item_or_a_batch() -> None:
+    maps, transformed = torch.rand(2, 3, 3, 6, 6, dtype=torch.float64)
+    theta = theta_batch(3)
+    batch = call("masked_equivariance", {}, in_maps=maps, in_maps_transformed=transformed, in_theta=theta)
+    assert batch["out_coverage"].shape == (3, 6, 6)
+    single = call(
+        "masked_equivariance", {}, in_maps=maps[1], in_maps_transformed=transformed[1], in_theta=theta[1:2]
+    )
+    torch.testing.assert_close(single["out_coverage"], batch["out_coverage"][1])
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_template_views_of_other_levels(level: int) -> None:
+    results = adapters("pose")["template_views"].adapter({"level": level, "radius": 500.0}, {}, None)
+    assert results["directions"].shape == (results["levels_counts"][level], 3)
+    torch.testing.assert_close(
+        results["cam_poses"][:, :3, 3] / 500, results["directions"], atol=1.3e-5, rtol=0
+    )
