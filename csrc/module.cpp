@@ -46,10 +46,11 @@ py::dict build_info() {
 }
 
 // images: depth_src, depth_dst, mask_src, mask_dst (0: none). matrices: K_src, K_dst, dst_from_src. sizes: B, S, H, W, Ht,
-// Wt. strides between planes: depth_src and mask_src over B, depth_dst over B and S, mask_dst over B and S.
+// Wt. Strides between planes: of the source over B, of the target over B and S.
 FlowProblem make_flow_problem(std::array<uintptr_t, 4> images, std::array<uintptr_t, 3> matrices, uintptr_t uv,
-                              uintptr_t flags, std::array<int64_t, 6> sizes, std::array<int64_t, 6> strides, int rule,
-                              std::array<double, 3> tolerance, double pixel_offset) {
+                              uintptr_t flags, std::array<int64_t, 6> sizes, std::array<int64_t, 3> depth_strides,
+                              std::array<int64_t, 3> mask_strides, int rule, std::array<double, 3> tolerance,
+                              double pixel_offset) {
   const auto size = [&](int k) { return static_cast<int32_t>(sizes[k]); };
   FlowProblem p;
   p.depth_src = pointer<void>(images[0]);
@@ -64,9 +65,9 @@ FlowProblem make_flow_problem(std::array<uintptr_t, 4> images, std::array<uintpt
   p.batch = sizes[0];
   p.targets = sizes[1];
   p.height = size(2), p.width = size(3), p.height_dst = size(4), p.width_dst = size(5);
-  p.depth_src_stride = strides[0], p.mask_src_stride = strides[1];
-  p.depth_dst_stride_b = strides[2], p.depth_dst_stride_s = strides[3];
-  p.mask_dst_stride_b = strides[4], p.mask_dst_stride_s = strides[5];
+  p.depth_src_stride = depth_strides[0], p.mask_src_stride = mask_strides[0];
+  p.depth_dst_stride_b = depth_strides[1], p.depth_dst_stride_s = depth_strides[2];
+  p.mask_dst_stride_b = mask_strides[1], p.mask_dst_stride_s = mask_strides[2];
   p.rule = static_cast<FlowRule>(rule);
   p.tol_abs = tolerance[0], p.tol_rel = tolerance[1], p.tol_px = tolerance[2];
   p.pixel_offset = pixel_offset;
@@ -225,8 +226,8 @@ PYBIND11_MODULE(_C, m) {
   // ---- flow_gt ----
   py::class_<FlowProblem>(m, "FlowProblem")
       .def(py::init(&make_flow_problem), py::kw_only(), py::arg("images"), py::arg("matrices"), py::arg("uv"),
-           py::arg("flags"), py::arg("sizes"), py::arg("strides"), py::arg("rule"), py::arg("tolerance"),
-           py::arg("pixel_offset"));
+           py::arg("flags"), py::arg("sizes"), py::arg("depth_strides"), py::arg("mask_strides"), py::arg("rule"),
+           py::arg("tolerance"), py::arg("pixel_offset"));
   m.def(
       "flow_gt_cpu",
       [](const FlowProblem& problem, const std::string& dtype, int threads) {

@@ -1,9 +1,8 @@
 // flow_gt on the CPU: one pass over the source rows of every pair.
 //
 // A work item is one row of one (source, target) pair, done in chunks of kChunk pixels that stay in the L1 cache. Each
-// stage is one plain loop over the chunk, which the compiler vectorises for its instruction set; only the reads of the
-// target depth are scalar, since every processor here gathers no faster than it loads. The bound is arithmetic and
-// those loads, one to four per pixel; memory moves 13 bytes per pixel (float32).
+// stage is one plain loop over the chunk, which the compiler vectorises for its instruction set, the gathers of the
+// target depth included. The bound is those gathers, one to four per pixel; memory moves 13 bytes per pixel (float32).
 #include "flow/flow_gt.h"
 
 #include <cfloat>
@@ -42,8 +41,14 @@ struct Chunk {
   alignas(64) Int column[kChunk], row[kChunk];   // the landing pixel; 0 where not inside
   alignas(64) Int left[kChunk], top[kChunk];     // the first of the four pixels around (u, v)
   alignas(64) Int index[kChunk], usable[kChunk]; // the pixel to read, and whether it exists
-  alignas(64) T sample[kChunk];
+  alignas(64) T sample[4][kChunk];
 };
+
+template <typename T>
+typename Chunk<T>::Int is_depth(T d) {
+  using Int = typename Chunk<T>::Int;
+  return Int(d > 0) & Int(d <= largest<T>);
+}
 
 // One source row: depth and mask from its first pixel, and the affine map with its row constant folded in.
 template <typename T>
@@ -83,7 +88,7 @@ bool project(const Row<T>& row, int x0, Chunk<T>& c) {
     const T U = d * (row.slope[0] * x + row.base[0]) + row.shift[0];
     const T V = d * (row.slope[1] * x + row.base[1]) + row.shift[1];
     const T Z = d * (row.slope[2] * x + row.base[2]) + row.shift[2];
-    const Int valid = Int(d > 0) & Int(d <= largest<T>) & c.usable[i];
+    const Int valid = is_depth(d) & c.usable[i];
     Int front = valid & Int(Z > static_cast<T>(flow_z_near));
     const T reciprocal = T(1) / ((front ? Z : T(1)) + row.z_shift);
     const T u = U * reciprocal;
@@ -98,13 +103,14 @@ bool project(const Row<T>& row, int x0, Chunk<T>& c) {
   return any != 0;
 }
 
-// Stage 2: the landing pixel, the corner of the four pixels around, and the inside test.
+// Stage 2: the landing pixel, the corner of the four pixels around, and the inside test. Returns whether any is inside.
 template <typename T>
-void land(const Target<T>& target, T offset, Chunk<T>& c) {
+bool land(const Target<T>& target, T offset, Chunk<T>& c) {
   using Int = typename Chunk<T>::Int;
   const T to_edge = T(0.5) - offset;  // edge coordinates: pixel k covers [k, k + 1)
   const T width = static_cast<T>(target.width), height = static_cast<T>(target.height);
   const Int any_pixel = target.rule != FlowRule::bilinear_relative;  // that rule asks 0 < x < width - 1
+  Int any = 0;
   for (int i = 0; i < c.n; ++i) {
     const T x = c.u[i] + to_edge, y = c.v[i] + to_edge;
     Int inside = Int(x >= 0) & Int(x < width) & Int(y >= 0) & Int(y < height) & (c.flags[i] >> 1);
@@ -116,78 +122,99 @@ void land(const Target<T>& target, T offset, Chunk<T>& c) {
     c.left[i] = column - Int(x - T(0.5) < static_cast<T>(column));
     c.top[i] = row - Int(y - T(0.5) < static_cast<T>(row));
     c.flags[i] += inside * flow_inside;
+    any |= inside;
   }
+  return any != 0;
 }
 
-// Reads the target depth at (column + dx, row + dy); pixels outside the image and invalid depths read as 0.
+// The target depth at c.index.
 template <typename T>
-void read_depth(const Target<T>& target, const typename Chunk<T>::Int* column, const typename Chunk<T>::Int* row,
-                int dx, int dy, Chunk<T>& c) {
-  using Int = typename Chunk<T>::Int;
-  for (int i = 0; i < c.n; ++i) {
-    const Int x = column[i] + dx, y = row[i] + dy;
-    const Int usable = Int(x >= 0) & Int(x < target.width) & Int(y >= 0) & Int(y < target.height) & (c.flags[i] >> 2);
-    c.index[i] = usable ? y * target.width + x : 0;
-    c.usable[i] = usable;
-  }
-  for (int i = 0; i < c.n; ++i) c.sample[i] = target.depth[c.index[i]];
-  for (int i = 0; i < c.n; ++i) {
-    const T d = c.sample[i];
-    const Int valid = Int(d > 0) & Int(d <= largest<T>) & c.usable[i];
-    c.sample[i] = valid ? d : T(0);
-  }
+void read_depth(const Target<T>& target, const Chunk<T>& c, T* sample) {
+  for (int i = 0; i < c.n; ++i) sample[i] = target.depth[c.index[i]];
 }
 
-// Stage 3, rules nearest, nearest_twosided and quad: one sample decides "valid" and "not occluded"; any of them counts.
+// Stage 3, nearest and nearest_twosided: the landing pixel decides.
 template <typename T>
-void judge_sample(const Target<T>& target, bool two_sided, Chunk<T>& c) {
+void judge_nearest(const Target<T>& target, Chunk<T>& c) {
   using Int = typename Chunk<T>::Int;
+  const bool two_sided = target.rule == FlowRule::nearest_twosided;
+  for (int i = 0; i < c.n; ++i) c.index[i] = c.row[i] * target.width + c.column[i];
+  read_depth(target, c, c.sample[0]);
   for (int i = 0; i < c.n; ++i) {
-    const T gap = c.z[i] - c.sample[i];
-    const T distance = two_sided ? std::abs(gap) : gap;
-    const Int valid = Int(c.sample[i] > 0);
-    const Int clear = valid & Int(distance <= target.tol_abs + target.tol_slope * c.z[i]);
-    c.flags[i] |= valid * flow_target_valid + clear * flow_not_occluded;
+    const T gap = c.z[i] - c.sample[0][i];
+    const Int valid = is_depth(c.sample[0][i]) & (c.flags[i] >> 2);
+    const Int clear = valid & Int((two_sided ? std::abs(gap) : gap) <= target.tol_abs + target.tol_slope * c.z[i]);
+    c.flags[i] += valid * flow_target_valid + clear * flow_not_occluded;
   }
 }
 
-// Stage 3, rule bilinear_relative: the blend of four samples, zero outside.
+// Stage 3, quad: any of the four pixels decides. Clamping sends a pixel outside the image to its neighbour among the
+// four, which changes nothing for "any of the four that lie in the image".
+template <typename T>
+void judge_quad(const Target<T>& target, Chunk<T>& c) {
+  using Int = typename Chunk<T>::Int;
+  const Int last_column = target.width - 1, last_row = target.height - 1;
+  for (int corner = 0; corner < 4; ++corner) {
+    const Int dx = corner & 1, dy = corner >> 1;
+    for (int i = 0; i < c.n; ++i) {
+      const Int x = c.left[i] + dx, y = c.top[i] + dy;
+      const Int column = x < 0 ? 0 : x > last_column ? last_column : x;
+      const Int row = y < 0 ? 0 : y > last_row ? last_row : y;
+      c.index[i] = row * target.width + column;
+    }
+    read_depth(target, c, c.sample[corner]);
+  }
+  for (int i = 0; i < c.n; ++i) {
+    const T z = c.z[i], tolerance = target.tol_abs + target.tol_slope * z;
+    Int valid = 0, clear = 0;
+    for (int corner = 0; corner < 4; ++corner) {
+      const T d = c.sample[corner][i];
+      const Int usable = is_depth(d);
+      valid |= usable;
+      clear |= usable & Int(std::abs(z - d) <= tolerance);
+    }
+    const Int inside = c.flags[i] >> 2;
+    c.flags[i] += (valid & inside) * flow_target_valid + (clear & inside) * flow_not_occluded;
+  }
+}
+
+// Stage 3, bilinear_relative: the blend of the four pixels, of which those outside the image count as 0.
 template <typename T>
 void judge_bilinear(const Target<T>& target, T offset, Chunk<T>& c) {
   using Int = typename Chunk<T>::Int;
-  alignas(64) T blend[kChunk] = {};
+  for (int i = 0; i < c.n; ++i) c.sample[1][i] = 0;
   for (int corner = 0; corner < 4; ++corner) {
-    const int dx = corner & 1, dy = corner >> 1;
-    read_depth(target, c.left, c.top, dx, dy, c);
+    const Int dx = corner & 1, dy = corner >> 1;
+    for (int i = 0; i < c.n; ++i) {
+      const Int x = c.left[i] + dx, y = c.top[i] + dy;
+      const Int there = Int(x >= 0) & Int(x < target.width) & Int(y >= 0) & Int(y < target.height);
+      c.index[i] = there ? y * target.width + x : 0;
+      c.usable[i] = there;
+    }
+    read_depth(target, c, c.sample[0]);
     for (int i = 0; i < c.n; ++i) {
       const T wx = c.u[i] - offset - static_cast<T>(c.left[i]), wy = c.v[i] - offset - static_cast<T>(c.top[i]);
-      blend[i] += (dx ? wx : 1 - wx) * (dy ? wy : 1 - wy) * c.sample[i];
+      const T d = c.sample[0][i];
+      const T weight = (dx ? wx : 1 - wx) * (dy ? wy : 1 - wy);
+      c.sample[1][i] += (is_depth(d) & c.usable[i]) ? weight * d : T(0);
     }
   }
   for (int i = 0; i < c.n; ++i) {
-    const Int valid = Int(blend[i] > 0) & (c.flags[i] >> 2);
-    const Int clear = valid & Int(std::abs(c.z[i] - blend[i]) < target.tol_abs + target.tol_slope * blend[i]);
-    c.flags[i] |= valid * flow_target_valid + clear * flow_not_occluded;
+    const T blend = c.sample[1][i];
+    const Int valid = Int(blend > 0) & (c.flags[i] >> 2);
+    const Int clear = valid & Int(std::abs(c.z[i] - blend) < target.tol_abs + target.tol_slope * blend);
+    c.flags[i] += valid * flow_target_valid + clear * flow_not_occluded;
   }
 }
 
 template <typename T>
 void judge(const Target<T>& target, T offset, Chunk<T>& c) {
-  switch (target.rule) {
-    case FlowRule::nearest:
-    case FlowRule::nearest_twosided:
-      read_depth(target, c.column, c.row, 0, 0, c);
-      judge_sample(target, target.rule == FlowRule::nearest_twosided, c);
-      break;
-    case FlowRule::quad:
-      for (int corner = 0; corner < 4; ++corner) {
-        read_depth(target, c.left, c.top, corner & 1, corner >> 1, c);
-        judge_sample(target, true, c);
-      }
-      break;
-    case FlowRule::bilinear_relative:
-      judge_bilinear(target, offset, c);
-  }
+  if (target.rule == FlowRule::quad)
+    judge_quad(target, c);
+  else if (target.rule == FlowRule::bilinear_relative)
+    judge_bilinear(target, offset, c);
+  else
+    judge_nearest(target, c);
   if (target.mask == nullptr) return;
   for (int i = 0; i < c.n; ++i)
     if (target.mask[c.row[i] * target.width + c.column[i]] == 0) c.flags[i] &= ~flow_target_valid;
@@ -214,10 +241,7 @@ void run_row(const FlowProblem& p, const PairMap& pair, int64_t b, int64_t s, in
   Chunk<T> chunk;
   for (int x0 = 0; x0 < p.width; x0 += kChunk) {
     chunk.n = p.width - x0 < kChunk ? p.width - x0 : kChunk;
-    if (project(row, x0, chunk)) {
-      land(target, row.offset, chunk);
-      judge(target, row.offset, chunk);
-    }
+    if (project(row, x0, chunk) && land(target, row.offset, chunk)) judge(target, row.offset, chunk);
     store(chunk, static_cast<T*>(p.uv) + 2 * (first + x0), p.flags + first + x0);
   }
 }

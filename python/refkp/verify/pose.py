@@ -1,7 +1,8 @@
-"""Adapters of the golden functions of system `pose`. They rename, reshape and call the public API, nothing else."""
+"""Adapters of the pose system: template views, dense ground truth flow, patch labels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -17,20 +18,34 @@ from refkp.ops.flow_gt import (
 )
 from refkp.verify.registry import adapter
 
-Params = dict[str, Any]
-Arrays = dict[str, Tensor]
+Params = Mapping[str, Any]
+Arrays = Mapping[str, Tensor]
+
+
+@adapter("pose", "template_views")
+def template_views(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
+    """The stored views of a level, and the same positions recomputed exactly."""
+    directions = icosphere_views(params["level"])
+    stored_positions = icosphere_views(params["level"], rounded=True) * params["radius"]
+    return {
+        "directions": directions,
+        "cam_poses": obj_from_cam(stored_positions),
+        "obj_poses": cam_from_obj(stored_positions),
+        "cam_poses_exact": obj_from_cam(directions),
+        "levels_counts": [num_icosphere_views(level) for level in range(3)],
+    }
 
 
 @adapter("pose", "flow_ground_truth", op="flow_gt")
-def flow_ground_truth(params: Params, arrays: Arrays, backend: str | None) -> Arrays:
-    """Query to templates on 64 px scenes: three occlusion rules at o = 0, one at o = 0.5 on depth sampled there."""
-    nearest: Params = {
+def _flow_ground_truth(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
+    """Query to templates: three occlusion rules at o = 0, one at o = 0.5 on depth sampled there."""
+    nearest = {
         "rule": "nearest",
         "tol_abs": params["tol_abs_mm"],
         "tol_rel": params["tol_rel"],
         "tol_px": 0.0,
     }
-    twosided: Params = {"rule": "nearest_twosided", "tol_abs": 1.0, "tol_rel": 0.01, "tol_px": 0.0}
+    twosided = {"rule": "nearest_twosided", "tol_abs": 1.0, "tol_rel": 0.01, "tol_px": 0.0}
     integer = _query_to_templates(arrays, backend, "", pixel_offset=0.0, **nearest)
     half = _query_to_templates(arrays, backend, "half_", pixel_offset=0.5, **nearest)
     return {
@@ -45,10 +60,10 @@ def flow_ground_truth(params: Params, arrays: Arrays, backend: str | None) -> Ar
 
 
 @adapter("pose", "flow_ground_truth_real", op="flow_gt")
-def flow_ground_truth_real(params: Params, arrays: Arrays, backend: str | None) -> Arrays:
+def _flow_ground_truth_real(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
     """A real mesh rendered at o = 0.5 from a query view and three template views with one camera."""
     arrays = {**arrays, "K_q": arrays["K"], "K_t": arrays["K"]}
-    nearest: Params = {"rule": "nearest", "tol_abs": 2.0, "tol_px": 0.0}
+    nearest = {"rule": "nearest", "tol_abs": 2.0, "tol_px": 0.0}
     quad = _query_to_templates(arrays, backend, "", pixel_offset=params["o"])
     gt = _query_to_templates(arrays, backend, "", pixel_offset=params["o"], **nearest)
     return {
@@ -59,8 +74,8 @@ def flow_ground_truth_real(params: Params, arrays: Arrays, backend: str | None) 
 
 
 @adapter("pose", "flow_ground_truth_roma", op="flow_gt")
-def flow_ground_truth_roma(params: Params, arrays: Arrays, backend: str | None) -> Arrays:
-    """The rule of the dense matchers: bilinear target depth, relative error, normalised target coordinates."""
+def _flow_ground_truth_roma(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
+    """The rule of the dense matchers: bilinear target depth, relative error, normalised coordinates."""
     gt = flow_gt(
         matcher_source_depth(arrays["depth1"][None]),
         arrays["K1"][None],
@@ -77,9 +92,9 @@ def flow_ground_truth_roma(params: Params, arrays: Arrays, backend: str | None) 
 
 
 @adapter("pose", "patch_labels", op="flow_gt")
-def patch_label_cases(params: Params, arrays: Arrays, backend: str | None) -> Arrays:
-    """Patch classes of the query, and every template pixel mapped to the query (each template a batch item)."""
-    nearest: Params = {"rule": "nearest", "tol_px": 0.0, "pixel_offset": 0.0, "backend": backend}
+def _patch_labels(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
+    """Patch classes of the query; every template pixel mapped to the query, each template a batch item."""
+    nearest = {"rule": "nearest", "tol_px": 0.0, "pixel_offset": 0.0, "backend": backend}
     scale, templates = params["scale"], len(arrays["pose_t"])
     query_to_templates = _query_to_templates(
         arrays, tol_abs=params["tol_template_units"], unit_scale=scale, prefix="", **nearest
@@ -104,7 +119,7 @@ def patch_label_cases(params: Params, arrays: Arrays, backend: str | None) -> Ar
 def _query_to_templates(
     arrays: Arrays, backend: str | None, prefix: str, *, unit_scale: float = 1.0, **options: Any
 ) -> FlowGT:
-    """One query (with its mask, if the case has one) as the source, all templates as targets: B = 1, S templates."""
+    """The query (with its mask, if there is one) as the source, all templates as targets: B = 1."""
     templates = len(arrays["pose_t"])
     mask = arrays.get("mask_q") if not prefix else None
     return flow_gt(

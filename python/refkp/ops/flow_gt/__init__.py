@@ -1,4 +1,4 @@
-"""Ground truth of dense correspondence with occlusion between depth images, and the patch forms derived from it."""
+"""Ground truth of dense correspondence with occlusion between depth images, and its patch forms."""
 
 from __future__ import annotations
 
@@ -55,29 +55,31 @@ def flow_gt(
 
         X = z K_src^-1 (x, y, 1),   (U, V, Z) = K_dst (dst_from_src X),   (u, v) = (U / Z, V / Z).
 
-    Bits of `flags`, each set only where the earlier ones down to bit 2 are: 0 the source depth is valid (finite, > 0,
-    on `mask_src`); 1 in front, Z > 1e-6; 2 inside the target image, -0.5 + o <= u < Wt - 0.5 + o and the same for v;
-    3 the target depth near the point is valid and the landing pixel (floor(v - o + 0.5), floor(u - o + 0.5)) is on
-    `mask_dst`; 4 not occluded. With D the target depth and tol(d) = tol_abs + (tol_rel + tol_px / fx_dst) d:
+    Bits of `flags`, each set only where the earlier ones down to bit 2 are: 0 the source depth is valid
+    (finite, > 0, on `mask_src`); 1 in front, Z > 1e-6; 2 inside the target image,
+    -0.5 + o <= u < Wt - 0.5 + o and the same for v; 3 the target depth near the point is valid and the
+    landing pixel, row floor(v - o + 0.5) and column floor(u - o + 0.5), is on `mask_dst`; 4 not occluded.
+    With D the target depth and tol(d) = tol_abs + (tol_rel + tol_px / fx_dst) d:
 
-    * "nearest": D at the landing pixel; not occluded if Z - D <= tol(Z). A point in front of the surface counts.
+    * "nearest": D at the landing pixel; not occluded if Z - D <= tol(Z). A point in front of the surface
+      counts.
     * "nearest_twosided": the same with |Z - D| <= tol(Z).
     * "quad": any of the four pixels around (u, v) has |Z - D| <= tol(Z). Handles slopes and silhouettes.
-    * "bilinear_relative": the rule of the dense matchers. D is bilinear with invalid or outside pixels as 0, and
-      |Z - D| < tol(D); (u, v) divides by Z + 1e-4; inside is 0 < u - o + 0.5 < Wt - 1. Their threshold of 5 % is
-      `tol_abs=0, tol_rel=0.05, tol_px=0`.
+    * "bilinear_relative": the rule of the dense matchers. D is bilinear with invalid or outside pixels as 0,
+      and |Z - D| < tol(D); (u, v) divides by Z + 1e-4; inside is 0 < u - o + 0.5 < Wt - 1. Their threshold of
+      5 % is `tol_abs=0, tol_rel=0.05, tol_px=0`.
 
     Cameras have OpenCV axes (x right, y down, z forward). Depth is along z, never along the ray.
 
     Args:
-        depth_src: [B,H,W] float; float32 or float64 on CPU, float32, float16 or bfloat16 on CUDA. Integer depth is
-            the caller's to convert, e.g. `depth.float() * depth_scale`.
-        K_src: [B,3,3] float32 or float64, [[fx,skew,cx],[0,fy,cy],[0,0,1]] in pixels, fx, fy > 0. Pass matrices in
-            float64: they are folded in float64 whatever the dtype of the depth.
+        depth_src: [B,H,W] float; float32 or float64 on CPU, float32, float16 or bfloat16 on CUDA. Integer
+            depth is the caller's to convert, e.g. `depth.float() * depth_scale`.
+        K_src: [B,3,3] float32 or float64, [[fx,skew,cx],[0,fy,cy],[0,0,1]] in pixels, fx, fy > 0. Pass
+            matrices in float64: they are folded in float64 whatever the dtype of the depth.
         depth_dst: [B,S,Ht,Wt], dtype of `depth_src`, in units of the target.
         K_dst: [B,S,3,3], as `K_src`.
-        dst_from_src: [B,S,4,4], rotation and translation, or with a unit scale on the rotation block (target units
-            per source unit). Tolerances are in target units.
+        dst_from_src: [B,S,4,4], rotation and translation, or with a unit scale on the rotation block (target
+            units per source unit). Tolerances are in target units.
         mask_src: [B,H,W] bool or None, pixels that take part.
         mask_dst: [B,S,Ht,Wt] bool or None, pixels that may be landed on.
         rule: the occlusion test, see above.
@@ -86,14 +88,15 @@ def flow_gt(
         backend: "reference", "native", "triton" or None for the fastest that can.
 
     Returns:
-        FlowGT: `uv` [B,S,H,W,2] in target pixels, in the dtype of the depth (float32 for half), free of NaN, 0 unless
-        bits 0 and 1 are set; `flags` uint8 [B,S,H,W]; `visible` is all five bits. It is a pure map: repeated calls are
-        bitwise equal. Backends may differ where a decision flips within about 1e-3 px or 1e-5 of depth.
+        FlowGT: `uv` [B,S,H,W,2] in target pixels, in the dtype of the depth (float32 for half), free of NaN,
+        0 unless bits 0 and 1 are set; `flags` uint8 [B,S,H,W]; `visible` is all five bits. It is a pure map:
+        repeated calls are bitwise equal. Backends may differ where a decision flips within about 1e-3 px or
+        1e-5 of depth.
 
     Raises:
-        ValueError: wrong shapes, dtypes, devices or options, an image without pixels or with 2^31 or more; on CPU
-            also matrices that are not finite, not invertible or not of the form above. On CUDA matrices are not read,
-            since that would stall the stream: a pair with NaN in its matrices gets bit 0 only.
+        ValueError: wrong shapes, dtypes, devices or options, an image without pixels or with 2^31 or more; on
+            CPU also matrices that are not finite, not invertible or not of the form above. On CUDA matrices
+            are not read, since that would stall the stream: a pair with NaN in its matrices gets bit 0 only.
         NotImplementedError: a backend by name that cannot run the call.
 
     No input gets a gradient: the outputs are constants. An input that requires one is an error (detach it).

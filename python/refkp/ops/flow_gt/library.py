@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import torch
 from torch import Tensor
 
@@ -26,12 +28,9 @@ def flow_gt(
 ) -> tuple[Tensor, Tensor]:
     """uv [B,S,H,W,2] and flags [B,S,H,W] by the backend "native" or "triton"."""
     check_matrices(K_src, K_dst, dst_from_src)
-    if backend == "triton":
-        from refkp.ops.flow_gt import triton as implementation
-    else:
-        from refkp.ops.flow_gt import native as implementation
+    kernels = import_module(f"refkp.ops.flow_gt.{backend}")
     tensors = (depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst)
-    return implementation.forward(*tensors, rule, tol_abs, tol_rel, tol_px, pixel_offset)
+    return kernels.forward(*tensors, rule, tol_abs, tol_rel, tol_px, pixel_offset)
 
 
 @flow_gt.register_fake

@@ -1,4 +1,4 @@
-"""What the dense matchers (RoMa and its kin) do around the rule "bilinear_relative", for comparison with their numbers."""
+"""What the dense matchers (RoMa and its kin) do around the rule "bilinear_relative"."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from refkp._checks import require_shape
 
 
 def matcher_source_depth(depth: Tensor) -> Tensor:
-    """Source depth as the dense matchers read it: bilinearly, at pixel centres rounded to float32, with zeros outside.
+    """Source depth as the dense matchers read it: bilinearly, at pixel centres in float32, zeros outside.
 
-    In exact arithmetic this is the depth itself. The rounding of the centres mixes in a share of about 1e-6 of the
-    neighbours, so the result differs beside jumps and at the image border (some 1e-5 px of `uv`). `flow_gt` takes the
-    pixel's own depth; pass it through here only to meet the matchers' numbers closer than that.
+    In exact arithmetic this is the depth itself. The rounding of the centres mixes in a share of about 1e-6
+    of the neighbours, so the result differs beside jumps and at the image border (some 1e-5 px of `uv`).
+    `flow_gt` takes the pixel's own depth; pass it through here only to meet the matchers' numbers closer than
+    that.
 
     Args:
         depth: [B,H,W] float.

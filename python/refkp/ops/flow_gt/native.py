@@ -30,20 +30,23 @@ def forward(
     uv = depth_src.new_empty(batch, targets, height, width, 2, dtype=uv_dtype)
     flags = depth_src.new_empty(batch, targets, height, width, dtype=torch.uint8)
     # The problem keeps addresses only: these names keep the tensors alive until the kernel has been launched.
-    images = [contiguous_planes(tensor) for tensor in (depth_src, depth_dst, mask_src, mask_dst)]
+    depths = contiguous_planes(depth_src), contiguous_planes(depth_dst)
+    masks = [None if mask is None else contiguous_planes(mask) for mask in (mask_src, mask_dst)]
     matrices = [matrix.to(torch.float64).contiguous() for matrix in (K_src, K_dst, dst_from_src)]
     extension = _native.extension()
     problem = extension.FlowProblem(
-        images=[0 if tensor is None else tensor.data_ptr() for tensor in images],
+        images=[0 if image is None else image.data_ptr() for image in (*depths, *masks)],
         matrices=[matrix.data_ptr() for matrix in matrices],
         uv=uv.data_ptr(),
         flags=flags.data_ptr(),
         sizes=(batch, targets, height, width, height_dst, width_dst),
-        strides=plane_strides(*images),
+        depth_strides=plane_strides(*depths),
+        mask_strides=plane_strides(*masks),
         rule=RULES.index(rule),
         tolerance=(tol_abs, tol_rel, tol_px),
         pixel_offset=pixel_offset,
     )
     run = extension.flow_gt_cuda if depth_src.is_cuda else extension.flow_gt_cpu
-    run(problem, **_native.launch(depth_src))
+    with torch.cuda.device_of(depth_src):
+        run(problem, **_native.launch(depth_src))
     return uv, flags

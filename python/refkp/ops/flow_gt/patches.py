@@ -1,7 +1,8 @@
 """Patch forms of a compact flow: pairs of patches, one class per patch, and the dense tensor for tests.
 
-A grid holds the whole patches of an image, row by row: patch n = row * columns + column has its centre at the image
-point ((column + 0.5) p, (row + 0.5) p), whatever the pixel offset. All functions here are plain torch, on any device.
+A grid holds the whole patches of an image, row by row: patch n = row * columns + column has its centre at the
+image point ((column + 0.5) p, (row + 0.5) p), whatever the pixel offset. All functions here are plain torch,
+on any device.
 """
 
 from __future__ import annotations
@@ -18,16 +19,23 @@ from refkp.ops.flow_gt.result import IN_FRONT, INSIDE, NOT_OCCLUDED, VISIBLE, Fl
 class PairFlow(NamedTuple):
     """In-patch flow of patch pairs (m stands for the dimensions of the pair indices)."""
 
-    flow: Tensor  # [B,S,m,p,p,2] patch units, x first: (uv of a source pixel - centre of the target patch) / p
+    flow: (
+        Tensor  # [B,S,m,p,p,2] patch units, x first: (uv of a source pixel - centre of the target patch) / p
+    )
     confidence: Tensor  # [B,S,m,p,p]: exp(-|flow|), a geometric prior
     unseen: Tensor  # [B,S,m,p,p] bool
 
-    direction = "source pixel -> target location"
-    origin = "centre of the target patch"
+    @property
+    def direction(self) -> str:
+        return "source pixel -> target location"
+
+    @property
+    def origin(self) -> str:
+        return "centre of the target patch"
 
 
 def patch_grid(size: tuple[int, int], patch_size: int) -> tuple[int, int]:
-    """(rows, columns) of whole patches in an image of size (height, width); a remainder at the end has no patch."""
+    """(rows, columns) of whole patches in an image (height, width); a remainder at the end has none."""
     if not 0 < patch_size <= min(size):
         fail("patch_grid", "patch_size", f"between 1 and the image size {tuple(size)}", patch_size)
     return size[0] // patch_size, size[1] // patch_size
@@ -59,22 +67,23 @@ def gather_pairs(
 
         flow = (uv(pixel (a, b) of source patch) - centre of target patch) / p
 
-    A pixel is seen if it is visible and |flow| < `window` patches; a pair with fewer than `min_visible` seen pixels is
-    unseen as a whole. The direction is that of `gt` (source pixel to target location) and the origin is the centre of
-    the target patch. So with gt = template -> query, `src_patch` the buddy template patch of each query patch and
-    `dst_patch` the query patches, `flow` is the dense training flow: query point = query patch centre + p * flow,
-    paired with the 3D point of template pixel (a, b).
+    A pixel is seen if it is visible and |flow| < `window` patches; a pair with fewer than `min_visible` seen
+    pixels is unseen as a whole. The direction is that of `gt` (source pixel to target location) and the
+    origin is the centre of the target patch. So with gt = template -> query, `src_patch` the buddy template
+    patch of each query patch and `dst_patch` the query patches, `flow` is the dense training flow: query
+    point = query patch centre + p * flow, paired with the 3D point of template pixel (a, b).
 
     Args:
         gt: compact flow [B,S,H,W].
         src_patch: [B,S,...] int64, index in the grid of the source image.
-        dst_patch: int64, index in the grid of the target image; broadcasts against `src_patch`. A pair with an index
-            outside its grid (the labels -1 and N, say) has no patch: flow 0, confidence 0, unseen.
+        dst_patch: int64, index in the grid of the target image; broadcasts against `src_patch`. A pair with
+            an index outside its grid (the labels -1 and N, say) has no patch: flow 0, confidence 0, unseen.
         patch_size: p in pixels, the same in both images.
         window: patches.
         min_visible: pixels.
-        strict: confidence 0 wherever unseen. False keeps it where only the window or a mask makes a pixel unseen, as
-            the original did; it is then 0 where occluded or outside the target, and in pairs unseen as a whole.
+        strict: confidence 0 wherever unseen. False keeps it where only the window or a mask makes a pixel
+            unseen, as the original did; it is then 0 where occluded or outside the target, and in pairs
+            unseen as a whole.
 
     Returns:
         PairFlow; `flow` is 0 where a source pixel has no location (not in front).
@@ -108,7 +117,7 @@ def to_dense(
     strict: bool = True,
     max_bytes: int = 2**28,
 ) -> PairFlow:
-    """All pairs, m = (source patches, target patches): N copies of the same information, for tests and small images.
+    """All pairs, m = (source patches, target patches): the same information N times, for small images.
 
     Raises ValueError if `flow` alone would take more than `max_bytes`. Arguments else as in `gather_pairs`.
     """
@@ -124,23 +133,22 @@ def to_dense(
     return gather_pairs(gt, src, dst, patch_size, window=window, min_visible=min_visible, strict=strict)
 
 
-def patch_labels(
-    gt: FlowGT, patch_size: int, *, vote: bool = False, reverse: FlowGT | None = None
-) -> Tensor:
+def patch_labels(gt: FlowGT, patch_size: int, *, vote: bool = False, reverse: FlowGT | None = None) -> Tensor:
     """The target patch that each source patch sees: classes for a patch classifier.
 
-    By the centre pixel (row r p + p // 2, column c p + p // 2) of source patch (r, c): -1 if it is not on the object
-    (source depth or mask), the index of the target patch with the nearest centre if it is visible there, else N, the
-    number of target patches ("unseen"). A landing in the remainder of an image that p does not divide is unseen.
+    By the centre pixel (row r p + p // 2, column c p + p // 2) of source patch (r, c): -1 if it is not on the
+    object (source depth or mask), the index of the target patch with the nearest centre if it is visible
+    there, else N, the number of target patches ("unseen"). A landing in the remainder of an image that p does
+    not divide is unseen.
 
     Args:
         gt: compact flow source -> target, [B,S,H,W].
         patch_size: p in pixels, the same in both images.
-        vote: let all visible pixels of the patch vote instead; ties go to the lower index. The patch is then on the
-            object if any of its pixels is.
-        reverse: flow target -> source, [B*S,1,Ht,Wt], each target image as the source of one row. If given, a match
-            must be mutual: the centre pixel of the target patch is visible in the source and lands within one patch
-            size of the centre of the source patch; else the label is N.
+        vote: let all visible pixels of the patch vote instead; ties go to the lower index. The patch is then
+            on the object if any of its pixels is.
+        reverse: flow target -> source, [B*S,1,Ht,Wt], each target image as the source of one row. If given, a
+            match must be mutual: the centre pixel of the target patch is visible in the source and lands
+            within one patch size of the centre of the source patch; else the label is N.
 
     Returns:
         [B,S,H//p,W//p] int64.
@@ -163,7 +171,7 @@ def patch_labels(
     if reverse is not None:
         labels = torch.where(_returns(gt, reverse, labels, patch_size), labels, unseen)
     labels = torch.where(on_object, labels, -1)
-    return labels.unflatten(-1, patch_grid(tuple(gt.flags.shape[-2:]), patch_size))
+    return labels.unflatten(-1, patch_grid((gt.flags.shape[2], gt.flags.shape[3]), patch_size))
 
 
 def _pixel_labels(gt: FlowGT, patch_size: int) -> Tensor:
@@ -176,7 +184,7 @@ def _pixel_labels(gt: FlowGT, patch_size: int) -> Tensor:
 
 
 def _returns(gt: FlowGT, reverse: FlowGT, labels: Tensor, patch_size: int) -> Tensor:
-    """[B,S,N] bool: the centre pixel of the labelled target patch lands within one patch of the source patch."""
+    """[B,S,N] bool: the centre pixel of the labelled target patch lands near the source patch."""
     batch, targets, height, width, _ = gt.uv.shape
     wanted = (batch * targets, 1, *gt.dst_size, 2)
     if tuple(reverse.uv.shape) != wanted or reverse.dst_size != (height, width):
@@ -209,7 +217,7 @@ def _broadcast_indices(gt: FlowGT, src_patch: Tensor, dst_patch: Tensor) -> tupl
 
 def _split(image: Tensor, patch_size: int) -> Tensor:
     """[B,S,H,W,...] -> [B,S,N,p,p,...], without the remainder."""
-    rows, columns = patch_grid(tuple(image.shape[2:4]), patch_size)
+    rows, columns = patch_grid((image.shape[2], image.shape[3]), patch_size)
     image = image[:, :, : rows * patch_size, : columns * patch_size]
     image = image.unflatten(3, (columns, patch_size)).unflatten(2, (rows, patch_size))
     return image.transpose(3, 4).flatten(2, 3)

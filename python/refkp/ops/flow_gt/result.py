@@ -13,9 +13,10 @@ VISIBLE = SOURCE_VALID | IN_FRONT | INSIDE | TARGET_VALID | NOT_OCCLUDED
 
 
 class FlowGT(NamedTuple):
-    """Where each source pixel lands in each target image. Direction: source -> target; origin: the target image.
+    """Where each source pixel lands in each target image. Direction: source to target; origin: the target.
 
-    `uv` is a location in the target image, not a displacement: x first, in pixels, with pixel centres at `pixel_offset`.
+    `uv` is a location in the target image, not a displacement: x first, in pixels, with pixel centres at
+    `pixel_offset`.
     """
 
     uv: Tensor  # [B,S,H,W,2] float; 0 where the source is invalid or not in front of the target camera

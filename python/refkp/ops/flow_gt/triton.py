@@ -1,7 +1,8 @@
 """`flow_gt` in Triton: a program takes a block of source pixels of one pair; every read is a masked gather.
 
-The bound is memory: 4 bytes of source depth and 9 bytes of result per pixel and pair; the target depth comes from the
-caches, since neighbouring pixels land close together. The affine map of a pair is folded in float64 beforehand.
+The bound is memory: 4 bytes of source depth and 9 bytes of result per pixel and pair; the target depth comes
+from the caches, since neighbouring pixels land close together. The affine map of a pair is folded in float64
+beforehand.
 """
 
 from __future__ import annotations
@@ -37,15 +38,21 @@ def forward(
     flags = depth_src.new_empty(batch, targets, height, width, dtype=torch.uint8)
     if flags.numel() == 0:
         return uv, flags
-    masks = [None if mask is None else mask.view(torch.uint8) for mask in (mask_src, mask_dst)]
-    images = [contiguous_planes(tensor) for tensor in (depth_src, depth_dst, *masks)]
+    depths = contiguous_planes(depth_src), contiguous_planes(depth_dst)
+    masks = [
+        None if mask is None else contiguous_planes(mask.view(torch.uint8)) for mask in (mask_src, mask_dst)
+    ]
     blocks = triton.cdiv(height * width, _BLOCK)
     _flow_gt_kernel[(batch * targets * blocks,)](
-        *(flags if image is None else image for image in images),  # a pointer that is not read stands for no mask
+        *depths,
+        *(
+            flags if mask is None else mask for mask in masks
+        ),  # any pointer stands for a mask that is not read
         _fold(K_src, K_dst, dst_from_src, tol_rel, tol_px).float(),
         uv,
         flags,
-        *plane_strides(*images),
+        *plane_strides(*depths),
+        *plane_strides(*masks),
         targets,
         height * width,
         width,
@@ -74,7 +81,7 @@ def _fold(K_src: Tensor, K_dst: Tensor, dst_from_src: Tensor, tol_rel: float, to
 
 @triton.jit
 def _read_depth(plane, x, y, width, height, where):
-    """Depth at whole pixels; 0 outside the image, where not `where`, and where it is not finite and positive."""
+    """Depth at whole pixels; 0 outside the image, where not `where`, and where it is invalid."""
     there = where & (x >= 0) & (x < width) & (y >= 0) & (y < height)
     depth = tl.load(plane + y * width + x, mask=there, other=0.0).to(tl.float32)
     return tl.where((depth > 0) & (depth <= 3.402823466e38), depth, 0.0)
@@ -124,9 +131,9 @@ def _flow_gt_kernel(
     uv,
     flags,
     depth_src_b,
-    mask_src_b,
     depth_dst_b,
     depth_dst_s,
+    mask_src_b,
     mask_dst_b,
     mask_dst_s,
     targets,
