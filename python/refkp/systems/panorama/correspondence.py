@@ -67,8 +67,8 @@ class CorrespondenceTable(NamedTuple):
 
     num_views: int  # V
     grid: tuple[int, int]  # (Gh, Gw), S = Gh * Gw
-    views: Tensor  # int64 [P,2], view indices of A and B
-    offsets: Tensor  # int64 [P+1], pair p owns the correspondences offsets[p] to offsets[p+1]
+    views: Tensor  # int64 [P,2] on the CPU, view indices of A and B
+    offsets: Tensor  # int64 [P+1] on the CPU, pair p owns the correspondences offsets[p] to offsets[p+1]
     index_a: Tensor  # int64 [T], token of A
     taps_b: Tensor  # int64 [T,4], the tokens of B around the same direction
     weights: Tensor  # float32 [T,4], bilinear, summing to one
@@ -119,17 +119,16 @@ def correspondence_table(
     base_a, base_b = ((first_view + tile[pair]) * grid[0] * grid[1] for tile in (tile_a, tile_b))
     partner = torch.stack((projection.row, projection.col), -1)[projection.visible]
     taps, weights = _bilinear_taps(partner, grid)
-    table = CorrespondenceTable(
+    return CorrespondenceTable(
         num_views=layout.num_views,
         grid=grid,
         views=first_view + torch.stack((tile_a, tile_b), -1)[shared],
         offsets=torch.cat((count.new_zeros(1), count[shared].cumsum(0))),
-        index_a=base_a + row_a * grid[1] + col_a,
-        taps_b=base_b[:, None] + taps,
-        weights=weights.float(),
-        partner=partner.float(),
+        index_a=(base_a + row_a * grid[1] + col_a).to(device),
+        taps_b=(base_b[:, None] + taps).to(device),
+        weights=weights.float().to(device),
+        partner=partner.float().to(device),
     )
-    return CorrespondenceTable(*(item.to(device) if isinstance(item, Tensor) else item for item in table))
 
 
 def _bilinear_taps(position: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -148,7 +147,7 @@ class PairedTokens(NamedTuple):
 
     x: Tensor  # [B*T,D], tokens of A
     y: Tensor  # [B*T,D], tokens of B, interpolated
-    offsets: Tensor  # int64 [B*P+1]
+    offsets: Tensor  # int64 [B*P+1] on the CPU
 
 
 def gather_pairs(features: Tensor, table: CorrespondenceTable) -> PairedTokens:
@@ -177,7 +176,8 @@ def gather_pairs(features: Tensor, table: CorrespondenceTable) -> PairedTokens:
     weights = table.weights.to(flat.dtype).repeat(batch, 1)
     x = _GatherRows.apply(flat, index_a, torch.ones_like(weights[:, :1]))
     y = _GatherRows.apply(flat, taps_b, weights)
-    offsets = torch.cat((table.offsets[:1], (start * table.index_a.numel() + table.offsets[1:]).flatten()))
+    ends = torch.arange(batch)[:, None] * table.index_a.numel() + table.offsets[1:]
+    offsets = torch.cat((table.offsets[:1], ends.flatten()))
     return PairedTokens(x, y, offsets)
 
 
