@@ -171,6 +171,16 @@ def tile_contains(rotation: Tensor, half_tangent: Tensor, direction: Tensor) -> 
     return (depth > 0) & (t.abs() <= a * depth) & (s.abs() <= b * depth)
 
 
+def tile_outline(rotation: Tensor, half_tangent: Tensor, samples: int = 64) -> Tensor:
+    """Directions [4 samples + 1,3] along the border of a tile [3,3], [2]: a closed line from its lower left corner."""
+    step = torch.linspace(-1, 1, samples + 1, dtype=rotation.dtype)[:-1]
+    edge = torch.ones_like(step)
+    t = torch.cat((step, edge, -step, -edge, -edge[:1]))
+    s = torch.cat((-edge, step, edge, -step, -edge[:1]))
+    ray = torch.stack((t * half_tangent[0], s * half_tangent[1], torch.ones_like(t)), -1)
+    return ray @ rotation.mT
+
+
 def intersection_solid_angle(
     rotation_a: Tensor, half_tangent_a: Tensor, rotation_b: Tensor, half_tangent_b: Tensor
 ) -> float:
@@ -215,9 +225,7 @@ def _clip(polygon: list[Vector], normal: Vector) -> list[Vector]:
 
 
 def _triangle_angle(p: Vector, q: Vector, r: Vector) -> float:
-    volume = _dot(
-        p, (q[1] * r[2] - q[2] * r[1], q[2] * r[0] - q[0] * r[2], q[0] * r[1] - q[1] * r[0])
-    )
+    volume = _dot(p, (q[1] * r[2] - q[2] * r[1], q[2] * r[0] - q[0] * r[2], q[0] * r[1] - q[1] * r[0]))
     p_len, q_len, r_len = (math.sqrt(_dot(v, v)) for v in (p, q, r))
     denominator = p_len * q_len * r_len + _dot(p, q) * r_len + _dot(p, r) * q_len + _dot(q, r) * p_len
     return 2 * math.atan2(abs(volume), denominator)

@@ -41,14 +41,19 @@ class TrainingCLI(LightningCLI):
         monitor: str,
         links: dict[str, str] | None = None,
     ) -> None:
-        self._monitor, self._links = monitor, links or {}
+        self._links = links or {}
         super().__init__(
             module_class,
             data_class,
             args=list(argv),
             run=False,
             seed_everything_default=0,
-            trainer_defaults={"default_root_dir": "runs", "gradient_clip_val": 1.0, "log_every_n_steps": 10},
+            trainer_defaults={
+                "default_root_dir": "runs",
+                "gradient_clip_val": 1.0,
+                "log_every_n_steps": 10,
+                "callbacks": [ModelCheckpoint(monitor=monitor, mode="max", save_last=True)],
+            },
             save_config_kwargs={"overwrite": True},
         )
 
@@ -58,14 +63,11 @@ class TrainingCLI(LightningCLI):
             parser.link_arguments(source, target)
 
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
-        """A trainer that logs to TensorBoard and keeps the best and the last checkpoint in one folder of the run."""
+        """A trainer that logs to TensorBoard, in numbered runs under `default_root_dir`, unless told otherwise."""
         settings = self._get(self.config_init, "trainer", default={})
         if settings.get("logger") is None:
             options["logger"] = TensorBoardLogger(settings["default_root_dir"], name="")
-        trainer = super().instantiate_trainer(**options)
-        if not settings.get("fast_dev_run") and settings.get("enable_checkpointing") is not False:
-            trainer.callbacks.append(ModelCheckpoint(monitor=self._monitor, mode="max", save_last=True))
-        return trainer
+        return super().instantiate_trainer(**options)
 
 
 def resolve_arguments(argv: Sequence[str], presets: str) -> list[str]:
@@ -90,7 +92,9 @@ def preset_path(name: str, presets: str) -> str:
     if Path(name).suffix in (".yaml", ".yml"):
         return name
     folder = importlib.resources.files(presets)
-    known = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    known = sorted(
+        item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")
+    )
     if name not in known:
         fail("preset_path", "config", f"one of {', '.join(known)}, or a YAML file", repr(name))
     return str(folder / f"{name}.yaml")

@@ -165,7 +165,9 @@ def gather_pairs(features: Tensor, table: CorrespondenceTable) -> PairedTokens:
     """
     require_shape("gather_pairs", "features", features, "B,V,S,D", V=table.num_views, S=table.num_tokens)
     if features.device != table.index_a.device:
-        fail("gather_pairs", "table", f"on the device of `features` ({features.device})", table.index_a.device)
+        fail(
+            "gather_pairs", "table", f"on the device of `features` ({features.device})", table.index_a.device
+        )
     batch, dim = features.shape[0], features.shape[-1]
     flat = features.reshape(-1, dim)
     flat = flat if flat.dtype == torch.float64 else flat.float()
@@ -185,7 +187,9 @@ class _GatherRows(torch.autograd.Function):
     """out_t = sum_k weights_tk rows[index_tk] for index, weights [T,K], with a fixed-order backward pass."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, rows: Tensor, index: Tensor, weights: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(index, weights)
         ctx.num_rows = rows.shape[0]
         out = rows[index[:, 0]] * weights[:, :1]

@@ -70,10 +70,18 @@ def read_panorama(path: str | Path, height: int | None = None) -> Tensor:
         with Image.open(path) as image:
             picture = image.convert("RGB")
     except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"read_panorama: cannot decode {str(path)!r}: {error}. Repair or remove the file.") from error
+        raise ValueError(
+            f"read_panorama: cannot decode {str(path)!r}: {error}. Repair or remove the file."
+        ) from error
     if picture.width != 2 * picture.height:
         remedy = "Crop or pad it to a full 360 x 180 degree equirectangular panorama."
-        fail("read_panorama", "path", "a panorama twice as wide as high", f"{picture.size} in {str(path)!r}", remedy)
+        fail(
+            "read_panorama",
+            "path",
+            "a panorama twice as wide as high",
+            f"{picture.size} in {str(path)!r}",
+            remedy,
+        )
     if height is not None and height != picture.height:
         picture = picture.resize((2 * height, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()

@@ -116,7 +116,9 @@ def _statistics(source: str) -> Statistics:
         return tuple(settings["image_mean"]), tuple(settings["image_std"])
     except (OSError, KeyError) as error:
         remedy = "Put a preprocessor_config.json with `image_mean` and `image_std` beside the weights."
-        raise ValueError(f"VisionEncoder: `source` {source!r} has no normalisation statistics. {remedy}") from error
+        raise ValueError(
+            f"VisionEncoder: `source` {source!r} has no normalisation statistics. {remedy}"
+        ) from error
 
 
 def _transformers() -> Any:

@@ -110,7 +110,9 @@ class ErpLayout:
         if not self.tiles:
             fail("ErpLayout", "views", "at least one tile", "none", _ZERO_TILES)
         if [view.view_index for view in self.views] != list(range(len(self.views))):
-            fail("ErpLayout", "views", "in the order of their `view_index`", [v.view_index for v in self.views])
+            fail(
+                "ErpLayout", "views", "in the order of their `view_index`", [v.view_index for v in self.views]
+            )
 
     @classmethod
     def build(cls, spec: LayoutSpec | None = None, **parameters: object) -> ErpLayout:
@@ -123,7 +125,13 @@ class ErpLayout:
         yaws, pitches = _yaw_centres(spec), _pitch_centres(spec)
         if not pitches:
             got = f"a range of {spec.pitch_max_deg - spec.pitch_min_deg:g} under a vertical field of "
-            fail("ErpLayout", "pitch range", "room for one row", got + f"{spec.vertical_fov_deg:g}", _ZERO_TILES)
+            fail(
+                "ErpLayout",
+                "pitch range",
+                "room for one row",
+                got + f"{spec.vertical_fov_deg:g}",
+                _ZERO_TILES,
+            )
         cells = [(row, col) for row in range(len(pitches)) for col in range(len(yaws))]
         return cls.from_angles(
             [yaws[col] for _, col in cells],
@@ -158,9 +166,20 @@ class ErpLayout:
         first = 1 if global_view else 0
         tiles = [
             ViewRecord(
-                first + tile, "tile", tile, float(yaw), float(pitch), float(roll), hfov_deg, vfov_deg, *cell, _FULL
+                first + tile,
+                "tile",
+                tile,
+                float(yaw),
+                float(pitch),
+                float(roll),
+                hfov_deg,
+                vfov_deg,
+                *cell,
+                _FULL,
             )
-            for tile, (yaw, pitch, roll, cell) in enumerate(zip(yaw_deg, pitch_deg, rolls, cells, strict=True))
+            for tile, (yaw, pitch, roll, cell) in enumerate(
+                zip(yaw_deg, pitch_deg, rolls, cells, strict=True)
+            )
         ]
         return cls((*([_GLOBAL] if global_view else []), *tiles))
 

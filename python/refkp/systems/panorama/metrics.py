@@ -22,7 +22,11 @@ class RetrievalAccuracy(NamedTuple):
 
 @torch.no_grad()
 def overlap_retrieval(
-    features: Tensor, table: CorrespondenceTable, *, partner_features: Tensor | None = None, tolerance: float = 0.5
+    features: Tensor,
+    table: CorrespondenceTable,
+    *,
+    partner_features: Tensor | None = None,
+    tolerance: float = 0.5,
 ) -> RetrievalAccuracy:
     """Overlap retrieval accuracy: does the most similar token of the partner tile see the same direction?
 

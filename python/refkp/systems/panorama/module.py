@@ -79,7 +79,12 @@ class VisionModule(L.LightningModule):
     def forward(self, batch: PanoBatch) -> VisionStep:
         """The whole differentiable step; the layout comes with the batch."""
         if batch.views.shape[1] != batch.layout.num_views:
-            fail("VisionModule", "views", f"the {batch.layout.num_views} views of the layout", batch.views.shape[1])
+            fail(
+                "VisionModule",
+                "views",
+                f"the {batch.layout.num_views} views of the layout",
+                batch.views.shape[1],
+            )
         features = self.model(batch.views)
         spec = self.loss_spec
         table = correspondence_table(

@@ -64,7 +64,13 @@ def tile_pairs(layout: ErpLayout, rule: PairRule = PairRule()) -> TilePairs:  # 
             kept.append((i, j, overlap))
     if not kept:
         got = f"none of {len(layout.tiles)} tiles overlapping by more than {rule.min_overlap:g}"
-        fail("tile_pairs", "layout", "at least one pair", got, "Raise the layout's overlap or lower `min_overlap`.")
+        fail(
+            "tile_pairs",
+            "layout",
+            "at least one pair",
+            got,
+            "Raise the layout's overlap or lower `min_overlap`.",
+        )
     ij = torch.tensor([(i, j) for i, j, _ in kept])
     return TilePairs(ij, torch.tensor([overlap for *_, overlap in kept], dtype=torch.float64))
 
@@ -109,7 +115,9 @@ def _yaw_gap(a: ViewRecord, b: ViewRecord) -> float:
 def _box_overlap(layout: ErpLayout, i: int, j: int) -> float:
     a, b = layout.tiles[i], layout.tiles[j]
     yaw = max(0.0, (a.hfov_deg + b.hfov_deg) / 2 - _yaw_gap(a, b)) / min(a.hfov_deg, b.hfov_deg)
-    pitch = max(0.0, (a.vfov_deg + b.vfov_deg) / 2 - abs(a.pitch_deg - b.pitch_deg)) / min(a.vfov_deg, b.vfov_deg)
+    pitch = max(0.0, (a.vfov_deg + b.vfov_deg) / 2 - abs(a.pitch_deg - b.pitch_deg)) / min(
+        a.vfov_deg, b.vfov_deg
+    )
     return min(max(yaw * pitch, 0.0), 1.0)
 
 

@@ -70,7 +70,12 @@ def require_erp(function: str, erp: Tensor) -> None:
 
 
 def _render_tiles(
-    erp: Tensor, layout: ErpLayout, size: int, world_from_rig: Tensor | None, antialias: str, backend: str | None
+    erp: Tensor,
+    layout: ErpLayout,
+    size: int,
+    world_from_rig: Tensor | None,
+    antialias: str,
+    backend: str | None,
 ) -> Tensor:
     batch, count = erp.shape[0], len(layout.tiles)
     rotation = layout.rotations.to(erp.device, torch.float32).expand(batch, count, 3, 3)
