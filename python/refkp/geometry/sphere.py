@@ -1,8 +1,9 @@
 """The viewing sphere: directions, equirectangular (ERP) pixel indices, view rotations and tiles on it.
 
-Axes are x right, y up, z forward. Longitude is 0 in the middle of an ERP image and grows to the right, latitude grows
-upwards. A rotation is `world_from_camera`: it takes a camera ray (t, s, 1), t to the right and s up, to a direction.
-Everything keeps the dtype of its tensors; Python numbers become float64. Source: spec panorama 1.1, 1.2 and 2.4.
+Axes are x right, y up, z forward. Longitude is 0 in the middle of an ERP image and grows to the right,
+latitude grows upwards. A rotation is `world_from_camera`: it takes a camera ray (t, s, 1), t to the right and
+s up, to a direction. Everything keeps the dtype of its tensors; Python numbers become float64. Source: spec
+panorama 1.1, 1.2 and 2.4.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ def view_rotation(yaw_deg: Angle, pitch_deg: Angle = 0.0, roll_deg: Angle = 0.0)
 def equilib_rotation(roll: Angle, pitch: Angle, yaw: Angle, z_down: bool = False) -> Tensor:
     """`world_from_camera` of a view given by equilib's angles, in radians.
 
-    equilib turns by Rz(yaw) Ry(pitch) Rx(roll) in (X forward, Y right, Z down). With `z_down=False` yaw > 0 looks LEFT
-    and pitch > 0 DOWN, with `z_down=True` right and up; roll > 0 always turns the camera clockwise.
+    equilib turns by Rz(yaw) Ry(pitch) Rx(roll) in (X forward, Y right, Z down). With `z_down=False` yaw > 0
+    looks LEFT and pitch > 0 DOWN, with `z_down=True` right and up; roll > 0 always turns the camera
+    clockwise.
 
     Returns:
         [...,3,3] in the axes of this module. Gradients reach all three angles.
@@ -80,7 +82,9 @@ def _matrix(*rows: tuple[Tensor, ...]) -> Tensor:
 
 
 def random_rotation(count: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """`count` rotations [count,3,3] (float64), uniform over all orientations: normalised Gaussian quaternions."""
+    """`count` rotations [count,3,3] (float64), uniform over all orientations: normalised Gaussian
+    quaternions.
+    """
     quaternion = torch.randn(count, 4, dtype=torch.float64, generator=generator)
     w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)
     return _matrix(
@@ -132,7 +136,9 @@ def erp_directions(height: int, width: int, dtype: torch.dtype = torch.float64) 
 
 
 def great_circle_distance(a: Tensor, b: Tensor) -> Tensor:
-    """The angle in radians [...] between directions [...,3]: atan2(|a x b|, a . b), exact for near and opposite ones."""
+    """The angle in radians [...] between directions [...,3]: atan2(|a x b|, a . b), exact for near and
+    opposite ones.
+    """
     a, b = torch.broadcast_tensors(a, b)
     return torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))
 
@@ -159,7 +165,9 @@ def tangent_grid(height: int, width: int, half_tangent: Tensor) -> Tensor:
 
 
 def tile_solid_angle(half_tangent: Tensor) -> Tensor:
-    """Solid angle in steradians [...] of tiles with half tangents (a, b) [...,2]: 4 asin(ab / sqrt((1+a^2)(1+b^2)))."""
+    """Solid angle in steradians [...] of tiles with half tangents (a, b) [...,2]: 4 asin(ab /
+    sqrt((1+a^2)(1+b^2))).
+    """
     a, b = half_tangent.unbind(-1)
     return 4 * torch.asin(a * b / torch.sqrt((1 + a * a) * (1 + b * b)))
 
@@ -172,7 +180,9 @@ def tile_contains(rotation: Tensor, half_tangent: Tensor, direction: Tensor) -> 
 
 
 def tile_outline(rotation: Tensor, half_tangent: Tensor, samples: int = 64) -> Tensor:
-    """Directions [4 samples + 1,3] along the border of a tile [3,3], [2]: a closed line from its lower left corner."""
+    """Directions [4 samples + 1,3] along the border of a tile [3,3], [2]: a closed line from its lower left
+    corner.
+    """
     step = torch.linspace(-1, 1, samples + 1, dtype=rotation.dtype)[:-1]
     edge = torch.ones_like(step)
     t = torch.cat((step, edge, -step, -edge, -edge[:1]))
@@ -186,8 +196,9 @@ def intersection_solid_angle(
 ) -> float:
     """Solid angle in steradians of the directions that two tiles share, exact up to rounding.
 
-    A tile is a convex cone, so the corners of A clipped by the four sides of B give the shared spherical polygon
-    (Sutherland and Hodgman), and a fan of spherical triangles its area (Van Oosterom and Strackee 1983).
+    A tile is a convex cone, so the corners of A clipped by the four sides of B give the shared spherical
+    polygon (Sutherland and Hodgman), and a fan of spherical triangles its area (Van Oosterom and Strackee
+    1983).
 
     Args:
         rotation_a, rotation_b: [3,3] `world_from_camera`.
@@ -214,7 +225,8 @@ def _clip(polygon: list[Vector], normal: Vector) -> list[Vector]:
         if here >= 0:
             kept.append(current)
         if (here > 0 > there) or (here < 0 < there):
-            # Both weights are positive, so the edge stays inside the cone whatever the lengths of its two ends.
+            # Both weights are positive, so the edge stays inside the cone whatever the lengths of its two
+            # ends.
             weight = abs(here) + abs(there)
             kept.append(
                 tuple(

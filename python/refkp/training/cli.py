@@ -1,7 +1,7 @@
-"""A training run from the command line: presets, short options, typed configuration, everything saved with the run.
+"""A training run from the command line: presets, short options, typed configuration saved with the run.
 
-Built on LightningCLI: `--help` lists every option, a YAML key that does not exist is an error, and the resolved
-configuration lies beside the checkpoints as `config.yaml`.
+Built on LightningCLI: `--help` lists every option, a YAML key that does not exist is an error, and the
+resolved configuration lies beside the checkpoints as `config.yaml`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TrainingCLI(LightningCLI):
             parser.link_arguments(source, target)
 
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
-        """A trainer that logs to TensorBoard, in numbered runs under `default_root_dir`, unless told otherwise."""
+        """A trainer that logs numbered runs under `default_root_dir` to TensorBoard, or as told."""
         settings = self._get(self.config_init, "trainer", default={})
         if settings.get("logger") is None:
             options["logger"] = TensorBoardLogger(settings["default_root_dir"], name="")

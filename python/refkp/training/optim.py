@@ -20,7 +20,7 @@ class OptimizerSpec:
         lr: learning rate at its peak.
         weight_decay: of matrices; biases, norms and other vectors are not decayed.
         betas: momentum constants.
-        warmup: part of all steps in which the rate rises linearly, in [0,1); it falls linearly to zero afterwards.
+        warmup: part of all steps in which the rate rises linearly, in [0,1); then it falls linearly to 0.
     """
 
     lr: float = 1e-4
@@ -36,7 +36,7 @@ class OptimizerSpec:
 
 
 def build_optimizer(module: nn.Module, spec: OptimizerSpec, steps: int) -> dict[str, Any]:
-    """What `configure_optimizers` returns: AdamW on the trainable parameters, its schedule stepped every batch.
+    """What `configure_optimizers` returns: AdamW on the trained parameters, its schedule stepped per batch.
 
     Args:
         module: its parameters with `requires_grad` are trained.

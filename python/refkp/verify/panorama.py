@@ -165,7 +165,7 @@ def vicreg_facebook(params: Params, arrays: Arrays, backend: str | None) -> Valu
 
 @adapter("panorama", "vicreg_pairwise_pld", op="vicreg")
 def vicreg_pairwise_pld(params: Params, arrays: Arrays, backend: str | None) -> Values:
-    """panollava's loss on stacked strips [P,L,D]: one segment per pair, biased variance, halved covariance."""
+    """panollava's loss on stacked strips [P,L,D]: a segment per pair, biased variance, half covariance."""
     x, y = _leaf(arrays["x"]), _leaf(arrays["y"])
     pairs, length, _ = x.shape
     terms = vicreg(

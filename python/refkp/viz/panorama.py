@@ -1,6 +1,7 @@
 """Pictures of panorama layouts: view mosaic, tile outlines, coverage map, token correspondences of a pair.
 
-Each function takes arrays and returns a matplotlib Figure; nothing here opens a window or knows a layout class.
+Each function takes arrays and returns a matplotlib Figure; nothing here opens a window or knows a layout
+class.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def view_mosaic(views: Sequence[Picture], titles: Sequence[str], columns: int) -
 def tile_outlines(
     erp: Picture, rotation: Tensor, half_tangent: Tensor, titles: Sequence[str], colours: Sequence[Any]
 ) -> Figure:
-    """The panorama with the curved border and the centre of every tile [N,3,3], [N,2], cut where they cross the seam."""
+    """The panorama with the curved border and the centre of every tile [N,3,3], [N,2], cut where they cross
+    the seam.
+    """
     height, width = erp.shape[:2]
     figure, axis = _erp_axis(erp)
     for index, title in enumerate(titles):
@@ -53,14 +56,14 @@ def tile_outlines(
 
 
 def split_at_seam(line: NDArray[np.float64], width: int) -> list[NDArray[np.float64]]:
-    """A polyline of ERP indices [n,2], cut where it jumps across the seam, each part drawn on to the border."""
+    """A polyline of ERP indices [n,2], cut where it crosses the seam; each part goes on to the border."""
     jumps = np.nonzero(np.abs(np.diff(line[:, 0])) > width / 2)[0]
     parts = np.split(line, jumps + 1)
     for before, after in zip(jumps, jumps + 1, strict=True):
-        shift = math.copysign(width, line[before, 0] - line[after, 0])
+        turn = np.array((math.copysign(width, line[before, 0] - line[after, 0]), 0.0))
         part = int(np.searchsorted(jumps, before))
-        parts[part] = np.concatenate((parts[part], line[after : after + 1] + (shift, 0)))
-        parts[part + 1] = np.concatenate((line[before : before + 1] - (shift, 0), parts[part + 1]))
+        parts[part] = np.concatenate((parts[part], line[after : after + 1] + turn))
+        parts[part + 1] = np.concatenate((line[before : before + 1] - turn, parts[part + 1]))
     return parts
 
 
@@ -95,9 +98,10 @@ def pair_overlay(
 ) -> Figure:
     """Two tiles with their shared tokens bright, and lines between places that show the same direction.
 
-    `visible` are the masks [Gh,Gw] of the tokens of either tile that the other one sees; `lines` are token positions
-    (row, column in A, row, column in B) [n,4].
+    `visible` are the masks [Gh,Gw] of the tokens of either tile that the other one sees; `lines` are token
+    positions (row, column in A, row, column in B) [n,4].
     """
+    from matplotlib import colormaps
     from matplotlib.patches import ConnectionPatch
 
     figure, axes = _subplots(1, 2, _WIDTH / 2 * 1.1)
@@ -110,8 +114,6 @@ def pair_overlay(
         axis.set_yticks(np.arange(grid[0] + 1) - 0.5, labels=[])
         axis.grid(color="white", alpha=0.25, linewidth=0.5)
         axis.set_title(title, fontsize=11)
-    from matplotlib import colormaps
-
     colours = colormaps["turbo"](np.linspace(0.05, 0.95, max(len(lines), 1)))
     for (row_a, col_a, row_b, col_b), colour in zip(lines, colours, strict=False):
         ends = {"xyA": (col_a, row_a), "xyB": (col_b, row_b)}

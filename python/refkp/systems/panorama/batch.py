@@ -1,4 +1,4 @@
-"""What travels from the data to the model: typed batches that carry their layout. Source: spec panorama 4.2 and 5."""
+"""What travels from the data to the model: typed batches that carry their layout (spec panorama 4.2, 5)."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ _PRESETS = "refkp.systems.panorama.configs"
 REPORTED = {
     "val/tokens/retrieval": "overlap retrieval accuracy, tokens",
     "val/projected/retrieval": "overlap retrieval accuracy, head",
+    "val/tokens/retrieval_elsewhere": "the same in another panorama, tokens",
+    "val/projected/retrieval_elsewhere": "the same in another panorama, head",
     "val/chance": "chance",
     "val/tokens/effective_rank": "effective rank, tokens",
     "val/projected/effective_rank": "effective rank, head",
@@ -96,7 +98,8 @@ def train(argv: list[str]) -> int:
     after = cli.trainer.validate(cli.model, cli.datamodule, verbose=False)[0]
     print(f"{'held out':38} {'before':>10} {'after':>10}")
     for key, title in REPORTED.items():
-        print(f"{title:38} {before[key]:10.4f} {after[key]:10.4f}")
+        if key in before:
+            print(f"{title:38} {before[key]:10.4f} {after[key]:10.4f}")
     run = Path(cli.trainer.log_dir or cli.trainer.default_root_dir)
     (run / "summary.json").write_text(json.dumps({"before": before, "after": after}, indent=2) + "\n")
     print(f"configuration, checkpoints, logs and summary.json in {run}")

@@ -1,8 +1,8 @@
 """Which token of one tile sees what a token of another tile sees: spherical correspondences of a layout.
 
-A table depends only on the layout, the token grid and the pair rule, so it is computed once and cached; a rotation
-common to all tiles leaves it as it is. Losses, metrics and pictures read it; `gather_pairs` applies it to features.
-Source: spec panorama 3.5 and 13.
+A table depends only on the layout, the token grid and the pair rule, so it is computed once and cached; a
+rotation common to all tiles leaves it as it is. Losses, metrics and pictures read it; `gather_pairs` applies
+it to features. Source: spec panorama 3.5 and 13.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def correspondence_table(
         layout: the views; a global view takes no part.
         grid: tokens (rows, columns) of a view.
         rule: which tiles are paired.
-        margin: distance to the border of B, in tokens, that a correspondence must keep; at 0.5 all four taps lie in B.
+        margin: distance to the border of B, in tokens, that a correspondence must keep; at 0.5 all four taps
+            lie in B.
 
     Returns:
         A table without empty pairs: one that has no token in common is dropped.
@@ -132,7 +133,9 @@ def correspondence_table(
 
 
 def _bilinear_taps(position: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Tokens [T,4] around continuous positions (row, column) [T,2] and their weights; border tokens stand in outside."""
+    """Tokens [T,4] around continuous positions (row, column) [T,2] and their weights; border tokens stand in
+    outside.
+    """
     limit = position.new_tensor(grid) - 1
     low = position.floor()
     fraction = position - low
@@ -143,7 +146,9 @@ def _bilinear_taps(position: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Ten
 
 
 class PairedTokens(NamedTuple):
-    """Features of the same directions in two tiles, stacked over the samples of a batch and the pairs of a table."""
+    """Features of the same directions in two tiles, stacked over the samples of a batch and the pairs of a
+    table.
+    """
 
     x: Tensor  # [B*T,D], tokens of A
     y: Tensor  # [B*T,D], tokens of B, interpolated
@@ -153,8 +158,9 @@ class PairedTokens(NamedTuple):
 def gather_pairs(features: Tensor, table: CorrespondenceTable) -> PairedTokens:
     """Apply a correspondence table to token features: x = F[index_a], y = sum_k weights_k F[taps_k].
 
-    The backward pass sorts the taps by token and adds each token's gradients in that fixed order, so it is bitwise
-    repeatable on every device (`index_add_` on CUDA is not). Features in half precision are read as float32.
+    The backward pass sorts the taps by token and adds each token's gradients in that fixed order, so it is
+    bitwise repeatable on every device (`index_add_` on CUDA is not). Features in half precision are read as
+    float32.
 
     Args:
         features: [B,V,S,D] floating, views and tokens as in `table`.

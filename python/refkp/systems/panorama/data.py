@@ -1,13 +1,15 @@
 """Panoramas from a folder or CSV files, as a dataset and a Lightning DataModule. Source: spec panorama 5.
 
-A worker decodes a panorama and draws a rotation; the views of a whole batch are rendered on the training device, in
-one launch, after the transfer. So the random rotation costs nothing, and 25 MB tiles never cross a process border.
+A worker decodes a panorama and draws a rotation; the views of a whole batch are rendered on the training
+device, in one launch, after the transfer. So the random rotation costs nothing, and 25 MB tiles never cross a
+process border.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -33,8 +35,8 @@ Augmentation = Literal["none", "yaw", "full"]
 def find_panoramas(source: str | Path) -> list[Path]:
     """The panoramas of a folder (sorted by name, subfolders included) or of a CSV file.
 
-    A CSV file has a column `url` with one path per row, absolute or relative to the file; rows that name the same
-    panorama again, with another question, count once.
+    A CSV file has a column `url` with one path per row, absolute or relative to the file; rows that name the
+    same panorama again, with another question, count once.
 
     Raises:
         ValueError: nothing is there, or the CSV lacks its column.
@@ -145,13 +147,15 @@ class PanoramaData(L.LightningDataModule):
 
     Args:
         source: a folder or a CSV file of panoramas.
-        val_source: the held-out ones; None holds out `val_fraction` of `source`, the last by name (at least one).
+        val_source: the held-out ones; None holds out `val_fraction` of `source`, the last by name (at least
+            one).
         val_fraction: part of `source` that is held out when there is no `val_source`, in (0,1).
         layout: the views.
         view_size: side of the views in pixels; set by the encoder.
         erp_height: rows of a decoded panorama; about 180 / fov times the view size avoids aliasing.
         antialias: of the rendering, as in `ops.e2p`.
-        augmentation: random rotation of the tiles of a training sample: "none", "yaw" or "full".
+        augmentation: random rotation of all tiles of a training sample: "none", "yaw" or "full".
+        jitter_deg: random turn of each tile by itself, one layout per training batch (`ErpLayout.jittered`).
         batch_size: panoramas in a step.
         repeat: passes over the panoramas in one epoch.
         num_workers: loader processes; 0 decodes in the training process.
@@ -168,6 +172,7 @@ class PanoramaData(L.LightningDataModule):
         erp_height: int = 1024,
         antialias: Literal["none", "box"] = "none",
         augmentation: Augmentation = "full",
+        jitter_deg: float = 0.0,
         batch_size: int = 8,
         repeat: int = 1,
         num_workers: int = 0,
@@ -179,7 +184,8 @@ class PanoramaData(L.LightningDataModule):
         self.source, self.val_source, self.val_fraction = source, val_source, val_fraction
         self.layout = ErpLayout.build(layout)
         self.view_size, self.erp_height, self.antialias = view_size, erp_height, antialias
-        self.augmentation, self.batch_size, self.repeat = augmentation, batch_size, repeat
+        self.augmentation, self.jitter_deg = augmentation, jitter_deg
+        self.batch_size, self.repeat = batch_size, repeat
         self.num_workers, self.cache = num_workers, cache
 
     def setup(self, stage: str) -> None:
@@ -204,25 +210,31 @@ class PanoramaData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[ErpBatch]:
         """Shuffled training panoramas."""
-        return self._loader(self.train_set, shuffle=True)
+        return self._loader(self.train_set, self._collate_training, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[ErpBatch]:
         """The held-out panoramas, unrotated."""
-        return self._loader(self.val_set, shuffle=False)
+        return self._loader(self.val_set, self._collate, shuffle=False)
 
-    def _loader(self, dataset: PanoramaDataset, *, shuffle: bool) -> DataLoader[ErpBatch]:
+    def _loader(
+        self, dataset: PanoramaDataset, collate: Callable[[list[PanoramaItem]], ErpBatch], *, shuffle: bool
+    ) -> DataLoader[ErpBatch]:
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             shuffle=shuffle,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            collate_fn=self._collate,
+            collate_fn=collate,
         )
 
     def _collate(self, items: list[PanoramaItem]) -> ErpBatch:
         erp, world_from_rig, names = zip(*items, strict=True)
         return ErpBatch(torch.stack(erp), torch.stack(world_from_rig), names, self.layout)
+
+    def _collate_training(self, items: list[PanoramaItem]) -> ErpBatch:
+        batch = self._collate(items)
+        return replace(batch, layout=self.layout.jittered(self.jitter_deg)) if self.jitter_deg else batch
 
     def on_after_batch_transfer(self, batch: ErpBatch, dataloader_idx: int) -> PanoBatch:
         """Render the views on the device of the batch."""

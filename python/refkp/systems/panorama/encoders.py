@@ -1,4 +1,5 @@
-"""The vision encoder of the panorama model: SigLIP of transformers, from the hub, a folder, or tiny with random weights.
+"""The vision encoder of the panorama model: SigLIP of transformers, from the hub, a folder, or tiny with
+random weights.
 
 Pixel statistics belong to the encoder: views arrive in [0,1] and are normalised here and nowhere else.
 Source: spec panorama 2.6 (normalisation), 4.1 and 4.5.
@@ -36,8 +37,10 @@ class EncoderSpec:
 
     Args:
         source: a model name on the Hugging Face hub, a local folder, or "tiny" (random weights, no files).
-        image_size: side of the views in pixels; position codes are interpolated when the weights had another one.
-        train_blocks: number of last transformer blocks that are trained; -1 trains the whole encoder, 0 freezes it.
+        image_size: side of the views in pixels; position codes are interpolated when the weights had another
+            one.
+        train_blocks: number of last transformer blocks that are trained; -1 trains the whole encoder, 0
+            freezes it.
     """
 
     source: str = "google/siglip-base-patch16-224"

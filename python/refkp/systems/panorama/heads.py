@@ -1,4 +1,4 @@
-"""The head on which the overlap losses act; it is dropped after the vision stage. Source: spec panorama 4.1."""
+"""The head on which the overlap losses act; dropped after the vision stage (spec panorama 4.1)."""
 
 from __future__ import annotations
 

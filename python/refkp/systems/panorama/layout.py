@@ -1,7 +1,7 @@
 """Where the views of a panorama look: the AnyRes ERP tile layout as one frozen, hashable object.
 
-The layout is what view rendering, correspondences, losses, metrics and pictures share; nothing else carries tile
-geometry. Source: spec panorama 2.1 to 2.5 and 14.
+The layout is what view rendering, correspondences, losses, metrics and pictures share; nothing else carries
+tile geometry. Source: spec panorama 2.1 to 2.5 and 14.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from refkp._checks import fail, require_choice
 from refkp.geometry import sphere
 
-#: Part of the square global view that a 2:1 panorama fills after letterboxing: left, top, right, bottom in [0,1].
+#: Part of the square global view that a letterboxed 2:1 panorama fills: left, top, right, bottom in [0,1].
 LETTERBOX = (0.0, 0.25, 1.0, 0.75)
 
 _EDGE = 1e-9  # degrees; a tile that ends exactly on the border of the range counts as inside
@@ -38,7 +38,7 @@ class LayoutSpec:
         closed_loop_yaw: divide 360 degrees uniformly, so that the last tile meets the first.
         yaw_phase_deg: shift of all yaw centres.
         include_seam_center: put a tile at yaw -180 first unless one is there.
-        pitch_min_deg, pitch_max_deg: range that the tile EDGES cover; equal values give one row at that pitch.
+        pitch_min_deg, pitch_max_deg: range that the tile EDGES cover; equal values give one row there.
         pitch_full_span: clip the pitch range to +-(90 - cap_deg).
         cap_deg: the polar cap left out by `pitch_full_span`.
         global_view: put the letterboxed panorama before the tiles.
@@ -156,7 +156,8 @@ class ErpLayout:
     ) -> ErpLayout:
         """A layout of tiles at given angles in degrees, in the given order.
 
-        `cells` names the (row, column) of each tile; without it, tiles of one pitch (to 0.1 degrees) form a row.
+        `cells` names the (row, column) of each tile; without it, tiles of one pitch (to 0.1 degrees) form a
+        row.
         """
         hfov_deg, vfov_deg = float(hfov_deg), float(hfov_deg if vfov_deg is None else vfov_deg)
         _require_fov("ErpLayout.from_angles", "hfov_deg", hfov_deg)
@@ -182,6 +183,24 @@ class ErpLayout:
             )
         ]
         return cls((*([_GLOBAL] if global_view else []), *tiles))
+
+    def jittered(self, degrees: float) -> ErpLayout:
+        """With each tile turned at random: yaw, pitch by up to `degrees`, roll by up to twice that.
+
+        Under one fixed layout a code of the position in the tile alone can satisfy an overlap loss, since the
+        correspondences always map the same positions to each other. Jittered layouts take that away.
+        """
+        turns = degrees * (2 * torch.rand(len(self.tiles), 3, dtype=torch.float64) - 1)
+        turned = [
+            replace(
+                tile,
+                yaw_deg=wrap180(tile.yaw_deg + yaw),
+                pitch_deg=tile.pitch_deg + pitch,
+                roll_deg=tile.roll_deg + 2 * roll,
+            )
+            for tile, (yaw, pitch, roll) in zip(self.tiles, turns.tolist(), strict=True)
+        ]
+        return ErpLayout((*self.views[: self.num_views - len(turned)], *turned))
 
     @functools.cached_property
     def tiles(self) -> tuple[ViewRecord, ...]:
@@ -236,7 +255,7 @@ class ErpLayout:
         return sphere.tile_contains(self.rotations, self.half_tangents, directions).sum(0)
 
     def coverage(self, height: int = 180) -> list[float]:
-        """Fraction of the sphere seen by exactly 0, 1, 2, ... tiles; `1 - coverage()[0]` is the part that is seen."""
+        """Fraction of the sphere seen by exactly 0, 1, 2, ... tiles; the first is what no tile sees."""
         multiplicity = self.multiplicity(height)
         latitude = (0.5 - (torch.arange(height, dtype=torch.float64) + 0.5) / height) * math.pi
         weight = latitude.cos()[:, None].expand(multiplicity.shape)

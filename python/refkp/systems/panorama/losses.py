@@ -1,7 +1,7 @@
 """Losses that ask for equal features where tiles overlap: pure functions, one per way of pairing tokens.
 
-`overlap_vicreg` compares tokens that see the same direction; `sequential_strip_vicreg` compares the facing strips of
-consecutive views, as earlier implementations did. Source: spec panorama 3.3, 3.5 and 12.
+`overlap_vicreg` compares tokens that see the same direction; `sequential_strip_vicreg` compares the facing
+strips of consecutive views, as earlier implementations did. Source: spec panorama 3.3, 3.5 and 12.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class OverlapLoss(NamedTuple):
 def overlap_vicreg(
     features: Tensor,
     table: CorrespondenceTable,
-    options: VICRegOptions = VICRegOptions(),  # noqa: B008 (frozen)
+    options: VICRegOptions = VICRegOptions(),
     *,
     scope: Literal["pair", "all"] = "pair",
     backend: str | None = None,
@@ -62,8 +62,8 @@ def overlap_vicreg(
     Args:
         features: [B,V,S,D], every view of every sample, float32 statistics.
         table: the correspondences of the layout, on the device of `features`.
-        scope: which tokens the variance and the covariance describe: those of one "pair" of tiles in one sample, or
-            "all" correspondences of the batch.
+        scope: which tokens the variance and the covariance describe: those of one "pair" of tiles in one
+            sample, or "all" correspondences of the batch.
         options, backend: as in `ops.vicreg`.
 
     Returns:
@@ -79,7 +79,7 @@ def sequential_strip_vicreg(
     features: Tensor,
     grid: tuple[int, int],
     overlap_ratio: float,
-    options: VICRegOptions = VICRegOptions(),  # noqa: B008 (frozen)
+    options: VICRegOptions = VICRegOptions(),
     *,
     mode: Literal["pairwise", "batchwise"] = "pairwise",
     num_prefix_tokens: int = 0,
@@ -88,8 +88,8 @@ def sequential_strip_vicreg(
     """VICReg between the right strip of every view and the left strip of the next one in a ring.
 
     Kept for comparison: at the default layout 6 % of these token pairs lie within half a token of each other.
-    "pairwise" takes variance and covariance over the tokens of one strip, "batchwise" over all tokens of both sides.
-    Values are never clamped.
+    "pairwise" takes variance and covariance over the tokens of one strip, "batchwise" over all tokens of both
+    sides. Values are never clamped.
 
     Args:
         features, grid, overlap_ratio, num_prefix_tokens: as in `sequential_strips`.
@@ -123,7 +123,8 @@ class Strips(NamedTuple):
 def sequential_strips(
     features: Tensor, grid: tuple[int, int], overlap_ratio: float, *, num_prefix_tokens: int = 0
 ) -> Strips:
-    """The strips that `sequential_strip_vicreg` compares: k = max(1, int(Gw * overlap_ratio)) columns of each view.
+    """The strips that `sequential_strip_vicreg` compares: k = max(1, int(Gw * overlap_ratio)) columns of each
+    view.
 
     Args:
         features: [B,V,S,D]; the first `num_prefix_tokens` tokens of each view (class tokens) are left out.

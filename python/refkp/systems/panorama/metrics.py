@@ -30,22 +30,24 @@ def overlap_retrieval(
 ) -> RetrievalAccuracy:
     """Overlap retrieval accuracy: does the most similar token of the partner tile see the same direction?
 
-    For each correspondence of the table, the token of A asks ALL S tokens of B and takes the one with the largest
-    cosine. It is a hit when that token's centre is at most `tolerance` tokens from the true position, in rows and in
-    columns; 0.5 asks for the true partner token itself. Chance is the mean fraction of tokens that would be a hit.
+    For each correspondence of the table, the token of A asks ALL S tokens of B and takes the one with the
+    largest cosine. It is a hit when that token's centre is at most `tolerance` tokens from the true position,
+    in rows and in columns; 0.5 asks for the true partner token itself. Chance is the mean fraction of tokens
+    that would be a hit.
 
     Args:
         features: [B,V,S,D].
         table: on the device of `features`.
-        partner_features: where the tokens of B are read instead, [B,V,S,D]. Features of other panoramas there show
-            what a code of the position in the tile earns without any content.
+        partner_features: where the tokens of B are read instead, [B,V,S,D]. Features of other panoramas there
+            show what a code of the position in the tile earns without any content.
         tolerance: in tokens.
     """
     require_shape("overlap_retrieval", "features", features, "B,V,S,D", V=table.num_views, S=table.num_tokens)
     query = functional.normalize(features.float(), dim=-1)
     answer = query if partner_features is None else functional.normalize(partner_features.float(), dim=-1)
     view_a, view_b = table.views.unbind(-1)
-    # Pair by pair: the cosines of one tile pair are a [B,S,S] block, those of all pairs would be P times that.
+    # Pair by pair: the cosines of one tile pair are a [B,S,S] block, those of all pairs would be P times
+    # that.
     found = torch.stack(
         [
             torch.matmul(query[:, a], answer[:, b].mT).argmax(-1)
@@ -72,7 +74,7 @@ def _close(centre: Tensor, position: Tensor, tolerance: float) -> Tensor:
 
 @torch.no_grad()
 def effective_rank(features: Tensor) -> Tensor:
-    """exp of the entropy of the singular values of features [N,D], normalised to sum one; from 1 to min(N,D)."""
+    """exp of the entropy of the normalised singular values of features [N,D]; from 1 to min(N,D)."""
     singular = torch.linalg.svdvals(features.float())
     share = (singular / (singular.sum() + 1e-8)).clamp_min(1e-8)
     return torch.exp(-(share * share.log()).sum())

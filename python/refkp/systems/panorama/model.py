@@ -1,4 +1,4 @@
-"""The vision stage of the panorama model: encoder, resampler, VICReg head. Source: spec panorama 4.1 and 4.2."""
+"""The vision stage of the panorama model: encoder, resampler, VICReg head (spec panorama 4.1, 4.2)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class VisionStage(nn.Module):
         return self.encoder.grid
 
     def forward(self, views: Tensor) -> VisionFeatures:
-        """Features of views [B,V,3,size,size] in [0,1]. Raises ValueError when the tokens do not fill the grid."""
+        """Features of views [B,V,3,size,size] in [0,1]; ValueError when the tokens do not fill the grid."""
         tokens = self.resampler(self.encoder(views))
         require_grid("VisionStage", tokens.shape[2], self.grid)
         return VisionFeatures(tokens, self.head(tokens))

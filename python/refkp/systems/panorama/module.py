@@ -1,4 +1,4 @@
-"""Training of the vision stage: the overlap loss, its optimiser and what is logged. Source: spec panorama 4.2 and 5."""
+"""Training of the vision stage: loss, optimiser, and what is logged. Source: spec panorama 4.2 and 5."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class LossSpec:
     """Which overlap loss.
 
     Args:
-        kind: "overlap" compares tokens that see the same direction, "sequential" facing strips of consecutive tiles.
+        kind: "overlap" compares tokens that see the same direction, "sequential" facing strips of consecutive
+            tiles.
         scope: of "overlap": statistics over one "pair" of tiles, or over "all" correspondences of the batch.
         pairs: of "overlap": which tiles are compared.
         margin: of "overlap": distance to the partner's border that a correspondence keeps, in tokens.
@@ -39,7 +40,7 @@ class LossSpec:
 
     kind: Literal["overlap", "sequential"] = "overlap"
     scope: Literal["pair", "all"] = "pair"
-    pairs: PairRule = field(default_factory=PairRule)
+    pairs: PairRule = field(default_factory=lambda: PairRule("all_pairs", min_overlap=0.1))
     margin: float = 0.5
     overlap_ratio: float = 0.5
     vicreg: VICRegOptions = field(default_factory=VICRegOptions)
@@ -68,7 +69,7 @@ class VisionModule(L.LightningModule):
     def __init__(
         self,
         model: VisionStageSpec = VisionStageSpec(),  # noqa: B008 (frozen)
-        loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
+        loss: LossSpec = LossSpec(),
         optimizer: OptimizerSpec = OptimizerSpec(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
@@ -108,7 +109,11 @@ class VisionModule(L.LightningModule):
         return loss.total
 
     def validation_step(self, batch: PanoBatch, batch_idx: int) -> None:
-        """Held-out loss, overlap retrieval accuracy, effective rank and feature spread, before and after the head."""
+        """Held-out loss, and what the tokens know before and after the head.
+
+        `retrieval_elsewhere` asks a tile of the next panorama in the batch: what a code of the position
+        in the tile earns without content. It should stay far below `retrieval`.
+        """
         step = self(batch)
         self._log_loss("val", step.loss, len(batch.names))
         first_tile = 1 if batch.layout.has_global_view else 0
@@ -120,6 +125,9 @@ class VisionModule(L.LightningModule):
                 f"val/{name}/effective_rank": effective_rank(tiles),
                 f"val/{name}/std": feature_std(tiles),
             }
+            if len(batch.names) > 1:
+                elsewhere = overlap_retrieval(features, step.table, partner_features=features.roll(1, 0))
+                values[f"val/{name}/retrieval_elsewhere"] = elsewhere.accuracy
             self.log_dict(values, batch_size=len(batch.names), sync_dist=True)
         self.log("val/chance", retrieval.chance, batch_size=len(batch.names), sync_dist=True)
 

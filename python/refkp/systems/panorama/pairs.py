@@ -26,11 +26,11 @@ class PairRule:
     """How tile pairs are chosen.
 
     Args:
-        strategy: "adjacent": neighbours in a pitch row, closed at the seam, and tiles of consecutive rows whose yaw
-            differs by less than their field of view; "distance_based": centres closer than `max_distance_deg`;
-            "all_pairs": all.
-        estimate: of the overlap: "solid_angle" (the shared solid angle over the smaller tile's, exact) or "box" (the
-            original's product of yaw and pitch overlaps, meaningless near the poles).
+        strategy: "adjacent": neighbours in a pitch row, closed at the seam, and tiles of consecutive rows
+            whose yaw differs by less than their field of view; "distance_based": centres closer than
+            `max_distance_deg`; "all_pairs": all.
+        estimate: of the overlap: "solid_angle" (the shared solid angle over the smaller tile's, exact) or
+            "box" (the original's product of yaw and pitch overlaps, meaningless near the poles).
         min_overlap: only pairs with a larger overlap are kept; in [0,1).
         max_distance_deg: great-circle threshold of "distance_based".
     """
@@ -55,7 +55,7 @@ class TilePairs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def tile_pairs(layout: ErpLayout, rule: PairRule = PairRule()) -> TilePairs:  # noqa: B008 (frozen)
+def tile_pairs(layout: ErpLayout, rule: PairRule = PairRule()) -> TilePairs:
     """The pairs of tiles of `layout` that `rule` keeps. Raises ValueError when none is left."""
     kept = []
     for i, j in _candidates(layout, rule):

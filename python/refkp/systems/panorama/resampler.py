@@ -1,6 +1,6 @@
 """Resamplers map encoder tokens to the latent size of the model. Source: spec panorama 4.1.
 
-`token_preserving` tells whether token k still looks where the encoder's token k looked; overlap losses need that.
+Token k of these still looks where the encoder's token k looked, which overlap losses need.
 """
 
 from __future__ import annotations
@@ -36,13 +36,9 @@ class ResamplerSpec:
 class IdentityResampler(nn.Identity):
     """The encoder's tokens as they are."""
 
-    token_preserving = True
-
 
 class MLPResampler(nn.Sequential):
     """Token-wise MLP [...,in_dim] -> [...,out_dim]: Linear-LayerNorm-GELU, the last layer linear alone."""
-
-    token_preserving = True
 
     def __init__(self, in_dim: int, out_dim: int, depth: int) -> None:
         hidden = max(in_dim, out_dim)

@@ -45,8 +45,9 @@ def render_views(
         erp: [B,3,H,2H], uint8, or floating in [0,1].
         layout: the views; a global view is the whole panorama, letterboxed on black.
         size: side of the square views in pixels.
-        world_from_rig: [B,3,3] rotations that turn all tiles of a sample together: random ones augment, and leave the
-            correspondences between tiles as they are. The global view keeps the frame of the panorama.
+        world_from_rig: [B,3,3] rotations that turn all tiles of a sample together: random ones augment, and
+            leave the correspondences between tiles as they are. The global view keeps the frame of the
+            panorama.
         antialias, backend: as in `ops.e2p`.
 
     Raises:
@@ -119,7 +120,8 @@ def render_cubemap(
 ) -> Tensor:
     """The six cube faces F R B L U D of panoramas: views of 90 degrees along +z, +x, -z, -x, +y, -y.
 
-    F, R, B, L are upright and not mirrored; the front direction is at the bottom edge of U and the top edge of D.
+    F, R, B, L are upright and not mirrored; the front direction is at the bottom edge of U and the top edge
+    of D.
 
     Args:
         erp: [B,C,H,W], any dtype of `ops.e2p`.
