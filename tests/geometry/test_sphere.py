@@ -20,7 +20,7 @@ def _lonlat_of_right_edge(rotation: torch.Tensor) -> list[float]:
     [((0.0, 0.0, 20.0), (43.22, -14.0)), ((0.0, 30.0, 0.0), (49.11, 20.7)), ((90.0, 0.0, 0.0), (135.0, 0.0))],
 )
 def test_convention_view_rotation(angles: tuple[float, ...], lonlat: tuple[float, float]) -> None:
-    """Where the right edge of a 90 degree view looks: roll turns clockwise, pitch up, yaw right (spec 1.1)."""
+    """Where the right edge of a 90 degree view looks: roll clockwise, pitch up, yaw right (spec 1.1)."""
     assert _lonlat_of_right_edge(sphere.view_rotation(*angles)) == pytest.approx(lonlat, abs=0.05)
 
 
@@ -34,7 +34,7 @@ def test_convention_equilib_rotation(z_down: bool) -> None:
 
 
 def test_convention_erp_index() -> None:
-    """Forward is the middle of the image, right the positive half, up the top; an integer is a pixel centre."""
+    """Forward is the middle of the image, right its positive half, up the top; integers are pixel centres."""
     directions = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0]], dtype=torch.float64)
     index = sphere.erp_from_direction(directions, 4, 8)
     torch.testing.assert_close(index[:, 0], torch.tensor([3.5, 5.5, 3.5], dtype=torch.float64))

@@ -7,6 +7,7 @@ resolved configuration lies beside the checkpoints as `config.yaml`.
 from __future__ import annotations
 
 import importlib.resources
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,12 @@ class TrainingCLI(LightningCLI):
         """The links between options."""
         for source, target in self._links.items():
             parser.link_arguments(source, target)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+        """Parse `args`, without Lightning's warning that a command line exists beside them: it is the same."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+            super().parse_arguments(parser, args)
 
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
         """A trainer that logs numbered runs under `default_root_dir` to TensorBoard, or as told."""

@@ -38,7 +38,7 @@ def tiles(argv: list[str]) -> int:
     parser.add_argument("--max_pairs", type=int, default=4, help="how many pair overlays to draw")
     parser.add_argument("--layout", type=LayoutSpec, default=LayoutSpec(), help="the tile layout")
     parser.add_argument("--pairs", type=PairRule, default=PairRule(), help="which tiles are paired")
-    options = parser.instantiate_classes(parser.parse_args(argv))
+    options = parser.instantiate(parser.parse_args(argv))
     layout, out = ErpLayout.build(options.layout), Path(options.out)
     _draw(
         options.panorama, layout, options.pairs, out, options.size, (options.tokens,) * 2, options.max_pairs
