@@ -1,0 +1,38 @@
+"""What travels from the data to the model: typed batches that carry their layout (spec panorama 4.2, 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from refkp.systems.panorama.layout import ErpLayout
+
+
+@dataclass(frozen=True)
+class ErpBatch:
+    """B decoded panoramas, before their views are rendered."""
+
+    erp: Tensor  # uint8 [B,3,H,2H]
+    world_from_rig: Tensor  # float32 [B,3,3], the rotation of all tiles of a sample
+    names: tuple[str, ...]
+    layout: ErpLayout
+
+    def to(self, device: torch.device | str) -> ErpBatch:
+        """The same batch on `device`; Lightning calls this."""
+        return replace(self, erp=self.erp.to(device), world_from_rig=self.world_from_rig.to(device))
+
+
+@dataclass(frozen=True)
+class PanoBatch:
+    """The views of B panoramas, what the model reads."""
+
+    views: Tensor  # float32 [B,V,3,size,size] in [0,1]
+    world_from_rig: Tensor  # float32 [B,3,3]
+    names: tuple[str, ...]
+    layout: ErpLayout
+
+    def to(self, device: torch.device | str) -> PanoBatch:
+        """The same batch on `device`; Lightning calls this."""
+        return replace(self, views=self.views.to(device), world_from_rig=self.world_from_rig.to(device))

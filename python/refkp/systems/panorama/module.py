@@ -1,0 +1,143 @@
+"""Training of the vision stage: loss, optimiser, and what is logged. Source: spec panorama 4.2 and 5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from refkp._checks import fail, require_choice
+from refkp.systems.panorama.batch import PanoBatch
+from refkp.systems.panorama.correspondence import CorrespondenceTable, correspondence_table
+from refkp.systems.panorama.losses import (
+    OverlapLoss,
+    VICRegOptions,
+    overlap_vicreg,
+    sequential_strip_vicreg,
+)
+from refkp.systems.panorama.metrics import effective_rank, feature_std, overlap_retrieval
+from refkp.systems.panorama.model import VisionFeatures, VisionStage, VisionStageSpec
+from refkp.systems.panorama.pairs import PairRule
+from refkp.training.optim import OptimizerSpec, build_optimizer
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """Which overlap loss.
+
+    Args:
+        kind: "overlap" compares tokens that see the same direction, "sequential" facing strips of consecutive
+            tiles.
+        scope: of "overlap": statistics over one "pair" of tiles, or over "all" correspondences of the batch.
+        pairs: of "overlap": which tiles are compared.
+        margin: of "overlap": distance to the partner's border that a correspondence keeps, in tokens.
+        overlap_ratio: of "sequential": part of a tile that its strip takes.
+        vicreg: constants of the VICReg terms.
+    """
+
+    kind: Literal["overlap", "sequential"] = "overlap"
+    scope: Literal["pair", "all"] = "pair"
+    pairs: PairRule = field(default_factory=lambda: PairRule("all_pairs", min_overlap=0.1))
+    margin: float = 0.5
+    overlap_ratio: float = 0.5
+    vicreg: VICRegOptions = field(default_factory=VICRegOptions)
+
+    def __post_init__(self) -> None:
+        require_choice("LossSpec", "kind", self.kind, ("overlap", "sequential"))
+
+
+class VisionStep(NamedTuple):
+    """Everything one forward pass computes."""
+
+    loss: OverlapLoss
+    features: VisionFeatures
+    table: CorrespondenceTable
+
+
+class VisionModule(L.LightningModule):
+    """The vision stage of the panorama model with its loss.
+
+    Args:
+        model: the networks.
+        loss: what they are trained for.
+        optimizer: AdamW with linear warm-up and decay.
+    """
+
+    def __init__(
+        self,
+        model: VisionStageSpec = VisionStageSpec(),  # noqa: B008 (frozen)
+        loss: LossSpec = LossSpec(),
+        optimizer: OptimizerSpec = OptimizerSpec(),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.model = VisionStage(model)
+        self.loss_spec, self.optimizer_spec = loss, optimizer
+
+    def forward(self, batch: PanoBatch) -> VisionStep:
+        """The whole differentiable step; the layout comes with the batch."""
+        if batch.views.shape[1] != batch.layout.num_views:
+            fail(
+                "VisionModule",
+                "views",
+                f"the {batch.layout.num_views} views of the layout",
+                batch.views.shape[1],
+            )
+        features = self.model(batch.views)
+        spec = self.loss_spec
+        table = correspondence_table(
+            batch.layout, self.model.grid, spec.pairs, margin=spec.margin, device=self.device
+        )
+        return VisionStep(self._loss(features.projected, batch, table), features, table)
+
+    def _loss(self, projected: Tensor, batch: PanoBatch, table: CorrespondenceTable) -> OverlapLoss:
+        spec = self.loss_spec
+        with torch.autocast(self.device.type, enabled=False):  # statistics in float32 under mixed precision
+            projected = projected.float()
+            if spec.kind == "overlap":
+                return overlap_vicreg(projected, table, spec.vicreg, scope=spec.scope)
+            tiles = projected[:, 1:] if batch.layout.has_global_view else projected
+            return sequential_strip_vicreg(tiles, self.model.grid, spec.overlap_ratio, spec.vicreg)
+
+    def training_step(self, batch: PanoBatch, batch_idx: int) -> Tensor:
+        """One step; logs the loss and its terms."""
+        loss = self(batch).loss
+        self._log_loss("train", loss, len(batch.names))
+        return loss.total
+
+    def validation_step(self, batch: PanoBatch, batch_idx: int) -> None:
+        """Held-out loss, and what the tokens know before and after the head.
+
+        `retrieval_elsewhere` asks a tile of the next panorama in the batch: what a code of the position
+        in the tile earns without content. It should stay far below `retrieval`.
+        """
+        step = self(batch)
+        self._log_loss("val", step.loss, len(batch.names))
+        first_tile = 1 if batch.layout.has_global_view else 0
+        for name, features in step.features._asdict().items():
+            retrieval = overlap_retrieval(features, step.table)
+            tiles = features[:, first_tile:].flatten(0, 2)
+            values = {
+                f"val/{name}/retrieval": retrieval.accuracy,
+                f"val/{name}/effective_rank": effective_rank(tiles),
+                f"val/{name}/std": feature_std(tiles),
+            }
+            if len(batch.names) > 1:
+                elsewhere = overlap_retrieval(features, step.table, partner_features=features.roll(1, 0))
+                values[f"val/{name}/retrieval_elsewhere"] = elsewhere.accuracy
+            self.log_dict(values, batch_size=len(batch.names), sync_dist=True)
+        self.log("val/chance", retrieval.chance, batch_size=len(batch.names), sync_dist=True)
+
+    def _log_loss(self, phase: str, loss: OverlapLoss, batch_size: int) -> None:
+        values: dict[str, Any] = loss._asdict()
+        path = values.pop("loss_path")
+        self.log_dict({f"{phase}/{name}": value for name, value in values.items()}, batch_size=batch_size)
+        self.log(f"{phase}/{path}", loss.total, prog_bar=True, batch_size=batch_size)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW and its schedule over the planned number of steps."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return build_optimizer(self, self.optimizer_spec, steps)

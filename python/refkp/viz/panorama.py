@@ -1,0 +1,160 @@
+"""Pictures of panorama layouts: view mosaic, tile outlines, coverage map, token correspondences of a pair.
+
+Each function takes arrays and returns a matplotlib Figure; nothing here opens a window or knows a layout
+class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from refkp.geometry import sphere
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Picture = NDArray[np.uint8]  # [h,w,3]
+_WIDTH = 12.0  # inches
+
+
+def view_mosaic(views: Sequence[Picture], titles: Sequence[str], columns: int) -> Figure:
+    """All views in rows of `columns`, each under its title."""
+    rows = math.ceil(len(views) / columns)
+    figure, axes = _subplots(rows, columns, _WIDTH * rows / columns * 1.12)
+    for index, axis in enumerate(axes.flat):
+        axis.axis("off")
+        if index < len(views):
+            axis.imshow(views[index])
+            axis.set_title(titles[index], fontsize=9)
+    return figure
+
+
+def tile_outlines(
+    erp: Picture, rotation: Tensor, half_tangent: Tensor, titles: Sequence[str], colours: Sequence[Any]
+) -> Figure:
+    """The panorama with the curved border and the centre of every tile [N,3,3], [N,2], cut where they cross
+    the seam.
+    """
+    height, width = erp.shape[:2]
+    figure, axis = _erp_axis(erp)
+    for index, title in enumerate(titles):
+        outline = sphere.tile_outline(rotation[index], half_tangent[index])
+        for line in split_at_seam(sphere.erp_from_direction(outline, height, width).numpy(), width):
+            axis.plot(line[:, 0], line[:, 1], color=colours[index], linewidth=2)
+        x, y = sphere.erp_from_direction(rotation[index, :, 2], height, width).tolist()
+        for shown in (x - width, x, x + width):  # a centre on the seam is labelled at both ends
+            if -1 <= shown <= width:
+                _label(axis, shown, y, title, colours[index])
+    return figure
+
+
+def split_at_seam(line: NDArray[np.float64], width: int) -> list[NDArray[np.float64]]:
+    """A polyline of ERP indices [n,2], cut where it crosses the seam; each part goes on to the border."""
+    jumps = np.nonzero(np.abs(np.diff(line[:, 0])) > width / 2)[0]
+    parts = np.split(line, jumps + 1)
+    for before, after in zip(jumps, jumps + 1, strict=True):
+        turn = np.array((math.copysign(width, line[before, 0] - line[after, 0]), 0.0))
+        part = int(np.searchsorted(jumps, before))
+        parts[part] = np.concatenate((parts[part], line[after : after + 1] + turn))
+        parts[part + 1] = np.concatenate((line[before : before + 1] - turn, parts[part + 1]))
+    return parts
+
+
+def coverage_map(erp: Picture, multiplicity: NDArray[np.int64], seen: float) -> Figure:
+    """How many tiles see each direction, over the panorama; `seen` is the covered part of the sphere."""
+    from matplotlib import colormaps
+    from matplotlib.colors import BoundaryNorm
+
+    figure, axis = _erp_axis(erp)
+    most = int(multiplicity.max())
+    bounds = np.arange(most + 2) - 0.5
+    image = axis.imshow(
+        multiplicity,
+        cmap=colormaps["viridis"].resampled(most + 1),
+        norm=BoundaryNorm(bounds, most + 1),
+        alpha=0.5,
+        extent=axis.get_images()[0].get_extent(),
+        interpolation="nearest",
+    )
+    bar = figure.colorbar(image, ax=axis, ticks=range(most + 1), fraction=0.025, pad=0.02)
+    bar.set_label("tiles that see the direction")
+    axis.set_title(f"{100 * seen:.1f} % of the sphere is seen", fontsize=11)
+    return figure
+
+
+def pair_overlay(
+    tiles: tuple[Picture, Picture],
+    titles: tuple[str, str],
+    grid: tuple[int, int],
+    visible: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    lines: NDArray[np.float64],
+) -> Figure:
+    """Two tiles with their shared tokens bright, and lines between places that show the same direction.
+
+    `visible` are the masks [Gh,Gw] of the tokens of either tile that the other one sees; `lines` are token
+    positions (row, column in A, row, column in B) [n,4].
+    """
+    from matplotlib import colormaps
+    from matplotlib.patches import ConnectionPatch
+
+    figure, axes = _subplots(1, 2, _WIDTH / 2 * 1.1)
+    for axis, tile, title, mask in zip(axes.flat, tiles, titles, visible, strict=True):
+        axis.imshow(tile, extent=(-0.5, grid[1] - 0.5, grid[0] - 0.5, -0.5))
+        shade = np.zeros((*grid, 4))
+        shade[..., 3] = np.where(mask, 0.0, 0.7)
+        axis.imshow(shade, interpolation="nearest")
+        axis.set_xticks(np.arange(grid[1] + 1) - 0.5, labels=[])
+        axis.set_yticks(np.arange(grid[0] + 1) - 0.5, labels=[])
+        axis.grid(color="white", alpha=0.25, linewidth=0.5)
+        axis.set_title(title, fontsize=11)
+    colours = colormaps["turbo"](np.linspace(0.05, 0.95, max(len(lines), 1)))
+    for (row_a, col_a, row_b, col_b), colour in zip(lines, colours, strict=False):
+        ends = {"xyA": (col_a, row_a), "xyB": (col_b, row_b)}
+        patch = ConnectionPatch(
+            **ends,
+            coordsA="data",
+            coordsB="data",
+            axesA=axes[0, 0],
+            axesB=axes[0, 1],
+            color=colour,
+            linewidth=1.2,
+        )
+        patch.set_in_layout(False)
+        figure.add_artist(patch)
+        for axis, (x, y) in zip(axes.flat, ends.values(), strict=True):
+            axis.plot(x, y, "o", color=colour, markersize=4)
+    return figure
+
+
+def _subplots(rows: int, columns: int, height: float) -> tuple[Figure, NDArray[np.object_]]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib; pip install 'refkp[viz]'") from error
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _erp_axis(erp: Picture) -> tuple[Figure, Axes]:
+    figure, axes = _subplots(1, 1, _WIDTH / 2 * 1.1)
+    axis = axes[0, 0]
+    height, width = erp.shape[:2]
+    axis.imshow(erp)
+    axis.set_xlim(-0.5, width - 0.5)
+    axis.set_ylim(height - 0.5, -0.5)
+    yaws, pitches = np.arange(-180, 181, 45), np.arange(90, -91, -45)
+    axis.set_xticks((yaws / 360 + 0.5) * width - 0.5, labels=[f"{yaw}°" for yaw in yaws])
+    axis.set_yticks((0.5 - pitches / 180) * height - 0.5, labels=[f"{pitch}°" for pitch in pitches])
+    return figure, axis
+
+
+def _label(axis: Axes, x: float, y: float, text: str, colour: Any) -> None:
+    box = {"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": "black", "linewidth": 0.6}
+    axis.text(x, y, text, ha="center", va="center", fontsize=9, color="black", bbox=box)

@@ -1,0 +1,30 @@
+"""A small synthetic panorama, and a folder of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from refkp.geometry import sphere
+
+
+def direction_image(height: int) -> Tensor:
+    """A panorama [1,3,height,2 height] whose colour is the direction, from [-1,1] to [0,1]."""
+    return ((sphere.erp_directions(height, 2 * height) + 1) / 2).permute(2, 0, 1)[None]
+
+
+@pytest.fixture
+def panorama_folder(tmp_path: Path) -> Path:
+    """Four small panoramas of smooth noise."""
+    image = pytest.importorskip("PIL.Image")
+    generator = np.random.default_rng(0)
+    for index in range(4):
+        coarse = torch.from_numpy(generator.random((1, 3, 8, 16)))
+        pixels = torch.nn.functional.interpolate(coarse, size=(32, 64), mode="bicubic").clamp(0, 1)[0]
+        array = (255 * pixels.permute(1, 2, 0)).to(torch.uint8).numpy()
+        image.fromarray(array).save(tmp_path / f"pano_{index}.png")
+    return tmp_path

@@ -1,0 +1,128 @@
+"""Tile layouts: counts, records, identity, errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from refkp.systems.panorama.layout import LETTERBOX, ErpLayout, LayoutSpec
+
+
+@pytest.mark.parametrize(
+    ("hfov", "overlap", "closed", "pitch", "phase", "tiles"),
+    [
+        (90, 0.5, True, (-45, 45), 0, 8),
+        (90, 0.2, False, (-45, 45), 0, 4),
+        (90, 0.2, True, (-45, 45), 0, 5),
+        (90, 0.5, False, (-45, 45), 0, 7),
+        (90, 0.5, True, (-67.5, 67.5), 0, 16),
+        (60, 0.5, True, (-45, 45), 0, 24),
+        (60, 0.25, True, (-60, 60), 10, 16),
+        (45, 0.0, True, (0, 0), 0, 8),
+        (45, 0.25, True, (0, 0), 0, 11),
+    ],
+)
+def test_counts(
+    hfov: float, overlap: float, closed: bool, pitch: tuple[float, float], phase: float, tiles: int
+) -> None:
+    """The table of spec 2.3."""
+    layout = ErpLayout.build(
+        hfov_deg=hfov,
+        overlap=overlap,
+        closed_loop_yaw=closed,
+        yaw_phase_deg=phase,
+        pitch_min_deg=pitch[0],
+        pitch_max_deg=pitch[1],
+    )
+    assert len(layout.tiles) == tiles
+    assert layout.num_views == tiles + 1
+
+
+def test_open_layout_keeps_the_order_of_generation() -> None:
+    layout = ErpLayout.build(overlap=0.2, closed_loop_yaw=False)
+    assert [tile.yaw_deg for tile in layout.tiles] == pytest.approx([-135, -63, 9, 81])
+
+
+def test_seam_centre_comes_first_unless_it_is_there() -> None:
+    with_seam = ErpLayout.build(hfov_deg=72.0, overlap=0.1, closed_loop_yaw=False, include_seam_center=True)
+    assert with_seam.tiles[0].yaw_deg == -180
+    ring = ErpLayout.build(include_seam_center=True)
+    assert [tile.yaw_deg for tile in ring.tiles] == [0, 45, 90, 135, -180, -135, -90, -45]
+
+
+def test_full_span_clips_the_pitch_range() -> None:
+    layout = ErpLayout.build(pitch_full_span=True, pitch_min_deg=-90.0, pitch_max_deg=90.0)
+    assert {tile.pitch_deg for tile in layout.tiles} == {-44.5, 0.5}
+
+
+def test_records_state_their_kind() -> None:
+    layout = ErpLayout.build()
+    first, second = layout.views[:2]
+    assert (first.kind, first.tile_id, first.letterbox) == ("global", -1, LETTERBOX)
+    assert (second.kind, second.tile_id, second.view_index) == ("tile", 0, 1)
+    assert [view.view_index for view in layout.views] == list(range(9))
+
+
+def test_convention_forward_is_right_up_forward() -> None:
+    layout = ErpLayout.from_angles([90.0, 0.0], [0.0, 30.0], hfov_deg=60.0)
+    want = torch.tensor([[1, 0, 0], [0, 0.5, 0.75**0.5]], dtype=torch.float64)
+    torch.testing.assert_close(torch.stack([tile.forward_xyz for tile in layout.tiles]), want)
+    torch.testing.assert_close(layout.rotations[..., 2], want)
+
+
+def test_json_round_trip_keeps_the_hash() -> None:
+    layout = ErpLayout.build(hfov_deg=60.0, overlap=0.3, yaw_phase_deg=7.0)
+    again = ErpLayout.from_json(layout.to_json())
+    assert again == layout
+    assert again.hash == layout.hash != ErpLayout.build().hash
+
+
+def test_hash_is_the_same_everywhere() -> None:
+    """A changed digest would silently separate stored layouts from the ones built now."""
+    assert ErpLayout.build().hash == "81159f995bddf1ce"
+
+
+def test_coverage_and_multiplicity() -> None:
+    """Six cube faces see everything once; the default ring covers 69.8 %, twice almost everywhere."""
+    cube = ErpLayout.from_angles([0, 90, 180, -90, 0, 0], [0, 0, 0, 0, 90, -90], hfov_deg=90.0)
+    assert cube.coverage()[1] == pytest.approx(1.0, abs=5e-3)
+    ring = ErpLayout.build()
+    unseen, once, twice = ring.coverage()
+    assert 1 - unseen == pytest.approx(0.698, abs=5e-3)
+    solid_angles = 8 * (2 * torch.pi / 3) / (4 * torch.pi)
+    assert once + 2 * twice == pytest.approx(solid_angles, abs=5e-3)
+
+
+def test_jitter_turns_tiles_within_bounds() -> None:
+    layout = ErpLayout.build()
+    turned = layout.jittered(10.0)
+    assert turned.has_global_view
+    assert turned != layout
+    for before, after in zip(layout.tiles, turned.tiles, strict=True):
+        assert abs((after.yaw_deg - before.yaw_deg + 180) % 360 - 180) <= 10
+        assert abs(after.pitch_deg) <= 10
+        assert abs(after.roll_deg) <= 20
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"pitch_min_deg": -30.0, "pitch_max_deg": 30.0}, "room for one row"),
+        ({"hfov_deg": 180.0}, r"`hfov_deg` must be inside \(0,180\)"),
+        ({"vfov_deg": 0.0}, r"`vfov_deg` must be inside \(0,180\)"),
+        ({"overlap": 1.0}, r"`overlap` must be in \[0,1\)"),
+        ({"overlap": -0.1}, r"`overlap` must be in \[0,1\)"),
+        ({"pitch_min_deg": 10.0, "pitch_max_deg": 0.0}, "at most `pitch_max_deg`"),
+        ({"mode": "spiral"}, "'original'"),
+    ],
+)
+def test_errors(parameters: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ErpLayout.build(LayoutSpec(**parameters))
+
+
+def test_a_layout_needs_tiles() -> None:
+    with pytest.raises(ValueError, match="at least one tile"):
+        ErpLayout(())
+    with pytest.raises(ValueError, match="schema"):
+        ErpLayout.from_json('{"schema": 9, "views": []}')
