@@ -132,17 +132,3 @@ def _query_to_templates(
         backend=backend,
         **options,
     )
-
-
-@adapter("pose", "template_views")
-def template_views(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
-    """The stored views of a level, and the same positions recomputed exactly."""
-    directions = icosphere_views(params["level"])
-    stored_positions = icosphere_views(params["level"], rounded=True) * params["radius"]
-    return {
-        "directions": directions,
-        "cam_poses": obj_from_cam(stored_positions),
-        "obj_poses": cam_from_obj(stored_positions),
-        "cam_poses_exact": obj_from_cam(directions),
-        "levels_counts": [num_icosphere_views(level) for level in range(3)],
-    }
