@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
 from refkp.systems.panorama.pairs import PairRule, tile_pairs
@@ -80,8 +82,19 @@ def _draw(
         figure.savefig(out / f"{name}.png", dpi=110)
 
 
-def train(argv: list[str]) -> int:
-    """Train the vision stage and report held-out values before and after."""
+class TrainingRun(NamedTuple):
+    """A finished training run: held-out values before and after, and where everything lies."""
+
+    before: dict[str, float]
+    after: dict[str, float]
+    held_out: list[str]  # file names
+    num_training: int
+    seconds: float  # of the training alone
+    folder: Path
+
+
+def run_training(argv: list[str]) -> TrainingRun:
+    """Train the vision stage as `refkp train panorama` does; writes summary.json beside the checkpoints."""
     from refkp.systems.panorama.data import PanoramaData
     from refkp.systems.panorama.module import VisionModule
     from refkp.training.cli import TrainingCLI, resolve_arguments
@@ -93,16 +106,26 @@ def train(argv: list[str]) -> int:
         monitor="val/tokens/retrieval",
         links={"model.model.encoder.image_size": "data.view_size"},
     )
-    before = cli.trainer.validate(cli.model, cli.datamodule, verbose=False)[0]
+    before = dict(cli.trainer.validate(cli.model, cli.datamodule, verbose=False)[0])
+    start = time.perf_counter()
     cli.trainer.fit(cli.model, cli.datamodule)
-    after = cli.trainer.validate(cli.model, cli.datamodule, verbose=False)[0]
+    seconds = time.perf_counter() - start
+    after = dict(cli.trainer.validate(cli.model, cli.datamodule, verbose=False)[0])
+    folder = Path(cli.trainer.log_dir or cli.trainer.default_root_dir)
+    summary = {"before": before, "after": after, "seconds": seconds}
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    held_out = [path.name for path in cli.datamodule.val_set.paths]
+    return TrainingRun(before, after, held_out, len(cli.datamodule.train_set.paths), seconds, folder)
+
+
+def train(argv: list[str]) -> int:
+    """Train the vision stage and report held-out values before and after."""
+    run = run_training(argv)
     print(f"{'held out':38} {'before':>10} {'after':>10}")
     for key, title in REPORTED.items():
-        if key in before:
-            print(f"{title:38} {before[key]:10.4f} {after[key]:10.4f}")
-    run = Path(cli.trainer.log_dir or cli.trainer.default_root_dir)
-    (run / "summary.json").write_text(json.dumps({"before": before, "after": after}, indent=2) + "\n")
-    print(f"configuration, checkpoints, logs and summary.json in {run}")
+        if key in run.before:
+            print(f"{title:38} {run.before[key]:10.4f} {run.after[key]:10.4f}")
+    print(f"{run.seconds:.0f} s of training; configuration, checkpoints, logs and summary.json in {run.folder}")
     return 0
 
 

@@ -1,0 +1,55 @@
+"""`refkp demo`: the main job end to end on a small input, told in one HTML report."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from refkp import __version__, _native
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the demo and print where the report lies."""
+    from refkp.demo import kernels, panorama
+    from refkp.viz.report import Report
+
+    options = _parser().parse_args(argv)
+    start = time.perf_counter()
+    report = Report("refkp demo", f"refkp {__version__} · {_machine()}")
+    print("1/3  panorama: tiles and their overlaps")
+    paths = panorama.find_or_render(options.input, options.out / "panoramas")
+    panorama.picture_pages(report, paths[0])
+    print("2/3  panorama: training on true overlaps")
+    panorama.training_page(report, options.input or paths[0].parent, options.out / "runs", options.epochs)
+    print("3/3  kernels against their torch compositions")
+    kernels.timing_page(report, options.seconds)
+    path = report.write(options.out / "report.html")
+    print(f"report: {path} ({time.perf_counter() - start:.0f} s)")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="refkp demo", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("refkp_demo"), help="folder of the report (default: %(default)s)")
+    parser.add_argument(
+        "--input", type=Path, metavar="DIR", help="your own panoramas, two at least (default: rendered scenes)"
+    )
+    parser.add_argument("--epochs", type=int, help="epochs of the training run (default: those of the tiny preset)")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="time for each row of the kernel table (default: %(default)s)"
+    )
+    return parser
+
+
+def _machine() -> str:
+    cpu = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    isa = f", {_native.build_info()['isa']}" if _native.missing_reason() is None else ""
+    gpu = f" · {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"torch {torch.__version__} · Python {platform.python_version()} · {cpu}{isa}{gpu}"

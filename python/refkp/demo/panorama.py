@@ -1,0 +1,97 @@
+"""The panorama pages: tiles of one panorama, then overlap training on several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from refkp.data.synthetic import render_panorama
+from refkp.systems.panorama import pictures
+from refkp.systems.panorama.commands import REPORTED, run_training
+from refkp.systems.panorama.data import find_panoramas, read_panorama
+from refkp.systems.panorama.layout import ErpLayout
+from refkp.systems.panorama.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.views import render_views
+from refkp.training.curves import read_curves
+from refkp.viz.curves import training_curves
+from refkp.viz.report import Report
+
+#: Made-up scenes where there is no input.
+_SCENES = 8
+_SCENE_HEIGHT = 512
+
+
+def find_or_render(source: Path | None, folder: Path) -> list[Path]:
+    """The panoramas of `source`, or made-up ones, rendered once into `folder`."""
+    if source is not None:
+        return find_panoramas(source)
+    from rich.progress import track
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"scene_{seed}.png" for seed in range(_SCENES)]
+    for seed, path in enumerate(track(paths, description="rendering scenes")):
+        if not path.exists():
+            picture = render_panorama(seed, _SCENE_HEIGHT).permute(1, 2, 0).numpy()
+            unfinished = path.with_suffix(".part")
+            Image.fromarray(picture).save(unfinished, format="PNG")
+            unfinished.replace(path)
+    return paths
+
+
+def picture_pages(report: Report, path: Path) -> None:
+    """Tiles, outlines, coverage and one pair of the first panorama."""
+    layout = ErpLayout.build()
+    erp = read_panorama(path)
+    views = render_views(erp[None], layout, 336, antialias="box")
+    pairs = tile_pairs(layout, PairRule())
+    seen = 100 * (1 - layout.coverage()[0])
+    report.section("A panorama as overlapping perspective tiles")
+    report.text(
+        f"{path.name}: one global view and {len(layout.tiles)} pinhole tiles of 90 degrees, rendered by the e2p kernel "
+        "straight from the bytes of the equirectangular picture, across its seam."
+    )
+    report.numbers(
+        [
+            (str(layout.num_views), "views"),
+            (f"{seen:.1f} %", "of the sphere seen"),
+            (f"{100 * float(pairs.overlap.mean()):.1f} %", "solid angle shared by neighbours"),
+        ]
+    )
+    report.figure(pictures.mosaic_picture(views), "The views, each with its index and direction.")
+    report.figure(pictures.outline_picture(erp, layout), "The borders of the tiles on the panorama.")
+    report.figure(pictures.coverage_picture(erp, layout), "How many tiles see each direction.")
+    a, b = pairs.ij[0].tolist()
+    report.figure(
+        pictures.pair_picture(views, a, b, (14, 14)),
+        "Tokens of two neighbouring tiles that see the same directions (bright), and where they correspond.",
+    )
+
+
+def training_page(report: Report, source: Path, runs: Path, epochs: int | None) -> None:
+    """Train the tiny vision stage; accuracy before and after against chance, and the curves."""
+    arguments = ["--config", "tiny", "--data", str(source), "--out", str(runs)]
+    arguments += [f"--trainer.max_epochs={epochs}"] if epochs is not None else []
+    run = run_training(arguments)
+    report.section("Learning from true overlaps")
+    report.text(
+        f"A small vision transformer with random weights, trained for {run.seconds:.0f} s on {run.num_training} "
+        f"panoramas by VICReg on tokens that see the same direction; judged on {' and '.join(run.held_out)}, never "
+        "seen in training. Overlap retrieval accuracy: how often the nearest token of the neighbouring tile, by "
+        "cosine, is the one that sees the same direction."
+    )
+    before, after = run.before["val/tokens/retrieval"], run.after["val/tokens/retrieval"]
+    report.numbers(
+        [
+            (f"{100 * before:.1f} %", "retrieval before"),
+            (f"{100 * after:.1f} %", "retrieval after"),
+            (f"{100 * run.before['val/chance']:.1f} %", "chance"),
+            (f"{run.after['val/tokens/effective_rank']:.1f}", "effective rank of the tokens after"),
+        ]
+    )
+    rows = [
+        (title, f"{run.before[key]:.4f}", f"{run.after[key]:.4f}") for key, title in REPORTED.items() if key in run.before
+    ]
+    report.table(("held out", "before", "after"), rows)
+    names = ("train/total", "train/invariance", "train/variance", "train/covariance")
+    report.figure(training_curves(read_curves(run.folder, names), "value"), "The loss and its unweighted terms over the steps.")
