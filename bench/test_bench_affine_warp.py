@@ -45,7 +45,7 @@ def test_bench_affine_warp(shape: tuple[int, ...], mode: str, compare: Compare, 
             peers={"torch": with_backward(lambda: peers.affine_warp(image, theta), leaves)},
             reference=with_backward(lambda: affine_warp(image, theta, backend="reference"), leaves),
             target=target,
-            # the gradient of theta jumps where a sample crosses a pixel, and torch rounds the crossing otherwise
+            # the gradient of theta jumps where a sample crosses a pixel; torch rounds that otherwise
             peer_tolerance=1e-2 if "theta" in gradients else None,
             bytes=passes * nbytes(image),
         )
