@@ -34,49 +34,51 @@ def e2p(
         column = (lon / 2 pi + 1/2) W - 1/2,    lon = atan2(x, z)
         row    = (1/2 - lat / pi) H - 1/2,      lat = atan2(y, hypot(x, z))
 
-    Axes: x right, y up, z forward. The middle of the ERP image is forward, its right half positive longitude, its top
-    latitude +90; integer indices are pixel centres. Columns wrap around; beyond a pole the image goes on in the same
-    row half a turn away, so sampling is continuous over the seam. The conventions differ as follows (T = tan(fov/2)):
+    Axes: x right, y up, z forward. The middle of the ERP image is forward, its right half positive longitude,
+    its top latitude +90; integer indices are pixel centres. Columns wrap around; beyond a pole the image goes
+    on in the same row half a turn away, so sampling is continuous over the seam. With T = tan(fov/2), the
+    conventions differ in the tangent of column c of w, the index, the poles and how "nearest" rounds:
 
-    ============== ============================ ============== ========================= ==============================
-    convention     tangent of column c of w     ERP index      beyond a pole             nearest
-    ============== ============================ ============== ========================= ==============================
-    canonical      T (2 (c + 1/2) / w - 1)      as above       crosses                   floor(index + 1/2)
-    py360convert   T (2 c / (w - 1) - 1)        as above       crosses                   floor(index + 1/2)
-    equilib        T (2 c / w - 1)              1 px more      rows clamped to [0, H-1]  half to even
-    ============== ============================ ============== ========================= ==============================
+    ============== ======================== ============ ======================== ==================
+    convention     tangent                  ERP index    beyond a pole            nearest
+    ============== ======================== ============ ======================== ==================
+    canonical      T (2 (c + 1/2) / w - 1)  as above     crosses                  floor(index + 1/2)
+    py360convert   T (2 c / (w - 1) - 1)    as above     crosses                  floor(index + 1/2)
+    equilib        T (2 c / w - 1)          1 px more    row clamped to [0, H-1]  half to even
+    ============== ======================== ============ ======================== ==================
 
     With one column py360convert's grid is its first point, -T, as in NumPy's linspace; rows likewise.
 
     Args:
-        erp: images [B,C,H,W], uint8, float16, bfloat16, float32 or float64, of any strides (pixels [H,W,C] permuted to
-            [C,H,W] are read in place). W must be even except for equilib.
-        rotation: [N,3,3] float32 or float64 on the device of `erp`, world_from_camera: the camera's axes right, up and
-            forward in ERP axes as columns. Ry(yaw) Rx(pitch) Rz(roll) as in `refkp.geometry.sphere.view_rotation`.
+        erp: images [B,C,H,W], uint8, float16, bfloat16, float32 or float64, of any strides (pixels [H,W,C]
+            permuted to [C,H,W] are read in place). W must be even except for equilib.
+        rotation: [N,3,3] float32 or float64 on the device of `erp`, world_from_camera: the camera's axes
+            right, up and forward in ERP axes as columns; Ry(yaw) Rx(pitch) Rz(roll), positive yaw looking
+            right, pitch up, and roll turning the right edge of the tile down.
         hfov_deg: horizontal field of view in degrees, inside (0, 180); one number, or a sequence of N.
         size: (h, w) of the tiles in pixels.
-        vfov_deg: vertical field of view, likewise. None: square pixels, tan(vfov/2) = tan(hfov/2) h/w; for py360convert
-            vfov = hfov whatever the aspect, as that package does with a scalar.
-        image_index: int64 [N] on the CPU or the device of `erp`: the image each tile is cut from. None is allowed for
-            one image (all tiles) or B = N images (one tile each).
+        vfov_deg: vertical field of view, likewise. None: square pixels, tan(vfov/2) = tan(hfov/2) h/w; for
+            py360convert vfov = hfov whatever the aspect, as that package does with a scalar.
+        image_index: int64 [N] on the CPU or the device of `erp`: the image each tile is cut from. None is
+            allowed for one image (all tiles) or B = N images (one tile each).
         convention: "canonical", "py360convert" or "equilib".
         mode: "bilinear" or "nearest".
-        antialias: "none" takes one sample per tile pixel. "box" takes the mean of s x s samples spread evenly over the
-            pixel; s is the number of ERP pixels that a tile pixel spans at the centre of a level tile, the larger of
-            both axes, rounded up.
+        antialias: "none" takes one sample per tile pixel. "box" takes the mean of s x s samples spread evenly
+            over the pixel; s is the number of ERP pixels that a tile pixel spans at the centre of a level
+            tile, the larger of both axes, rounded up.
         backend: "reference", "native", "triton" or None for the fastest that supports the call.
 
     Returns:
         Tiles [N,C,h,w] of the dtype of `erp`; float32 in [0, 255], not rounded, for uint8.
 
     Raises:
-        ValueError: a wrong shape, dtype, device, field of view or option; on the CPU also a rotation that is not
-            finite, orthonormal within 1e-3 and of determinant +1, and an image_index out of range. On CUDA the last two
-            give NaN tiles without gradient, because reading values would stall the device.
+        ValueError: a wrong shape, dtype, device, field of view or option; on the CPU also a rotation that is
+            not finite, orthonormal within 1e-3 and of determinant +1, and an image_index out of range. On
+            CUDA these two give NaN tiles without gradient, because reading values would stall the device.
         NotImplementedError: a gradient to `rotation` is asked of another backend than "reference".
 
-    Gradients flow to `erp` (floating dtypes), bitwise repeatable, once differentiable. The backend "reference" also
-    differentiates by `rotation`.
+    Gradients flow to `erp` (floating dtypes), bitwise repeatable, once differentiable. The backend
+    "reference" also differentiates by `rotation`.
 
     Source: spec panorama 1.1-1.4.
 
@@ -90,12 +92,17 @@ def e2p(
     size = checks.check_size(size)
     image_index = checks.check_image_index(image_index, erp.shape[0], rotation)
     tangents_x, tangents_y = _tangents(hfov_deg, vfov_deg, rotation.shape[0], size, convention)
-    backend = choose_backend("e2p", backend, erp.device, erp.dtype if erp.is_floating_point() else torch.float32)
+    backend = choose_backend(
+        "e2p", backend, erp.device, erp.dtype if erp.is_floating_point() else torch.float32
+    )
     if backend == "reference":
-        return reference.e2p(erp, rotation, image_index, tangents_x, tangents_y, size, convention, mode, antialias)
+        return reference.e2p(
+            erp, rotation, image_index, tangents_x, tangents_y, size, convention, mode, antialias
+        )
     if rotation.requires_grad and torch.is_grad_enabled():
         raise NotImplementedError(
-            f"e2p: backend {backend!r} has no gradient to `rotation`. Use backend='reference', or pass rotation.detach()."
+            f"e2p: backend {backend!r} has no gradient to `rotation`. "
+            "Use backend='reference', or pass rotation.detach()."
         )
     return library.e2p(
         erp, rotation, image_index, tangents_x, tangents_y, *size, convention, mode, antialias, backend

@@ -1,4 +1,4 @@
-"""The cameras of e2p: from fields of view and rotations to one matrix per tile that the kernels multiply with pixels."""
+"""The cameras of e2p: fields of view and rotations become one matrix per tile, which maps pixels to rays."""
 
 from __future__ import annotations
 
@@ -33,23 +33,25 @@ def make_cameras(
 ) -> Cameras:
     """The cameras of tiles of `size`, tangents being those of half the fields of view, one or N of each.
 
-    Rotations on CUDA that are no rotations, which cannot be refused without waiting for the device, become NaN.
+    What is no rotation becomes NaN: on CUDA it cannot be refused without waiting for the device.
     """
     device = rotation.device
     grids = [
         (*pixel_grid(x, size[1], convention), *pixel_grid(y, size[0], convention))
         for x, y in zip(tangents_x, tangents_y, strict=True)
     ]
-    counts = [
-        sample_count(erp_size, step_x, step_y, antialias) for step_x, _, step_y, _ in grids
-    ]
+    counts = [sample_count(erp_size, step_x, step_y, antialias) for step_x, _, step_y, _ in grids]
     turn = rotation.detach().to(torch.float64)
     turn = torch.where(is_rotation(turn)[:, None, None], turn, float("nan"))
     if len(grids) == 1:
-        step_x, start_x, step_y, start_y = (torch.full((), value, device=device, dtype=torch.float64) for value in grids[0])
+        step_x, start_x, step_y, start_y = (
+            torch.full((), value, device=device, dtype=torch.float64) for value in grids[0]
+        )
         samples = torch.full((len(turn),), counts[0], device=device)
     else:
-        step_x, start_x, step_y, start_y = torch.tensor(grids, dtype=torch.float64, device=device).T[:, :, None]
+        step_x, start_x, step_y, start_y = torch.tensor(grids, dtype=torch.float64, device=device).T[
+            :, :, None
+        ]
         samples = torch.tensor(counts, device=device)
     right, up, forward = turn.unbind(-1)
     rays = torch.stack([right * step_x, -up * step_y, right * start_x - up * start_y + forward], dim=-1)
@@ -59,7 +61,7 @@ def make_cameras(
 def pixel_grid(tangent: float, count: int, convention: str) -> tuple[float, float]:
     """Step and start such that pixel i of `count` has tangent start + step * i, growing right or down.
 
-    canonical: the centres of `count` equal parts of [-T, T]; py360convert: from -T to T inclusive; equilib: 0 at pixel count/2.
+    canonical: centres of `count` parts of [-T, T]; py360convert: -T to T inclusive; equilib: 0 at count/2.
     """
     step = 2.0 * tangent / count
     if convention == "canonical":
@@ -70,7 +72,7 @@ def pixel_grid(tangent: float, count: int, convention: str) -> tuple[float, floa
 
 
 def sample_count(erp_size: tuple[int, int], step_x: float, step_y: float, antialias: str) -> int:
-    """Samples per axis: the ERP pixels that one tile pixel spans at the tile's centre, on the horizon, rounded up."""
+    """Samples per axis: the ERP pixels that a tile pixel spans at the centre of a level tile, rounded up."""
     if antialias == "none":
         return 1
     pixels_per_radian = max(erp_size[0] / math.pi, erp_size[1] / (2.0 * math.pi))

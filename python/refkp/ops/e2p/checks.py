@@ -44,8 +44,10 @@ def check_erp(erp: Tensor, convention: str) -> None:
         )
     extent = (height - 1) * erp.stride(2) + (width - 1) * erp.stride(3)
     if extent >= 2**31 or max(height, width) >= 2**28:
-        fail("e2p", "erp", "of fewer than 2^31 elements from the first to the last pixel of a channel", extent + 1,
-             "Split or shrink it, or make it contiguous.")  # fmt: skip
+        rule = (
+            "of fewer than 2^31 elements from the first to the last pixel of a channel, each side below 2^28"
+        )
+        fail("e2p", "erp", rule, extent + 1, "Split or shrink it, or make it contiguous.")
 
 
 def check_rotation(rotation: Tensor, erp: Tensor) -> None:
@@ -87,7 +89,9 @@ def half_tangents(argument: str, fov_deg: float | Sequence[float], num_tiles: in
     """tan(fov/2) of one field of view for all tiles, or of one for each."""
     values = [fov_deg] if isinstance(fov_deg, (int, float)) else [float(value) for value in fov_deg]
     if not isinstance(fov_deg, (int, float)) and len(values) != num_tiles:
-        fail("e2p", argument, f"one number or one for each of the {num_tiles} tiles", f"{len(values)} numbers")
+        fail(
+            "e2p", argument, f"one number or one for each of the {num_tiles} tiles", f"{len(values)} numbers"
+        )
     for value in values:
         if not 0.0 < value < 180.0:
             fail("e2p", argument, "inside (0, 180) degrees", value)
@@ -113,4 +117,9 @@ def check_values(rotation: Tensor, image_index: Tensor, num_images: int) -> None
     if not image_index.is_cuda and image_index.numel() > 0:
         low, high = int(image_index.min()), int(image_index.max())
         if low < 0 or high >= num_images:
-            fail("e2p", "image_index", f"in [0, {num_images}), the images of `erp`", f"values from {low} to {high}")
+            fail(
+                "e2p",
+                "image_index",
+                f"in [0, {num_images}), the images of `erp`",
+                f"values from {low} to {high}",
+            )

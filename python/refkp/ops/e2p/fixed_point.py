@@ -9,10 +9,11 @@ from torch import Tensor
 
 
 def gradient_scale(grad_out: Tensor) -> Tensor:
-    """The factor for gradients of tiles [N,C,h,w] before they are rounded to int64; one float64 on their device.
+    """The factor for gradients of tiles [N,C,h,w] before they are rounded to int64; float64, on their device.
 
-    A power of two, so that scaling is exact, and such that N*h*w times the largest gradient, the most that one ERP pixel
-    can collect, stays below 2^62. NaN when a gradient is not finite. No value is read, so nothing waits for the device.
+    A power of two, so that scaling is exact, and such that N*h*w times the largest gradient, the most that
+    one ERP pixel can collect, stays below 2^62. NaN when a gradient is not finite. No value is read, so
+    nothing waits for the device.
     """
     peak = grad_out.detach().abs().amax().to(torch.float64)
     headroom = 62 - math.ceil(math.log2(grad_out.numel() // grad_out.shape[1]))

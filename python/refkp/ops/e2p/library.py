@@ -28,9 +28,18 @@ def e2p(
 ) -> Tensor:
     check_values(rotation, image_index, len(erp))
     cameras = make_cameras(
-        (erp.shape[2], erp.shape[3]), rotation, image_index, tangents_x, tangents_y, (height, width), convention, antialias
+        (erp.shape[2], erp.shape[3]),
+        rotation,
+        image_index,
+        tangents_x,
+        tangents_y,
+        (height, width),
+        convention,
+        antialias,
     )
-    return _kernels(backend).forward(erp, cameras, (height, width), convention == "equilib", mode == "nearest")
+    return _kernels(backend).forward(
+        erp, cameras, (height, width), convention == "equilib", mode == "nearest"
+    )
 
 
 @torch.library.custom_op("refkp::e2p_backward", mutates_args=())
@@ -53,7 +62,9 @@ def e2p_backward(
         (erp_height, erp_width), rotation, image_index, tangents_x, tangents_y, size, convention, antialias
     )
     erp_shape = (num_images, grad_out.shape[1], erp_height, erp_width)
-    return _kernels(backend).backward(grad_out, cameras, erp_shape, convention == "equilib", mode == "nearest")
+    return _kernels(backend).backward(
+        grad_out, cameras, erp_shape, convention == "equilib", mode == "nearest"
+    )
 
 
 def _kernels(backend: str) -> ModuleType:
@@ -67,16 +78,15 @@ def _kernels(backend: str) -> ModuleType:
 
 
 @e2p.register_fake
-def _(erp: Tensor, rotation: Tensor, image_index: Tensor, tangents_x: list[float], tangents_y: list[float],
-      height: int, width: int, convention: str, mode: str, antialias: str, backend: str) -> Tensor:  # fmt: skip
+def _(erp: Tensor, rotation: Tensor, *options: Any) -> Tensor:
     dtype = erp.dtype if erp.is_floating_point() else torch.float32
+    height, width = options[3:5]
     return erp.new_empty((rotation.shape[0], erp.shape[1], height, width), dtype=dtype)
 
 
 @e2p_backward.register_fake
-def _(grad_out: Tensor, rotation: Tensor, image_index: Tensor, tangents_x: list[float], tangents_y: list[float],
-      num_images: int, erp_height: int, erp_width: int, convention: str, mode: str, antialias: str,
-      backend: str) -> Tensor:  # fmt: skip
+def _(grad_out: Tensor, *options: Any) -> Tensor:
+    num_images, erp_height, erp_width = options[4:7]
     return grad_out.new_empty((num_images, grad_out.shape[1], erp_height, erp_width))
 
 

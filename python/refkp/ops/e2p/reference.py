@@ -1,4 +1,4 @@
-"""e2p in slow and obvious torch: float64 positions, one tile after the other, differentiable in image and rotation."""
+"""e2p in slow and obvious torch: float64, one tile after the other, differentiable in image and rotation."""
 
 from __future__ import annotations
 
@@ -30,14 +30,18 @@ def e2p(
     for n in range(len(rotation)):
         x, y = (tangents[n % len(tangents)] for tangents in (tangents_x, tangents_y))
         image = erp[image_index[n]].to(torch.float64)
-        tiles.append(_tile(image, rotation[n].to(torch.float64), x, y, size, convention, mode, antialias).to(dtype))
-    empty = erp.sum().to(dtype).expand(0, erp.shape[1], *size)  # without tiles the gradient is zero, not absent
+        tiles.append(
+            _tile(image, rotation[n].to(torch.float64), x, y, size, convention, mode, antialias).to(dtype)
+        )
+    empty = (
+        erp.sum().to(dtype).expand(0, erp.shape[1], *size)
+    )  # without tiles the gradient is zero, not absent
     return torch.stack(tiles) if tiles else empty
 
 
 def _tile(
-    image: Tensor, rotation: Tensor, tangent_x: float, tangent_y: float, size: tuple[int, int], convention: str, mode: str,
-    antialias: str,
+    image: Tensor, rotation: Tensor, tangent_x: float, tangent_y: float, size: tuple[int, int],
+    convention: str, mode: str, antialias: str,
 ) -> Tensor:  # fmt: skip
     step_x, start_x = pixel_grid(tangent_x, size[1], convention)
     step_y, start_y = pixel_grid(tangent_y, size[0], convention)
@@ -46,12 +50,14 @@ def _tile(
     right = (start_x + step_x * columns)[None, :].expand(len(rows), -1)
     up = -(start_y + step_y * rows)[:, None].expand(-1, len(columns))
     directions = torch.stack([right, up, torch.ones_like(up)], dim=-1) @ rotation.mT
-    samples = _sample(image, *_erp_position(directions, image.shape[1], image.shape[2], convention), convention, mode)
+    samples = _sample(
+        image, *_erp_position(directions, image.shape[1], image.shape[2], convention), convention, mode
+    )
     return samples.unflatten(1, (size[0], s)).unflatten(3, (size[1], s)).mean((2, 4))
 
 
 def _sample_positions(count: int, s: int, device: torch.device) -> Tensor:
-    """Positions of `s` samples spread evenly over each of `count` pixels, in pixels; integers are pixel centres."""
+    """Positions of `s` samples spread evenly over each of `count` pixels; integers are pixel centres."""
     return (torch.arange(count * s, dtype=torch.float64, device=device) + 0.5) / s - 0.5
 
 
@@ -72,7 +78,9 @@ def _sample(image: Tensor, column: Tensor, row: Tensor, convention: str, mode: s
         return _fetch(image, nearest(row).long(), nearest(column).long(), convention)
     left, top = column.detach().floor().long(), row.detach().floor().long()
     right_share, lower_share = column - left, row - top
-    above = (1 - right_share) * _fetch(image, top, left, convention) + right_share * _fetch(image, top, left + 1, convention)
+    above = (1 - right_share) * _fetch(image, top, left, convention) + right_share * _fetch(
+        image, top, left + 1, convention
+    )
     below = (1 - right_share) * _fetch(image, top + 1, left, convention) + right_share * _fetch(
         image, top + 1, left + 1, convention
     )

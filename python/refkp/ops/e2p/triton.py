@@ -1,7 +1,7 @@
 """e2p in Triton: float32 arithmetic over uint8, float32, float16 or bfloat16 storage.
 
-The same division of work as csrc/warp/e2p_cuda.cu: a lane per tile pixel; backward scatters integers, whose sum has no
-order. Positions are split into an exact anchor and a small rest as in csrc/warp/e2p_sphere.h.
+The same division of work as csrc/warp/e2p_cuda.cu: a lane per tile pixel; backward scatters integers, whose
+sum has no order. Positions are split into an exact anchor and a small rest as in csrc/warp/e2p_sphere.h.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ def backward(
     num_tiles, num_channels, height, width = grad_out.shape
     pixels = height * width
     _scatter_kernel[(num_tiles * triton.cdiv(pixels, _BLOCK),)](
-        grad_out, *_pointers(cameras), sums, scale, erp_shape[0], num_channels, *erp_shape[2:], *sums.stride(), width,
-        pixels, EQUILIB=equilib, NEAREST=nearest, BLOCK=_BLOCK,
+        grad_out, *_pointers(cameras), sums, scale, erp_shape[0], num_channels, *erp_shape[2:],
+        *sums.stride(), width, pixels, EQUILIB=equilib, NEAREST=nearest, BLOCK=_BLOCK,
     )  # fmt: skip
-    _finish_kernel[(triton.cdiv(sums.numel(), 4 * _BLOCK),)](sums, grad_erp, scale, sums.numel(), BLOCK=4 * _BLOCK)
+    _finish_kernel[(triton.cdiv(sums.numel(), 4 * _BLOCK),)](
+        sums, grad_erp, scale, sums.numel(), BLOCK=4 * _BLOCK
+    )
     return grad_erp
 
 
@@ -122,6 +124,12 @@ def _offset(row, column, erp_height, erp_width, stride_row, stride_column, EQUIL
 
 
 @triton.jit
+def _nearest(left, top, x, y, EQUILIB: tl.constexpr):
+    """Row and column of the pixel nearest to a position."""
+    return top + _rounds_up(y, top, EQUILIB), left + _rounds_up(x, left, EQUILIB)
+
+
+@triton.jit
 def _rounds_up(fraction, index, EQUILIB: tl.constexpr):
     """Whether the next pixel is the nearest: halves go up, or to even for equilib."""
     up = fraction > 0.5
@@ -176,16 +184,43 @@ def _forward_kernel(
     for channel in range(num_channels):
         total = tl.zeros((BLOCK,), dtype=tl.float32)
         for i in range(s * s):
-            left, top, x, y = _sample_position(rays_ptr, tile, column, row, i, s, erp_height, erp_width, EQUILIB)
+            left, top, x, y = _sample_position(
+                rays_ptr, tile, column, row, i, s, erp_height, erp_width, EQUILIB
+            )
             if NEAREST:
-                at = _offset(top + _rounds_up(y, top, EQUILIB), left + _rounds_up(x, left, EQUILIB), erp_height, erp_width,
-                             stride_row, stride_column, EQUILIB)  # fmt: skip
-                total += tl.load(plane + at, mask=readable, other=0.0).to(tl.float32)
+                row_at, column_at = _nearest(left, top, x, y, EQUILIB)
+                total += _tap(
+                    plane,
+                    row_at,
+                    column_at,
+                    readable,
+                    erp_height,
+                    erp_width,
+                    stride_row,
+                    stride_column,
+                    EQUILIB,
+                )
             else:
-                a = _tap(plane, top, left, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB)
-                b = _tap(plane, top, left + 1, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB)
-                c = _tap(plane, top + 1, left, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB)
-                d = _tap(plane, top + 1, left + 1, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB)
+                a = _tap(
+                    plane, top, left, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB
+                )
+                b = _tap(
+                    plane, top, left + 1, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB
+                )
+                c = _tap(
+                    plane, top + 1, left, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB
+                )
+                d = _tap(
+                    plane,
+                    top + 1,
+                    left + 1,
+                    readable,
+                    erp_height,
+                    erp_width,
+                    stride_row,
+                    stride_column,
+                    EQUILIB,
+                )
                 above, below = a + x * (b - a), c + x * (d - c)
                 total += above + y * (below - above)
         tl.store(out_ptr + (tile * num_channels + channel) * pixels + pixel, total * share, mask=inside)
@@ -203,8 +238,8 @@ def _tap(plane, row, column, mask, erp_height, erp_width, stride_row, stride_col
 
 @triton.jit
 def _scatter_kernel(
-    grad_ptr, rays_ptr, samples_ptr, image_index_ptr, sums_ptr, scale_ptr, num_images, num_channels, erp_height, erp_width,
-    stride_image, stride_channel, stride_row, stride_column, width, pixels,
+    grad_ptr, rays_ptr, samples_ptr, image_index_ptr, sums_ptr, scale_ptr, num_images, num_channels,
+    erp_height, erp_width, stride_image, stride_channel, stride_row, stride_column, width, pixels,
     EQUILIB: tl.constexpr, NEAREST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     blocks = tl.cdiv(pixels, BLOCK)
@@ -222,8 +257,9 @@ def _scatter_kernel(
             grad = tl.load(grad_ptr + (tile * num_channels + channel) * pixels + pixel, mask=mask, other=0.0)
             value = grad.to(tl.float64) * factor
             if NEAREST:
-                _add(plane, top + _rounds_up(y, top, EQUILIB), left + _rounds_up(x, left, EQUILIB), value, mask, erp_height,
-                     erp_width, stride_row, stride_column, EQUILIB)  # fmt: skip
+                row_at, column_at = _nearest(left, top, x, y, EQUILIB)
+                _add(plane, row_at, column_at, value, mask, erp_height, erp_width, stride_row,
+                     stride_column, EQUILIB)  # fmt: skip
             else:
                 _add(plane, top, left, value * ((1 - y) * (1 - x)), mask, erp_height, erp_width, stride_row,
                      stride_column, EQUILIB)  # fmt: skip
@@ -237,7 +273,9 @@ def _scatter_kernel(
 
 
 @triton.jit
-def _add(plane, row, column, value, mask, erp_height, erp_width, stride_row, stride_column, EQUILIB: tl.constexpr):
+def _add(
+    plane, row, column, value, mask, erp_height, erp_width, stride_row, stride_column, EQUILIB: tl.constexpr
+):
     at = _offset(row, column, erp_height, erp_width, stride_row, stride_column, EQUILIB)
     tl.atomic_add(plane + at, tl.floor(value + 0.5).to(tl.int64), mask=mask, sem="relaxed")
 
