@@ -156,9 +156,8 @@ def tangent_grid(height: int, width: int, half_tangent: Tensor) -> Tensor:
 
     t_c = (2 (c + 1/2) / width - 1) tan(hfov/2), s_r = (1 - 2 (r + 1/2) / height) tan(vfov/2).
     """
-    options = {"dtype": half_tangent.dtype, "device": half_tangent.device}
-    t = (2 * torch.arange(width, **options) + 1) / width - 1
-    s = 1 - (2 * torch.arange(height, **options) + 1) / height
+    t = (2 * torch.arange(width).to(half_tangent) + 1) / width - 1
+    s = 1 - (2 * torch.arange(height).to(half_tangent) + 1) / height
     unit = torch.stack((t.expand(height, width), s[:, None].expand(height, width)), -1)
     tangents = unit * half_tangent[..., None, None, :]
     return torch.cat((tangents, torch.ones_like(tangents[..., :1])), -1)
@@ -225,15 +224,15 @@ def _clip(polygon: list[Vector], normal: Vector) -> list[Vector]:
         if here >= 0:
             kept.append(current)
         if (here > 0 > there) or (here < 0 < there):
-            # Both weights are positive, so the edge stays inside the cone whatever the lengths of its two
-            # ends.
-            weight = abs(here) + abs(there)
-            kept.append(
-                tuple(
-                    (abs(there) * p + abs(here) * q) / weight for p, q in zip(current, following, strict=True)
-                )
-            )
+            # A sum with positive weights lies on the edge, whatever the lengths of its two ends.
+            kept.append(_blend(current, abs(there), following, abs(here)))
     return kept
+
+
+def _blend(p: Vector, weight_p: float, q: Vector, weight_q: float) -> Vector:
+    total = weight_p + weight_q
+    a, b = weight_p / total, weight_q / total
+    return a * p[0] + b * q[0], a * p[1] + b * q[1], a * p[2] + b * q[2]
 
 
 def _triangle_angle(p: Vector, q: Vector, r: Vector) -> float:

@@ -63,8 +63,8 @@ class TrainingCLI(LightningCLI):
         for source, target in self._links.items():
             parser.link_arguments(source, target)
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
-        """Parse `args`, without Lightning's warning that a command line exists beside them: it is the same."""
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse `args`, without Lightning's warning that a command line exists beside them."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
             super().parse_arguments(parser, args)

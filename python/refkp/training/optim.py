@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from refkp._checks import fail
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class OptimizerSpec:
             fail("OptimizerSpec", "warmup", "in [0,1)", self.warmup)
 
 
-def build_optimizer(module: nn.Module, spec: OptimizerSpec, steps: int) -> dict[str, Any]:
+def build_optimizer(module: nn.Module, spec: OptimizerSpec, steps: int) -> OptimizerLRSchedulerConfig:
     """What `configure_optimizers` returns: AdamW on the trained parameters, its schedule stepped per batch.
 
     Args:

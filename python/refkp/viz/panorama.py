@@ -90,16 +90,16 @@ def coverage_map(erp: Picture, multiplicity: NDArray[np.int64], seen: float) -> 
 
 
 def pair_overlay(
-    tiles: tuple[Picture, Picture],
-    titles: tuple[str, str],
+    tiles: Sequence[Picture],
+    titles: Sequence[str],
     grid: tuple[int, int],
-    visible: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    visible: NDArray[np.bool_],
     lines: NDArray[np.float64],
 ) -> Figure:
     """Two tiles with their shared tokens bright, and lines between places that show the same direction.
 
-    `visible` are the masks [Gh,Gw] of the tokens of either tile that the other one sees; `lines` are token
-    positions (row, column in A, row, column in B) [n,4].
+    `visible` [2,Gh,Gw] are the tokens of either tile that the other one sees; `lines` [n,4] are token
+    positions (row, column in A, row, column in B).
     """
     from matplotlib import colormaps
     from matplotlib.patches import ConnectionPatch
@@ -116,9 +116,9 @@ def pair_overlay(
         axis.set_title(title, fontsize=11)
     colours = colormaps["turbo"](np.linspace(0.05, 0.95, max(len(lines), 1)))
     for (row_a, col_a, row_b, col_b), colour in zip(lines, colours, strict=False):
-        ends = {"xyA": (col_a, row_a), "xyB": (col_b, row_b)}
         patch = ConnectionPatch(
-            **ends,
+            (col_a, row_a),
+            (col_b, row_b),
             coordsA="data",
             coordsB="data",
             axesA=axes[0, 0],
@@ -128,12 +128,12 @@ def pair_overlay(
         )
         patch.set_in_layout(False)
         figure.add_artist(patch)
-        for axis, (x, y) in zip(axes.flat, ends.values(), strict=True):
-            axis.plot(x, y, "o", color=colour, markersize=4)
+        axes[0, 0].plot(col_a, row_a, "o", color=colour, markersize=4)
+        axes[0, 1].plot(col_b, row_b, "o", color=colour, markersize=4)
     return figure
 
 
-def _subplots(rows: int, columns: int, height: float) -> tuple[Figure, NDArray[np.object_]]:
+def _subplots(rows: int, columns: int, height: float) -> tuple[Figure, Any]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

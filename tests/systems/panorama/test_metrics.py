@@ -27,7 +27,7 @@ def test_directions_find_their_partner() -> None:
     """Almost all: the nearest direction and the nearest grid position differ for a token between two."""
     retrieval = overlap_retrieval(_direction_features(), TABLE)
     assert float(retrieval.accuracy) > 0.9
-    assert retrieval.count == TABLE.index_a.numel()
+    assert retrieval.num_queries == TABLE.index_a.numel()
     assert float(overlap_retrieval(_direction_features(), TABLE, tolerance=1.0).accuracy) == 1.0
 
 

@@ -8,7 +8,7 @@ it to features. Source: spec panorama 3.5 and 13.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -193,9 +193,7 @@ class _GatherRows(torch.autograd.Function):
     """out_t = sum_k weights_tk rows[index_tk] for index, weights [T,K], with a fixed-order backward pass."""
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, rows: Tensor, index: Tensor, weights: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(index, weights)
         ctx.num_rows = rows.shape[0]
         out = rows[index[:, 0]] * weights[:, :1]
@@ -205,7 +203,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad_out: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None, None]:
         index, weights = ctx.saved_tensors
         if grad_out.device.type == "cpu":  # sequential there, hence already in a fixed order
             grad_rows = grad_out.new_zeros(ctx.num_rows, grad_out.shape[1])

@@ -208,17 +208,17 @@ class PanoramaData(L.LightningDataModule):
             fail("PanoramaData", "source", "at least two panoramas", len(paths), remedy)
         return paths[:-count], paths[-count:]
 
-    def train_dataloader(self) -> DataLoader[ErpBatch]:
+    def train_dataloader(self) -> DataLoader[PanoramaItem]:
         """Shuffled training panoramas."""
         return self._loader(self.train_set, self._collate_training, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[ErpBatch]:
+    def val_dataloader(self) -> DataLoader[PanoramaItem]:
         """The held-out panoramas, unrotated."""
         return self._loader(self.val_set, self._collate, shuffle=False)
 
     def _loader(
         self, dataset: PanoramaDataset, collate: Callable[[list[PanoramaItem]], ErpBatch], *, shuffle: bool
-    ) -> DataLoader[ErpBatch]:
+    ) -> DataLoader[PanoramaItem]:
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

@@ -51,16 +51,25 @@ class EncoderSpec:
 class VisionEncoder(nn.Module):
     """Views in [0,1] to tokens: [B,V,3,H,W] -> [B,V,S,D], S = Gh * Gw without class tokens."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
         self.backbone, (mean, std) = _tiny() if spec.source == "tiny" else _pretrained(spec.source)
-        patch = self.backbone.config.patch_size
+        patch = self.patch_size
         if spec.image_size < patch or spec.image_size % patch:
             fail("VisionEncoder", "image_size", f"a multiple of the patch size {patch}", spec.image_size)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self._freeze()
+
+    @property
+    def patch_size(self) -> int:
+        """Side of the square of pixels that one token sees."""
+        config: Any = self.backbone.config
+        return config.patch_size
 
     @property
     def dim(self) -> int:
@@ -70,7 +79,7 @@ class VisionEncoder(nn.Module):
     @property
     def grid(self) -> tuple[int, int]:
         """Tokens per view, rows and columns."""
-        side = self.spec.image_size // self.backbone.config.patch_size
+        side = self.spec.image_size // self.patch_size
         return side, side
 
     def forward(self, views: Tensor) -> Tensor:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_choice, require_shape
-from refkp.ops import vicreg
+from refkp.ops import VICRegTerms, vicreg
 from refkp.systems.panorama.correspondence import CorrespondenceTable, gather_pairs, require_grid
 
 
@@ -72,7 +72,7 @@ def overlap_vicreg(
     require_choice("overlap_vicreg", "scope", scope, ("pair", "all"))
     x, y, offsets = gather_pairs(features, table)
     terms = vicreg(x, y, offsets if scope == "pair" else None, **_arguments(options), backend=backend)
-    return OverlapLoss(*(term.mean() for term in terms), loss_path=f"overlap/{scope}")
+    return _mean_terms(terms, f"overlap/{scope}")
 
 
 def sequential_strip_vicreg(
@@ -103,7 +103,7 @@ def sequential_strip_vicreg(
     if mode == "pairwise":
         offsets = torch.arange(pairs + 1, device=x.device) * length
         terms = vicreg(x, y, offsets, **arguments, backend=backend)
-        return OverlapLoss(*(term.mean() for term in terms), loss_path="strips/pairwise")
+        return _mean_terms(terms, "strips/pairwise")
     invariance = vicreg(x, y, **arguments, backend=backend).invariance.mean()
     both = torch.cat((x, y))
     statistics = vicreg(both, both, **{**arguments, "covariance": "mean"}, backend=backend)
@@ -143,7 +143,12 @@ def sequential_strips(
     return Strips(*(strip.flatten(2, 3).flatten(0, 1) for strip in (right, left)))
 
 
-def _arguments(options: VICRegOptions) -> dict[str, object]:
+def _mean_terms(terms: VICRegTerms, loss_path: str) -> OverlapLoss:
+    total, invariance, variance, covariance = (term.mean() for term in terms)
+    return OverlapLoss(total, invariance, variance, covariance, loss_path)
+
+
+def _arguments(options: VICRegOptions) -> dict[str, Any]:
     return {
         "coefficients": options.coefficients,
         "gamma": options.gamma,

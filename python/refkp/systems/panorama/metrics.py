@@ -17,7 +17,7 @@ class RetrievalAccuracy(NamedTuple):
 
     accuracy: Tensor  # scalar in [0,1]
     chance: Tensor  # scalar in [0,1]
-    count: int  # queries
+    num_queries: int
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from refkp._checks import fail, require_choice
@@ -137,7 +138,7 @@ class VisionModule(L.LightningModule):
         self.log_dict({f"{phase}/{name}": value for name, value in values.items()}, batch_size=batch_size)
         self.log(f"{phase}/{path}", loss.total, prog_bar=True, batch_size=batch_size)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and its schedule over the planned number of steps."""
         steps = int(self.trainer.estimated_stepping_batches)
         return build_optimizer(self, self.optimizer_spec, steps)

@@ -28,7 +28,10 @@ def mosaic_picture(views: ViewSet) -> Figure:
 def outline_picture(erp: Tensor, layout: ErpLayout) -> Figure:
     """The panorama, uint8 [3,H,W], with the borders and ids of the tiles."""
     count = len(layout.tiles)
-    titles, colours = [str(tile.tile_id) for tile in layout.tiles], colormaps["hsv"](np.arange(count) / count)
+    titles, colours = (
+        [str(tile.tile_id) for tile in layout.tiles],
+        list(colormaps["hsv"](np.arange(count) / count)),
+    )
     return viz.tile_outlines(_picture(erp), layout.rotations, layout.half_tangents, titles, colours)
 
 
@@ -53,10 +56,10 @@ def pair_picture(
     row, col = (item[0][tuple(chosen.T)] for item in (projection.row, projection.col))
     records = [layout.tiles[tile] for tile in (tile_a, tile_b)]
     return viz.pair_overlay(
-        tuple(_picture(views.pixels[0, record.view_index]) for record in records),
-        tuple(_title(record) for record in records),
+        [_picture(views.pixels[0, record.view_index]) for record in records],
+        [_title(record) for record in records],
         grid,
-        tuple(projection.visible.numpy()),
+        projection.visible.numpy(),
         torch.cat((chosen, row[:, None], col[:, None]), 1).numpy(),
     )
 
