@@ -27,7 +27,7 @@ _WIDTH = 12.0  # inches
 def view_mosaic(views: Sequence[Picture], titles: Sequence[str], columns: int) -> Figure:
     """All views in rows of `columns`, each under its title."""
     rows = math.ceil(len(views) / columns)
-    figure, axes = _subplots(rows, columns, _WIDTH * rows / columns * 1.12)
+    figure, axes = _subplots(rows, columns, _WIDTH * rows / columns * 1.2)
     for index, axis in enumerate(axes.flat):
         axis.axis("off")
         if index < len(views):

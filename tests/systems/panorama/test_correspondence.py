@@ -120,6 +120,9 @@ def test_errors() -> None:
         gather_pairs(torch.zeros(1, 8, 196, 4), table)
     with pytest.raises(ValueError, match="S=196"):
         gather_pairs(torch.zeros(1, 9, 64, 4), table)
+    apart = ErpLayout.from_angles([0.0, 180.0], [0.0, 0.0], hfov_deg=60.0)
+    with pytest.raises(ValueError, match="pairs of tiles that overlap; got none of 2 tiles"):
+        correspondence_table(apart, GRID)
     with pytest.raises(ValueError, match="that two tiles share"):
         correspondence_table(ErpLayout.from_angles([0.0, 88.0], [0.0, 0.0], hfov_deg=90.0), (2, 2))
     with pytest.raises(ValueError, match="token-preserving"):

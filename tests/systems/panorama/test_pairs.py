@@ -45,10 +45,12 @@ def test_ring_is_closed_only_when_it_goes_round() -> None:
     assert tile_pairs(ring).ij.tolist() == [[0, 1], [0, 2], [1, 2]]
 
 
+def test_tiles_apart_make_no_pair() -> None:
+    pairs = tile_pairs(ErpLayout.from_angles([0.0, 180.0], [0.0, 0.0], hfov_deg=60.0))
+    assert (pairs.ij.shape, pairs.overlap.shape) == ((0, 2), (0,))
+
+
 def test_errors() -> None:
-    apart = ErpLayout.from_angles([0.0, 180.0], [0.0, 0.0], hfov_deg=60.0)
-    with pytest.raises(ValueError, match="at least one pair"):
-        tile_pairs(apart)
     with pytest.raises(ValueError, match="strategy"):
         PairRule("nearest")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="estimate"):

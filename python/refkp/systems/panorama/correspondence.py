@@ -102,9 +102,13 @@ def correspondence_table(
         A table without empty pairs: one that has no token in common is dropped.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: no pair or no correspondence is left.
     """
     ij = tile_pairs(layout, rule).ij
+    if not len(ij):
+        got = f"none of {len(layout.tiles)} tiles overlapping by more than {rule.min_overlap:g}"
+        remedy = "Raise the layout's overlap or lower `min_overlap`."
+        fail("correspondence_table", "layout", "one with pairs of tiles that overlap", got, remedy)
     tile_a, tile_b = torch.cat((ij, ij.flip(-1))).unbind(-1)
     rotation, half_tangent = layout.rotations, layout.half_tangents
     projection = project_tokens(

@@ -56,22 +56,13 @@ class TilePairs(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def tile_pairs(layout: ErpLayout, rule: PairRule = PairRule()) -> TilePairs:
-    """The pairs of tiles of `layout` that `rule` keeps. Raises ValueError when none is left."""
+    """The pairs of tiles of `layout` that `rule` keeps; there may be none."""
     kept = []
     for i, j in _candidates(layout, rule):
         overlap = _OVERLAPS[rule.estimate](layout, i, j)
         if overlap > rule.min_overlap:
             kept.append((i, j, overlap))
-    if not kept:
-        got = f"none of {len(layout.tiles)} tiles overlapping by more than {rule.min_overlap:g}"
-        fail(
-            "tile_pairs",
-            "layout",
-            "at least one pair",
-            got,
-            "Raise the layout's overlap or lower `min_overlap`.",
-        )
-    ij = torch.tensor([(i, j) for i, j, _ in kept])
+    ij = torch.tensor([(i, j) for i, j, _ in kept], dtype=torch.int64).reshape(-1, 2)
     return TilePairs(ij, torch.tensor([overlap for *_, overlap in kept], dtype=torch.float64))
 
 

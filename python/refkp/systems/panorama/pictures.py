@@ -67,7 +67,7 @@ def pair_picture(
 def _title(view: ViewRecord) -> str:
     if view.kind == "global":
         return f"view {view.view_index}: global"
-    return f"view {view.view_index}: tile {view.tile_id}, yaw {view.yaw_deg:g}°, pitch {view.pitch_deg:g}°"
+    return f"view {view.view_index}: tile {view.tile_id}\nyaw {view.yaw_deg:g}°, pitch {view.pitch_deg:g}°"
 
 
 def _picture(image: Tensor) -> NDArray[np.uint8]:
