@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import peers
 from bench.support import Compare, Row, nbytes, with_backward
-from refkp.ops import affine_warp
+from refkp.ops import affine_warp, compositions
 
 SHAPES = [(24, 3, 320, 320), (4, 10, 128, 128)]
 #: Mode -> the inputs that get gradients, the wanted ratio, and passes over arrays of the image's size.
@@ -42,7 +41,7 @@ def test_bench_affine_warp(shape: tuple[int, ...], mode: str, compare: Compare, 
             dtype=image.dtype,
             device=device,
             ours=with_backward(lambda: affine_warp(image, theta), leaves),
-            peers={"torch": with_backward(lambda: peers.affine_warp(image, theta), leaves)},
+            peers={"torch": with_backward(lambda: compositions.affine_warp(image, theta), leaves)},
             reference=with_backward(lambda: affine_warp(image, theta, backend="reference"), leaves),
             target=target,
             # the gradient of theta jumps where a sample crosses a pixel; torch rounds that otherwise

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench import peers
 from bench.support import Compare, Row, nbytes, with_backward
-from refkp.ops import e2p
+from refkp.ops import compositions, e2p
 
 ERP = (1, 3, 2048, 4096)
 YAWS = [45.0 * k - 180.0 for k in range(8)]
@@ -57,8 +57,8 @@ def test_bench_e2p_bytes(layout: str, compare: Compare, device: str) -> None:
             device=device,
             ours=lambda: e2p(erp, rotation, **options),
             peers={
-                "torch, image expanded": lambda: peers.e2p(erp, rotation, side),
-                "torch, tiles stacked": lambda: peers.e2p_stacked(erp, rotation, side),
+                "torch, image expanded": lambda: compositions.e2p(erp, rotation, side),
+                "torch, tiles stacked": lambda: compositions.e2p_stacked(erp, rotation, side),
             },
             reference=reference if layout == "planar" else None,  # ten seconds a run
             target=3.0,
@@ -106,7 +106,7 @@ def test_bench_e2p_floats(side: int, compare: Compare, device: str) -> None:
             ours=with_backward(lambda: e2p(erp, rotation, **options), [erp]),
             peers={
                 "torch, tiles stacked": with_backward(
-                    lambda: peers.e2p_stacked(erp, rotation, side, scale), [erp]
+                    lambda: compositions.e2p_stacked(erp, rotation, side, scale), [erp]
                 )
             },
             target=3.0,

@@ -196,11 +196,11 @@ PYBIND11_MODULE(_C, m) {
       }), py::kw_only(), py::arg("x"), py::arg("y"), py::arg("offsets"), py::arg("num_segments"), py::arg("dim"),
          py::arg("gamma"), py::arg("eps"), py::arg("unbiased"), py::arg("dtype"));
   m.def("vicreg_cpu", [](const VICRegProblem& problem, uintptr_t terms, int threads) {
-    REFKP_CALL_BEST(vicreg_cpu, problem, pointer<void>(terms), threads);
+    REFKP_CALL_BEST(vicreg, problem, pointer<void>(terms), threads);
   }, py::arg("problem"), py::arg("terms"), py::arg("threads"), NoGil());
   m.def("vicreg_backward_cpu", [](const VICRegProblem& problem, uintptr_t weights, uintptr_t grad_x, uintptr_t grad_y,
                                   int threads) {
-    REFKP_CALL_BEST(vicreg_backward_cpu, problem, pointer<void>(weights), pointer<void>(grad_x), pointer<void>(grad_y),
+    REFKP_CALL_BEST(vicreg_backward, problem, pointer<void>(weights), pointer<void>(grad_x), pointer<void>(grad_y),
                     threads);
   }, py::arg("problem"), py::arg("weights"), py::arg("grad_x"), py::arg("grad_y"), py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
@@ -210,14 +210,14 @@ PYBIND11_MODULE(_C, m) {
                              pointer<int64_t>(gram_offsets), max_rows};
       }), py::kw_only(), py::arg("moments"), py::arg("partial"), py::arg("gram"), py::arg("gram_offsets"),
          py::arg("max_rows"));
-  m.def("vicreg_cuda_partials", &vicreg_cuda_partials, py::arg("num_segments"), py::arg("dim"), py::arg("max_rows"));
+  m.def("vicreg_partials", &cuda::vicreg_partials, py::arg("num_segments"), py::arg("dim"), py::arg("max_rows"));
   m.def("vicreg_cuda", [](const VICRegProblem& problem, const VICRegScratch& scratch, uintptr_t terms,
                           uintptr_t stream) {
-    vicreg_cuda(problem, scratch, pointer<float>(terms), pointer<void>(stream));
+    cuda::vicreg(problem, scratch, pointer<float>(terms), pointer<void>(stream));
   }, py::arg("problem"), py::arg("scratch"), py::arg("terms"), py::arg("stream"), NoGil());
   m.def("vicreg_backward_cuda", [](const VICRegProblem& problem, const VICRegScratch& scratch, uintptr_t weights,
                                    uintptr_t grad_x, uintptr_t grad_y, uintptr_t stream) {
-    vicreg_backward_cuda(problem, scratch, pointer<float>(weights), pointer<void>(grad_x), pointer<void>(grad_y),
+    cuda::vicreg_backward(problem, scratch, pointer<float>(weights), pointer<void>(grad_x), pointer<void>(grad_y),
                          pointer<void>(stream));
   }, py::arg("problem"), py::arg("scratch"), py::arg("weights"), py::arg("grad_x"), py::arg("grad_y"),
      py::arg("stream"), NoGil());

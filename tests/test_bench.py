@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from bench.machine import peak_memory, roofline_seconds
-from bench.support import Row, Settings, gate, measure, relative_error, timing, with_backward
 from torch import Tensor
 
+from bench.machine import peak_memory, roofline_seconds
+from bench.support import Row, Settings, gate, measure, relative_error, timing, with_backward
 from refkp import bench
 
 SMOKE = Settings(smoke=True)

@@ -33,20 +33,24 @@ struct VICRegProblem {
 // Device memory that the caller provides, and what the host knows of the offsets.
 struct VICRegScratch {
   float* moments;               // [4, num_segments, dim]
-  double* partial;              // forward: [vicreg_cuda_partials(...)]
+  double* partial;              // forward: [vicreg_partials(...)]
   float* gram;                  // backward: [2, gram_offsets[num_segments]]
   const int64_t* gram_offsets;  // [num_segments + 1], running sum of min(n, dim)^2
   int64_t max_rows;             // of the longest segment
 };
 
 REFKP_DECLARE_PER_ISA(
-  void vicreg_cpu(const VICRegProblem& problem, void* terms, int threads);
-  void vicreg_backward_cpu(const VICRegProblem& problem, const void* weights, void* grad_x, void* grad_y, int threads);
+  void vicreg(const VICRegProblem& problem, void* terms, int threads);
+  void vicreg_backward(const VICRegProblem& problem, const void* weights, void* grad_x, void* grad_y, int threads);
 )
 
-int64_t vicreg_cuda_partials(int64_t num_segments, int64_t dim, int64_t max_rows);
-void vicreg_cuda(const VICRegProblem& problem, const VICRegScratch& scratch, float* terms, void* stream);
-void vicreg_backward_cuda(const VICRegProblem& problem, const VICRegScratch& scratch, const float* weights,
-                          void* grad_x, void* grad_y, void* stream);
+namespace cuda {
 
+// The doubles of scratch that the forward pass needs.
+int64_t vicreg_partials(int64_t num_segments, int64_t dim, int64_t max_rows);
+void vicreg(const VICRegProblem& problem, const VICRegScratch& scratch, float* terms, void* stream);
+void vicreg_backward(const VICRegProblem& problem, const VICRegScratch& scratch, const float* weights,
+                     void* grad_x, void* grad_y, void* stream);
+
+}  // namespace cuda
 }  // namespace refkp

@@ -2,8 +2,9 @@
 //
 // ||c^T c||_F = ||c c^T||_F, so the covariance of a segment costs n dim min(n, dim): the smaller Gram matrix is taken,
 // its lower half only, in blocks that are squared and summed while they are in cache. The forward pass therefore keeps
-// no matrix; the backward pass keeps the one of the branch at hand, and recomputes it: saving would cost memory for every
-// segment to spare a quarter of the arithmetic. With M = c c^T (n <= dim) or c^T c (dim < n) and o = M without its diagonal,
+// no matrix; the backward pass keeps the one of the branch at hand, and recomputes it: saving would cost memory for
+// every segment to spare a quarter of the arithmetic. With M = c c^T (n <= dim) or c^T c (dim < n), and o = M without
+// its diagonal,
 //   grad = 4 w_cov / ((n-1)^2 dim) * (M c - c s)  or  4 w_cov / ((n-1)^2 dim) * c o
 //          - w_var [sd_d < gamma] / (2 dim (n - delta) sd_d) * c  +/-  2 w_inv / (n dim) * (x - y),
 // which needs no further centring. Off-diagonal squares are summed directly for dim < n, where ||M||^2 - sum s^2 would
@@ -201,7 +202,8 @@ template <class T>
 void write_with_product(const Branch<T>& branch, const Gradient<T>& gradient, Panels<T> gram, int threads) {
   const int64_t shared_count = branch.depth(), other_count = branch.side();
   const int64_t chunk_elements = Panels<T>::elements(kBlock, branch.side());
-  for_each_block<T>(blocks_of(shared_count, kBlock), chunk_elements + kBlock * kBlock, threads, [&](int64_t item, T* scratch) {
+  const int64_t elements = chunk_elements + kBlock * kBlock;
+  for_each_block<T>(blocks_of(shared_count, kBlock), elements, threads, [&](int64_t item, T* scratch) {
     const Range shared = block_range(item, shared_count);
     const Range local{0, shared.size()};
     const Panels<T> chunk{scratch, branch.side()};
@@ -300,8 +302,8 @@ void segment_gradient(const Problem<T>& problem, int64_t segment, const Weights&
 
 constexpr double kWorthCutting = 4e6;  // multiply-adds; below, waking a thread costs more than it saves
 
-// Calls body(segment, workspace, threads): first the segments that are cut into blocks, one after another on all threads,
-// then the others, each on one thread.
+// Calls body(segment, workspace, threads): first the segments that are cut into blocks, one after another on all
+// threads, then the others, each on one thread.
 template <class T, class Body>
 void for_each_segment(const Problem<T>& problem, int threads, const Body& body) {
   const int64_t count = problem.given.num_segments;
@@ -349,12 +351,12 @@ void backward(const VICRegProblem& given, const T* weights, T* grad_x, T* grad_y
 
 }  // namespace
 
-void vicreg_cpu(const VICRegProblem& problem, void* terms, int threads) {
+void vicreg(const VICRegProblem& problem, void* terms, int threads) {
   if (problem.dtype == DType::float64) return forward(problem, static_cast<double*>(terms), threads);
   forward(problem, static_cast<float*>(terms), threads);
 }
 
-void vicreg_backward_cpu(const VICRegProblem& problem, const void* weights, void* grad_x, void* grad_y, int threads) {
+void vicreg_backward(const VICRegProblem& problem, const void* weights, void* grad_x, void* grad_y, int threads) {
   if (problem.dtype == DType::float64) {
     return backward(problem, static_cast<const double*>(weights), static_cast<double*>(grad_x),
                     static_cast<double*>(grad_y), threads);

@@ -1,25 +1,23 @@
 // vicreg on CUDA: float32 arithmetic on float32, float16 or bfloat16 storage.
 //
-// Forward: moments (mean and s of every column, squared differences), lower tiles of the smaller Gram matrix (c c^T for n <=
-// dim, else c^T c) squared and summed in registers, then one block per segment that adds everything up. Backward: moments, the
-// Gram tiles written to scratch, then one block per gradient tile that multiplies them with c. Scratch for the matrices is
-// sum of min(n, dim)^2 per branch, never more elements than a branch has itself.
+// Forward: moments (mean and s of every column, squared differences), lower tiles of the smaller Gram matrix (c c^T for
+// n <= dim, else c^T c) squared and summed in registers, then one block per segment that adds everything up. Backward:
+// moments, the Gram tiles written to scratch, then one block per gradient tile that multiplies them with c. Scratch for
+// the matrices is the sum of min(n, dim)^2 per branch, never more elements than a branch has itself.
 //
-// A grid has a block for every (branch, segment, tile) of the longest segment; those beyond a shorter one return at once.
+// A grid has a block for every (branch, segment, tile) of the longest segment; those beyond a shorter one return.
 // Tiles are kTile x kTile with 4 x 4 sums per thread; the product is bound by the float32 multiply-adds and by shared
 // memory reads, about one each. Sums run in a fixed order, in double beyond a tile: no atomics, bitwise repeatable.
 #include "vicreg/vicreg.h"
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
-
 #include <stdexcept>
 #include <string>
 
+#include "common/cuda_support.cuh"
 #include "vicreg/vicreg_tiles.cuh"
 
 namespace refkp {
+namespace cuda {
 namespace {
 
 constexpr int kColumns = 32, kRowLanes = kThreads / kColumns;  // of a block of the moments
@@ -58,7 +56,7 @@ struct Centred {
   __device__ bool gram() const { return n <= dim; }
   __device__ int64_t side() const { return gram() ? n : dim; }
   __device__ float at(int64_t token, int64_t d) const {
-    return token < n && d < dim ? float(x[token * dim + d]) - mean[d] : 0.0f;
+    return token < n && d < dim ? to_float(x[token * dim + d]) - mean[d] : 0.0f;
   }
 };
 
@@ -75,8 +73,8 @@ __device__ float sum_rows(float value) {
   return sum;
 }
 
-// One block per (segment, kColumns columns). The first row is taken off before the mean is formed, so that a mean far from 0
-// costs no digits. `differences` [segment][column block], or null.
+// One block per (segment, kColumns columns). The first row is taken off before the mean is formed, so that a mean far
+// from 0 costs no digits. `differences` [segment][column block], or null.
 template <class S>
 __global__ void moments_kernel(Device<S> device, int64_t column_blocks, double* differences) {
   const int64_t segment = blockIdx.x / column_blocks;
@@ -85,14 +83,14 @@ __global__ void moments_kernel(Device<S> device, int64_t column_blocks, double* 
   const bool inside = d < device.dim && n > 0;
   for (int branch = 0; branch < 2; ++branch) {
     const S* x = device.branches[branch] + begin * device.dim + d;
-    const float first = inside ? float(x[0]) : 0.0f;
+    const float first = inside ? to_float(x[0]) : 0.0f;
     float sum = 0;
     for (int64_t token = threadIdx.y; inside && token < n; token += kRowLanes)
-      sum += float(x[token * device.dim]) - first;
+      sum += to_float(x[token * device.dim]) - first;
     const float mean = first + sum_rows(sum) / float(n);
     float squares = 0;
     for (int64_t token = threadIdx.y; inside && token < n; token += kRowLanes) {
-      const float centred = float(x[token * device.dim]) - mean;
+      const float centred = to_float(x[token * device.dim]) - mean;
       squares += centred * centred;
     }
     squares = sum_rows(squares);
@@ -105,7 +103,7 @@ __global__ void moments_kernel(Device<S> device, int64_t column_blocks, double* 
   float squares = 0;
   for (int64_t token = threadIdx.y; inside && token < n; token += kRowLanes) {
     const int64_t at = (begin + token) * device.dim + d;
-    const float difference = float(device.branches[0][at]) - float(device.branches[1][at]);
+    const float difference = to_float(device.branches[0][at]) - to_float(device.branches[1][at]);
     squares += difference * difference;
   }
   double sum = sum_rows(squares);
@@ -220,7 +218,8 @@ __global__ void terms_kernel(Device<S> device, Hinge hinge, int64_t column_block
       if (n <= dim) covariance -= double(s[d]) * double(s[d]);
     }
     const double* squares = partial + (branch * device.num_segments + segment) * pairs;
-    for (int64_t pair = threadIdx.x; pair < side_tiles * (side_tiles + 1) / 2; pair += kThreads) covariance += squares[pair];
+    for (int64_t pair = threadIdx.x; pair < side_tiles * (side_tiles + 1) / 2; pair += kThreads)
+      covariance += squares[pair];
   }
   invariance = sum_block(invariance);
   variance = sum_block(variance);
@@ -291,8 +290,8 @@ __global__ void gradient_kernel(Device<S> device, Hinge hinge, int64_t tiles, in
       const int64_t token = token0 + sums.row(r);
       if (token >= c.n) continue;
       const int64_t at = token * c.dim + d;
-      const float difference = float(c.x[at]) - float(other[at]);
-      out[at] = S(covariance * sums.value[r][col] + scale * c.at(token, d) + invariance * difference);
+      const float difference = to_float(c.x[at]) - to_float(other[at]);
+      out[at] = from_float<S>(covariance * sums.value[r][col] + scale * c.at(token, d) + invariance * difference);
     }
   }
 }
@@ -301,14 +300,10 @@ __global__ void gradient_kernel(Device<S> device, Hinge hinge, int64_t tiles, in
 
 unsigned blocks(int64_t count) {
   if (count > 0x7fffffff) {
-    throw std::invalid_argument("vicreg: " + std::to_string(count) + " CUDA blocks exceed the grid; split the segments.");
+    throw std::invalid_argument("vicreg: " + std::to_string(count) +
+                                " CUDA blocks exceed the grid; split the segments.");
   }
   return unsigned(count);
-}
-
-void check_launch() {
-  const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) throw std::runtime_error(std::string("vicreg: CUDA launch failed: ") + cudaGetErrorString(error));
 }
 
 int64_t column_blocks_of(int64_t dim) { return (dim + kColumns - 1) / kColumns; }
@@ -344,9 +339,9 @@ void forward(const VICRegProblem& problem, const VICRegScratch& scratch, float* 
   launch_moments(device, differences, stream);
   const unsigned grid = blocks(2 * problem.num_segments * pairs);
   if (grid > 0) gram_squares_kernel<S><<<grid, kThreads, 0, stream>>>(device, pairs, scratch.partial);
-  terms_kernel<S><<<blocks(problem.num_segments), kThreads, 0, stream>>>(device, hinge, column_blocks, differences, pairs,
-                                                                        scratch.partial, terms);
-  check_launch();
+  terms_kernel<S><<<blocks(problem.num_segments), kThreads, 0, stream>>>(
+      device, hinge, column_blocks, differences, pairs, scratch.partial, terms);
+  check_launch("vicreg");
 }
 
 template <class S>
@@ -361,40 +356,30 @@ void backward(const VICRegProblem& problem, const VICRegScratch& scratch, const 
   gram_kernel<S><<<blocks(2 * problem.num_segments * pairs), kThreads, 0, stream>>>(device, pairs, scratch.gram);
   gradient_kernel<S><<<blocks(2 * problem.num_segments * tiles), kThreads, 0, stream>>>(
       device, hinge, tiles, dim_tiles, scratch.gram, weights, grad_x, grad_y);
-  check_launch();
-}
-
-// Calls body(S()) with the storage type of the problem.
-template <class Body>
-void with_storage(const VICRegProblem& problem, const Body& body) {
-  switch (problem.dtype) {
-    case DType::float32: return body(float());
-    case DType::float16: return body(__half());
-    case DType::bfloat16: return body(__nv_bfloat16());
-    default: throw std::invalid_argument("vicreg: CUDA kernels take float32, float16 or bfloat16.");
-  }
+  check_launch("vicreg_backward");
 }
 
 }  // namespace
 
-int64_t vicreg_cuda_partials(int64_t num_segments, int64_t dim, int64_t max_rows) {
+int64_t vicreg_partials(int64_t num_segments, int64_t dim, int64_t max_rows) {
   return num_segments * (2 * pairs_of(dim, max_rows) + column_blocks_of(dim));
 }
 
-void vicreg_cuda(const VICRegProblem& problem, const VICRegScratch& scratch, float* terms, void* stream) {
+void vicreg(const VICRegProblem& problem, const VICRegScratch& scratch, float* terms, void* stream) {
   if (problem.num_segments == 0) return;
-  with_storage(problem, [&](auto storage) {
+  dispatch_storage(problem.dtype, [&](auto storage) {
     forward<decltype(storage)>(problem, scratch, terms, static_cast<cudaStream_t>(stream));
   });
 }
 
-void vicreg_backward_cuda(const VICRegProblem& problem, const VICRegScratch& scratch, const float* weights,
+void vicreg_backward(const VICRegProblem& problem, const VICRegScratch& scratch, const float* weights,
                           void* grad_x, void* grad_y, void* stream) {
-  with_storage(problem, [&](auto storage) {
+  dispatch_storage(problem.dtype, [&](auto storage) {
     using S = decltype(storage);
     backward<S>(problem, scratch, weights, static_cast<S*>(grad_x), static_cast<S*>(grad_y),
                 static_cast<cudaStream_t>(stream));
   });
 }
 
+}  // namespace cuda
 }  // namespace refkp

@@ -1,4 +1,4 @@
-// Sums over one branch of a segment for vicreg_cpu.cpp, in double: column moments, squares, and the hinge of the variance.
+// Sums over one branch of a segment for vicreg_cpu.cpp, in double: column moments, squares, hinge of the variance.
 #pragma once
 
 #include <cmath>

@@ -1,13 +1,13 @@
 // Matrix products of one centred branch for vicreg_cpu.cpp: packed panels, and a register-tiled product over them.
 //
-// A matrix with `count` long rows is kept in panels of kWidth rows, each panel depth-major: [panel][depth][kWidth]. The
-// same panels serve both operands of a product: one is read as whole vectors, the other broadcast element by element, and
-// a product is written in panels again. So a Gram matrix needs one packed copy of its factor, and is itself an operand of
+// A matrix with `count` long rows is kept in panels of kWidth rows, each depth-major: [panel][depth][kWidth]. The same
+// panels serve both operands of a product: one is read as whole vectors, the other broadcast element by element, and a
+// product is written in panels again. So a Gram matrix needs one packed copy of its factor, and is itself an operand of
 // the next product.
 //
-// kTileRows x kVectors vectors of accumulators fill the registers. The product is bound by the multiply-add units: per step
-// of the depth, AVX-512 does 24 multiply-adds for 3 vector loads and 8 broadcasts. The depth is cut so that a panel of
-// the vector operand (36 KiB) stays in the first-level cache, and blocks of kBlock x kBlock keep both in the second.
+// kTileRows x kVectors vectors of accumulators fill the registers. The product is bound by the multiply-add units: per
+// step of the depth, AVX-512 does 24 multiply-adds for 3 vector loads and 8 broadcasts. The depth is cut so that a
+// panel of the vector operand (36 KiB) stays in the first-level cache; blocks of kBlock x kBlock keep both in the second.
 #pragma once
 
 #include <cstdint>

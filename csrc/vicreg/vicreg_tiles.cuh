@@ -4,6 +4,7 @@
 #include <cstdint>
 
 namespace refkp {
+namespace cuda {
 namespace {
 
 constexpr int kTile = 64, kDepthStep = 32, kThreads = 256, kPerThread = 4;
@@ -91,4 +92,5 @@ __device__ double sum_block(double value) {
 }
 
 }  // namespace
+}  // namespace cuda
 }  // namespace refkp

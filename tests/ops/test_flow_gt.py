@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from tests.support import op_checks
-from tests.support.flow_scenes import borderline, pose, random_scene
-from tests.support.op_checks import Case, OpCall, backend_cases, cases_of
-from tests.support.tolerances import assert_close, tolerance
 from torch import Tensor
 
 from refkp.ops.flow_gt import flow_gt, library
 from refkp.ops.flow_gt.checks import RULES
+from tests.support import op_checks
+from tests.support.flow_scenes import borderline, pose, random_scene
+from tests.support.op_checks import Case, OpCall, backend_cases, cases_of
+from tests.support.tolerances import assert_close, tolerance
 
 MATRICES = ("K_src", "K_dst", "dst_from_src")
 SHAPES = [

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.flow_scenes import Scene, random_scene
 
 from refkp.ops.flow_gt import flow_gt, relative_pose
+from tests.support.flow_scenes import Scene, random_scene
 
 BACKENDS = ["reference", "native", "triton"]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.flow_scenes import intrinsics, pixel_grid, plane_depth, pose, rotation, sphere_depth
 from torch import Tensor
 
 from refkp.ops.flow_gt import FlowGT, flow_gt, relative_pose
+from tests.support.flow_scenes import intrinsics, pixel_grid, plane_depth, pose, rotation, sphere_depth
 
 ANGLES = st.floats(-0.4, 0.4)
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.flow_scenes import intrinsics, plane_depth, random_scene
 
 from refkp.ops.flow_gt import (
     FlowGT,
@@ -20,6 +19,7 @@ from refkp.ops.flow_gt import (
     patch_labels,
     to_dense,
 )
+from tests.support.flow_scenes import intrinsics, plane_depth, random_scene
 
 VISIBLE = 31
 

@@ -50,11 +50,13 @@ TOLERANCES: dict[tuple[str, str, torch.dtype], Tolerance] = {
     ("e2p", "triton", torch.bfloat16): Tolerance(1.6e-2, 8e-3),
 
     # ------------------------------------------------------------------------------------ vicreg
-    ("vicreg", "native", torch.float64): Tolerance(1e-10, 1e-12),
-    ("vicreg", "native", torch.float32): Tolerance(1e-5, 1e-5),
+    # Worst error / allowed on the CPU: native 0.004 (float64), 0.16 (float32); triton 0.06 (float32).
+    # Half precision runs on CUDA alone: storage rounding of the gradients.
+    ("vicreg", "native", torch.float64): Tolerance(1e-12, 1e-13),
+    ("vicreg", "native", torch.float32): Tolerance(2e-6, 2e-6),
     ("vicreg", "native", torch.float16): Tolerance(2e-3, 1e-3),
     ("vicreg", "native", torch.bfloat16): Tolerance(1.6e-2, 8e-3),
-    ("vicreg", "triton", torch.float32): Tolerance(1e-5, 1e-5),
+    ("vicreg", "triton", torch.float32): Tolerance(2e-6, 2e-6),
     ("vicreg", "triton", torch.float16): Tolerance(2e-3, 1e-3),
     ("vicreg", "triton", torch.bfloat16): Tolerance(1.6e-2, 8e-3),
 

@@ -37,13 +37,23 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="refkp demo", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("refkp_demo"), help="folder of the report (default: %(default)s)")
     parser.add_argument(
-        "--input", type=Path, metavar="DIR", help="your own panoramas, two at least (default: rendered scenes)"
+        "--out", type=Path, default=Path("refkp_demo"), help="folder of the report (default: %(default)s)"
     )
-    parser.add_argument("--epochs", type=int, help="epochs of the training run (default: those of the tiny preset)")
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="time for each row of the kernel table (default: %(default)s)"
+        "--input",
+        type=Path,
+        metavar="DIR",
+        help="your own panoramas, two at least (default: rendered scenes)",
+    )
+    parser.add_argument(
+        "--epochs", type=int, help="epochs of the training run (default: those of the tiny preset)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=2.0,
+        help="time for each row of the kernel table (default: %(default)s)",
     )
     return parser
 

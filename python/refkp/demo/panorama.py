@@ -90,8 +90,13 @@ def training_page(report: Report, source: Path, runs: Path, epochs: int | None) 
         ]
     )
     rows = [
-        (title, f"{run.before[key]:.4f}", f"{run.after[key]:.4f}") for key, title in REPORTED.items() if key in run.before
+        (title, f"{run.before[key]:.4f}", f"{run.after[key]:.4f}")
+        for key, title in REPORTED.items()
+        if key in run.before
     ]
     report.table(("held out", "before", "after"), rows)
     names = ("train/total", "train/invariance", "train/variance", "train/covariance")
-    report.figure(training_curves(read_curves(run.folder, names), "value"), "The loss and its unweighted terms over the steps.")
+    report.figure(
+        training_curves(read_curves(run.folder, names), "value"),
+        "The loss and its unweighted terms over the steps.",
+    )

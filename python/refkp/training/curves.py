@@ -21,5 +21,9 @@ def read_curves(folder: str | Path, names: Sequence[str]) -> dict[str, Curve]:
     known = log.Tags()["scalars"]
     for name in names:
         if name not in known:
-            raise ValueError(f"read_curves: `names` must be logged in {folder}; got {name!r}, there are {', '.join(known)}.")
-    return {name: ([e.step for e in log.Scalars(name)], [e.value for e in log.Scalars(name)]) for name in names}
+            raise ValueError(
+                f"read_curves: `names` must be logged in {folder}; got {name!r}, there are {', '.join(known)}."
+            )
+    return {
+        name: ([e.step for e in log.Scalars(name)], [e.value for e in log.Scalars(name)]) for name in names
+    }

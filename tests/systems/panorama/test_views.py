@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.systems.panorama.conftest import direction_image
 from torch.nn import functional
 
 from refkp.geometry import sphere
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.views import CUBE_FACES, letterbox, render_cubemap, render_views
+from tests.systems.panorama.conftest import direction_image
 
 LAYOUT = ErpLayout.build()
 

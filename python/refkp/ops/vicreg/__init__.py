@@ -49,26 +49,27 @@ def vicreg(
     For a segment of n rows, c its rows minus their mean and s_d = sum_l c_ld^2, per branch z of x and y::
 
         invariance = mean (x - y)^2
-        variance   = (v(x) + v(y)) / 2    v(z) = mean_d max(0, gamma - sqrt(s_d / (n - 1) + eps))   (n if not unbiased)
+        variance   = (v(x) + v(y)) / 2    v(z) = mean_d max(0, gamma - sqrt(s_d / (n - 1) + eps))
         covariance = k(x) + k(y)          k(z) = sum_{i != j} (c^T c)_ij^2 / (D (n - 1)^2)
         total      = a invariance + b variance + c covariance,   (a, b, c) = coefficients
 
-    Convention: the covariance is the sum of the branches, as in the authors' code, or half of it with `covariance="mean"`;
-    the variance is half the sum, as in that code and unlike the paper. A segment of one row has variance and covariance 0
-    with zero gradient; an empty segment has all terms 0, so leave it out of a mean. Nothing is clamped; a value that is
-    not finite spreads to the terms and gradients of its segment.
+    Convention: the covariance is the sum of the branches, as in the authors' code, or half of it with
+    `covariance="mean"`; the variance is half the sum, as in that code and unlike the paper. A segment of one
+    row has variance and covariance 0 with zero gradient; an empty segment has all terms 0, so leave it out of
+    a mean. Nothing is clamped; a value that is not finite spreads to the terms and gradients of its segment.
 
-    The kernels use ||c^T c||_F = ||c c^T||_F: the work is proportional to n D min(n, D), no D x D matrix is held for n < D and
-    no n x n matrix for D < n. The backward pass recomputes the smaller matrix: on the CPU one per thread, on CUDA at most
-    as many elements as x and y. It is bitwise repeatable, and on the CPU independent of the number of threads.
+    The kernels use ||c^T c||_F = ||c c^T||_F: the work is proportional to n D min(n, D), no D x D matrix is
+    held for n < D and no n x n matrix for D < n. The backward pass recomputes the smaller matrix: on the CPU
+    one per thread, on CUDA at most as many elements as x and y. It is bitwise repeatable, and on the CPU
+    independent of the number of threads.
 
     Args:
-        x: [T,D] first branch, the rows of all segments stacked; float32 or float64 on the CPU, float32, float16 or bfloat16
-            (computed in float32) on CUDA and in Triton.
+        x: [T,D] first branch, the rows of all segments stacked; float32 or float64 on the CPU; float32,
+            float16 or bfloat16 (computed in float32) on CUDA and in Triton.
         y: [T,D] second branch, row by row the partner of `x`; dtype and device as `x`.
-        offsets: int64 [P+1] bounds of the segments: segment p is rows offsets[p] to offsets[p+1]; offsets[0] = 0, offsets[P] =
-            T, never descending. On the CPU, since the host plans by it; on the device of `x` it costs one synchronisation
-            per pass. None: all rows are one segment, P = 1.
+        offsets: int64 [P+1] bounds of the segments: segment p is rows offsets[p] to offsets[p+1]. 0 first, T
+            last, ascending; repeats make empty segments. On the CPU, since the host plans by it; on the
+            device of `x` it costs one synchronisation per pass. None: all rows are one segment, P = 1.
         coefficients: weights (a, b, c) of the terms in `total`.
         gamma: standard deviation that every dimension should reach.
         eps: added to the variance under the root; above 0.
@@ -77,7 +78,8 @@ def vicreg(
         backend: "native", "triton" or "reference"; None takes the fastest that supports the call.
 
     Returns:
-        VICRegTerms(total, invariance, variance, covariance), each [P], in the dtype of `x` or float32 for half precision.
+        VICRegTerms(total, invariance, variance, covariance), each [P], in the dtype of `x`, or float32 for
+        half precision.
 
     Raises:
         ValueError: a shape, dtype, device or option is wrong; the offsets do not ascend from 0 to T.
@@ -88,15 +90,17 @@ def vicreg(
     Source: Bardes, Ponce, LeCun, "VICReg", ICLR 2022, in the per-segment form of spec panorama 3.6 and 12.
 
     >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
-    >>> terms = vicreg(x, x, torch.tensor([0, 2, 3]))
-    >>> terms.covariance  # the covariance matrix of the first segment is [[0.5, -0.5], [-0.5, 0.5]]; the second has one row
+    >>> terms = vicreg(x, x, torch.tensor([0, 2, 3]))  # the covariance matrix of the first two rows is
+    >>> terms.covariance  # [[0.5, -0.5], [-0.5, 0.5]]; the third row is a segment of its own
     tensor([0.5000, 0.0000])
     """
     _check(x, y, offsets, coefficients, gamma, eps, covariance)
     chosen = choose_backend("vicreg", backend, x.device, x.dtype)
-    run = reference.vicreg if chosen == "reference" else library.vicreg
-    options = () if chosen == "reference" else (chosen,)
-    invariance, variance, cov = run(x, y, offsets, gamma, eps, unbiased, *options).unbind(0)
+    if chosen == "reference":
+        terms = reference.vicreg(x, y, offsets, gamma, eps, unbiased)
+    else:
+        terms = library.vicreg(x, y, offsets, gamma, eps, unbiased, chosen)
+    invariance, variance, cov = terms.unbind(0)
     cov = cov / 2 if covariance == "mean" else cov
     a, b, c = coefficients
     return VICRegTerms(a * invariance + b * variance + c * cov, invariance, variance, cov)
@@ -132,6 +136,12 @@ def _check_offsets(x: Tensor, offsets: Tensor) -> None:
     require_tensor("vicreg", "offsets", offsets)
     require_dtype("vicreg", "offsets", offsets, (torch.int64,))
     if offsets.dim() != 1 or offsets.shape[0] < 1:
-        fail("vicreg", "offsets", "[P+1]", shape_text(offsets.shape), "Bounds of P segments, 0 first and T last.")
+        fail(
+            "vicreg",
+            "offsets",
+            "[P+1]",
+            shape_text(offsets.shape),
+            "Bounds of P segments, 0 first and T last.",
+        )
     if offsets.device.type != "cpu" and offsets.device != x.device:
         fail("vicreg", "offsets", f"on the CPU or the device of `x` ({x.device})", offsets.device)

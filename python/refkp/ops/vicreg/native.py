@@ -29,7 +29,8 @@ def backward(
     if x.is_cuda:
         return _backward_cuda(x, y, plan(x, offsets), weights, gamma, eps, unbiased)
     grad_x, grad_y = torch.empty_like(x), torch.empty_like(y)
-    problem, launch = _problem(x, y, host_offsets(x, offsets), gamma, eps, unbiased)
+    host = host_offsets(x, offsets)  # named, since the problem holds its address only
+    problem, launch = _problem(x, y, host, gamma, eps, unbiased)
     _native.extension().vicreg_backward_cpu(
         problem=problem,
         weights=weights.data_ptr(),
@@ -44,7 +45,7 @@ def _forward_cuda(x: Tensor, y: Tensor, segments: Plan, gamma: float, eps: float
     extension, dim = _native.extension(), x.shape[1]
     terms = x.new_empty(3, segments.num_segments, dtype=torch.float32)
     moments = x.new_empty(4, segments.num_segments, dim, dtype=torch.float32)
-    count = extension.vicreg_cuda_partials(segments.num_segments, dim, segments.max_rows)
+    count = extension.vicreg_partials(segments.num_segments, dim, segments.max_rows)
     partial = x.new_empty(count, dtype=torch.float64)
     with torch.cuda.device(x.device):
         problem, launch = _problem(x, y, segments.table[0], gamma, eps, unbiased)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -13,16 +15,18 @@ def vicreg(x: Tensor, y: Tensor, offsets: Tensor | None, gamma: float, eps: floa
     if x.dtype in (torch.float16, torch.bfloat16):
         x, y = x.float(), y.float()
     bounds = host_offsets(x, offsets).tolist()
+    if len(bounds) == 1:
+        return x.new_zeros(3, 0) + _zero(x, y)
     segments = [
         _segment_terms(x[begin:end], y[begin:end], gamma, eps, unbiased)
-        for begin, end in zip(bounds, bounds[1:], strict=False)
+        for begin, end in itertools.pairwise(bounds)
     ]
-    return torch.stack(segments, dim=1) if segments else x.new_zeros(3, 0) + 0 * (x.sum() + y.sum())
+    return torch.stack(segments, dim=1)
 
 
 def _segment_terms(x: Tensor, y: Tensor, gamma: float, eps: float, unbiased: bool) -> Tensor:
     n, dim = x.shape
-    nothing = 0 * (x.sum() + y.sum()).nan_to_num()
+    nothing = _zero(x, y)
     if n == 0 or dim == 0:
         return torch.stack([nothing, nothing, nothing])
     invariance = (x - y).square().mean()
@@ -30,6 +34,11 @@ def _segment_terms(x: Tensor, y: Tensor, gamma: float, eps: float, unbiased: boo
         return torch.stack([invariance, nothing, nothing])
     variance = (_variance(x, gamma, eps, unbiased) + _variance(y, gamma, eps, unbiased)) / 2
     return torch.stack([invariance, variance, _covariance(x) + _covariance(y)])
+
+
+def _zero(x: Tensor, y: Tensor) -> Tensor:
+    """A zero that depends on x and y, with zero gradient."""
+    return 0 * (x.sum() + y.sum()).nan_to_num()
 
 
 def _variance(z: Tensor, gamma: float, eps: float, unbiased: bool) -> Tensor:

@@ -11,12 +11,15 @@ from refkp._checks import fail
 
 
 def host_offsets(x: Tensor, offsets: Tensor | None) -> Tensor:
-    """The offsets [P+1] on the CPU, contiguous and checked; offsets on another device are waited for."""
+    """The offsets [P+1] on the CPU, contiguous and checked; those on another device are waited for."""
     if offsets is None:
         return torch.tensor([0, x.shape[0]])
     host = offsets.detach().cpu().contiguous()
-    if bool((host[1:] < host[:-1]).any()):
-        fail("vicreg", "offsets", "never descending", host.tolist(), "These offsets do not ascend.")
+    descents = (host[1:] < host[:-1]).nonzero().flatten().tolist()
+    if descents:
+        at = descents[0] + 1
+        got = f"{int(host[at])} at {at} after {int(host[at - 1])}"
+        fail("vicreg", "offsets", "ascending (repeats allowed)", got, "It bounds segments of rows.")
     if int(host[0]) != 0 or int(host[-1]) != x.shape[0]:
         ends = f"{int(host[0])} and {int(host[-1])}"
         fail("vicreg", "offsets", f"0 first and T={x.shape[0]} last", ends)
@@ -26,7 +29,7 @@ def host_offsets(x: Tensor, offsets: Tensor | None) -> Tensor:
 class Plan(NamedTuple):
     """What a launch on the GPU needs to know of the segments."""
 
-    table: Tensor  # int64 [2,P+1] on the device: offsets; running sum of min(n, D)^2, the elements of the Gram matrices
+    table: Tensor  # int64 [2,P+1] on the device: the offsets; the running sum of min(n, D)^2
     num_segments: int
     max_rows: int  # of the longest segment
     gram_elements: int  # of all Gram matrices of one branch; never more than T D

@@ -1,10 +1,9 @@
 """vicreg in Triton: float32 arithmetic on float32, float16 or bfloat16 storage.
 
-The steps are those of csrc/vicreg/vicreg_cuda.cu: column moments; lower tiles of the smaller Gram matrix, squared and summed
-in the forward pass, kept in the backward pass; gradient tiles. A program does one tile of one (branch, segment); those
-beyond the end of a short segment return at once. The last sums, over tiles and columns, are left to torch. No atomics.
-
-c is the branch less its column means.
+The steps are those of csrc/vicreg/vicreg_cuda.cu: column moments; lower tiles of the smaller Gram matrix,
+squared and summed in the forward pass, kept in the backward pass; gradient tiles. A program does one tile of
+one (branch, segment); those beyond the end of a short segment return at once. The last sums, over tiles and
+columns, are left to torch. No atomics. c is the branch less its column means.
 """
 
 from __future__ import annotations
@@ -31,7 +30,17 @@ def forward(x: Tensor, y: Tensor, offsets: Tensor | None, gamma: float, eps: flo
     squares = x.new_zeros(2, num_segments, pairs, dtype=torch.float64)
     if squares.numel():
         _gram[(squares.numel(),)](
-            x, y, segments.table, moments, squares, num_segments, dim, pairs, KEEP=False, TILE=_TILE, STEP=_STEP
+            x,
+            y,
+            segments.table,
+            moments,
+            squares,
+            num_segments,
+            dim,
+            pairs,
+            KEEP=False,
+            TILE=_TILE,
+            STEP=_STEP,
         )
     return _terms(moments, squares, segments, dim, gamma, eps, unbiased)
 
@@ -117,7 +126,9 @@ def _terms(
 
 
 @triton.jit
-def _column_sum(x, first, cols, n, dim, shift, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SQUARE: tl.constexpr):
+def _column_sum(
+    x, first, cols, n, dim, shift, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SQUARE: tl.constexpr
+):
     """Sums over a segment of x - shift, or of its square, for a block of columns."""
     total = tl.zeros((COLUMNS,), tl.float32)
     for row in range(0, n, ROWS):
@@ -130,9 +141,7 @@ def _column_sum(x, first, cols, n, dim, shift, ROWS: tl.constexpr, COLUMNS: tl.c
 
 
 @triton.jit
-def _column_moments(
-    x, y, table, moments, plane, dim, blocks, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
+def _column_moments(x, y, table, moments, plane, dim, blocks, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The first row is taken off before a mean is formed, so that a mean far from 0 costs no digits."""
     place = tl.program_id(0).to(tl.int64)
     segment = place // blocks
@@ -154,7 +163,9 @@ def _column_moments(
         rows = row + tl.arange(0, ROWS)
         inside = (rows < n)[:, None] & (cols < dim)[None, :]
         at = (first + rows)[:, None] * dim + cols[None, :]
-        difference = tl.load(x + at, inside, other=0.0).to(tl.float32) - tl.load(y + at, inside, other=0.0).to(tl.float32)
+        difference = tl.load(x + at, inside, other=0.0).to(tl.float32) - tl.load(
+            y + at, inside, other=0.0
+        ).to(tl.float32)
         total += tl.sum(difference * difference, 0)
     tl.store(out + 4 * plane, total, cols < dim)
 
@@ -188,9 +199,10 @@ def _gram(
     TILE: tl.constexpr,
     STEP: tl.constexpr,
 ):
-    """A lower tile of the Gram matrix: kept with its mirror image, or its squares summed to out [branch, segment, pair].
+    """A lower tile of the Gram matrix: kept with its mirror image, or its squares summed.
 
-    The diagonal counts for n <= D, where the sum of s^2 is taken off later, and is 0 otherwise.
+    `out` is [branch, gram_offsets] or [branch, segment, pair]. The diagonal counts for n <= D, where
+    the sum of s^2 is taken off later, and is 0 otherwise.
     """
     place = tl.program_id(0).to(tl.int64)
     pair, segment, branch = place % pairs, place // pairs % num_segments, place // pairs // num_segments
@@ -255,7 +267,7 @@ def _gradient(
     TILE: tl.constexpr,
     STEP: tl.constexpr,
 ):
-    """A gradient tile: w_cov * (product - c s) - w_var * slope * c + w_inv * (x - y), weights with constant factors."""
+    """A tile of w_cov * (product - c s) - w_var * slope * c + w_inv * (x - y), weights with their factors."""
     place = tl.program_id(0).to(tl.int64)
     tile, segment, branch = place % tiles, place // tiles % num_segments, place // tiles // num_segments
     first = tl.load(table + segment)
@@ -274,7 +286,9 @@ def _gradient(
     variance, covariance = 0.0, 0.0
     if n > 1:
         variance = tl.load(weights + num_segments + segment) / (2.0 * size)
-        covariance = 4.0 * tl.load(weights + 2 * num_segments + segment) / ((rows - 1.0) * (rows - 1.0) * size)
+        covariance = (
+            4.0 * tl.load(weights + 2 * num_segments + segment) / ((rows - 1.0) * (rows - 1.0) * size)
+        )
     product = tl.zeros((TILE, TILE), tl.float32)
     if covariance != 0.0:
         grams = table + num_segments + 1

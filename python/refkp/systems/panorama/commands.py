@@ -125,7 +125,9 @@ def train(argv: list[str]) -> int:
     for key, title in REPORTED.items():
         if key in run.before:
             print(f"{title:38} {run.before[key]:10.4f} {run.after[key]:10.4f}")
-    print(f"{run.seconds:.0f} s of training; configuration, checkpoints, logs and summary.json in {run.folder}")
+    print(
+        f"{run.seconds:.0f} s of training; configuration, checkpoints, logs and summary.json in {run.folder}"
+    )
     return 0
 
 
