@@ -54,7 +54,8 @@ def require_trailing(function: str, argument: str, tensor: Tensor, pattern: str)
     >>> require_trailing("f", "R", torch.zeros(7, 5, 3), "N,3")
     """
     names = pattern.split(",")
-    sizes = [str(size) if name.isdigit() else name for size, name in zip(tensor.shape[-len(names) :], names)]
+    trailing = zip(tensor.shape[-len(names) :], names, strict=False)
+    sizes = [str(size) if name.isdigit() else name for size, name in trailing]
     if sizes != names:
         fail(function, argument, f"[...,{pattern}]", shape_text(tensor.shape))
 
@@ -69,7 +70,7 @@ def require_dtype(function: str, argument: str, tensor: Tensor, allowed: Sequenc
 def require_same(
     function: str, argument: str, tensor: Tensor, other: str, like: Tensor, *, dtype: bool = True
 ) -> None:
-    """Raise ValueError unless `tensor` is on the device (and, by default, has the dtype) of `like`, the argument `other`."""
+    """Raise ValueError unless `tensor` is on the device, and by default of the dtype, of `like` (argument `other`)."""
     if tensor.device != like.device:
         fail(
             function,

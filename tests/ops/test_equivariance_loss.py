@@ -89,7 +89,7 @@ def test_theta_gets_a_gradient_in_the_reference_only() -> None:
     theta = there["theta"].clone().requires_grad_()
     loss = equivariance_loss(there["maps"], there["maps_warped"], theta, backend="reference")
     assert torch.autograd.grad(loss, theta)[0].abs().max() > 0
-    with pytest.raises(NotImplementedError, match="no gradient for `theta`. Detach it"):
+    with pytest.raises(NotImplementedError, match="no gradient for `theta`"):
         equivariance_loss(there["maps"], there["maps_warped"], theta)
 
 

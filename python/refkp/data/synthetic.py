@@ -1,7 +1,7 @@
 """Made-up inputs for demos and tests: panoramas of a procedural street scene.
 
-A panorama is ray cast: ground plane, textured boxes as houses and trunks, a sun, sky and clouds. Everything follows from the
-seed, so a set of panoramas needs no files and no licence.
+A panorama is ray cast: ground plane, textured boxes as houses and trunks, a sun, sky and clouds. Everything
+follows from the seed, so a set of panoramas needs no files and no licence.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def render_panorama(seed: int, height: int = 512, *, supersample: int = 2) -> Te
     """
     if height < 2 or supersample < 1:
         raise ValueError(
-            f"render_panorama: `height` must be at least 2 and `supersample` at least 1; got {height} and {supersample}."
+            "render_panorama: `height` must be at least 2 and `supersample` at least 1; "
+            f"got {height} and {supersample}."
         )
     generator = np.random.default_rng(seed)
     rows = height * supersample

@@ -20,7 +20,8 @@ header { background: #14213d; color: #fff; }
 header div { max-width: 1080px; margin: 0 auto; padding: 36px 24px 28px; }
 header h1 { margin: 0 0 6px; font-size: 32px; letter-spacing: -0.01em; }
 header p { margin: 0; color: #c9d3e6; }
-section { background: #fff; border-radius: 10px; padding: 22px 28px 26px; margin-top: 22px; box-shadow: 0 1px 3px #0002; }
+section { background: #fff; border-radius: 10px; padding: 22px 28px 26px; margin-top: 22px; }
+section { box-shadow: 0 1px 3px #0002; }
 h2 { margin: 0 0 8px; font-size: 21px; }
 p { margin: 8px 0; max-width: 78ch; }
 figure { margin: 18px 0 4px; }

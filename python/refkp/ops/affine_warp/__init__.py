@@ -29,8 +29,8 @@ def affine_warp(
     ``out[b,:,i,j] = image[b] at theta[b] @ (x_j, y_i, 1)`` with ``x_j = (2j+1)/w - 1``, ``y_i = (2i+1)/h - 1``.
 
     Convention: theta maps output to input in normalised coordinates, x over the width first, pixel centres at +0.5 and
-    the image spanning [-1,1] (``align_corners=False``), as `torch.nn.functional.affine_grid`. A scale below 1 magnifies;
-    tx > 0 moves the content left. For non-square images a rotation in normalised coordinates shears in pixels.
+    the image spanning [-1,1] (``align_corners=False``), as `affine_grid` in torch. A scale below 1 magnifies; tx > 0
+    moves the content left. For non-square images a rotation in normalised coordinates shears in pixels.
 
     Args:
         image: [B,C,H,W] float32 or float64; also float16 and bfloat16 on CUDA, computed in float32.

@@ -49,7 +49,8 @@ def equivariance_loss(
 
     Gradients reach `maps` and `maps_warped`, bitwise repeatable; with the reference backend also `theta`.
 
-    Source: spec keypoints 5.3, 5.4, 9.3; E. Hedlin et al., Unsupervised Keypoints from Pretrained Diffusion Models, 2024.
+    Source: spec keypoints 5.3, 5.4, 9.3; E. Hedlin et al., Unsupervised Keypoints from Pretrained Diffusion Models,
+    CVPR 2024.
 
     >>> maps = torch.rand(2, 3, 8, 8)
     >>> identity = torch.eye(3)[:2].expand(2, 2, 3)
@@ -78,7 +79,8 @@ def equivariance_loss(
 
         if theta.requires_grad:
             raise NotImplementedError(
-                f"equivariance_loss: backend {backend!r} has no gradient for `theta`. Detach it, or use backend='reference'."
+                f"equivariance_loss: backend {backend!r} has no gradient for `theta`. "
+                "Detach it, or use backend='reference'."
             )
         losses, _ = library.equivariance_loss(maps, maps_warped, theta, coverage, backend)
     return losses.mean() if reduction == "mean" else losses

@@ -1,4 +1,4 @@
-"""equivariance_loss in C++ (CPU tensors) and CUDA C++ (CUDA tensors). Inputs are checked and contiguous, theta float64."""
+"""equivariance_loss in C++ (CPU tensors) and CUDA C++ (CUDA tensors). Inputs are checked, contiguous, theta float64."""
 
 from __future__ import annotations
 
