@@ -21,6 +21,20 @@ Params = Mapping[str, Any]
 Arrays = Mapping[str, Tensor]
 
 
+@adapter("pose", "template_views")
+def template_views(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
+    """The stored views of a level, and the same positions recomputed exactly."""
+    directions = icosphere_views(params["level"])
+    stored_positions = icosphere_views(params["level"], rounded=True) * params["radius"]
+    return {
+        "directions": directions,
+        "cam_poses": obj_from_cam(stored_positions),
+        "obj_poses": cam_from_obj(stored_positions),
+        "cam_poses_exact": obj_from_cam(directions),
+        "levels_counts": [num_icosphere_views(level) for level in range(3)],
+    }
+
+
 @adapter("pose", "flow_ground_truth", op="flow_gt")
 def _flow_ground_truth(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
     """Query to templates: three occlusion rules at o = 0, one at o = 0.5 on depth sampled there."""
