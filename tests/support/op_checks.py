@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from refkp.ops._backends import unsupported_reason
+from refkp.ops._backends import BACKENDS, unsupported_reason
 from tests.support.tolerances import assert_close, tolerance
 
 _CPU_NATIVE = (torch.float32, torch.float64)
@@ -108,6 +108,15 @@ def backend_cases(*, reference: bool = False) -> list[Any]:
 def cases_of(*backends: str, dtype: torch.dtype = torch.float32) -> list[Any]:
     """The cases of `backends` on CPU and CUDA in one dtype: for tests that need no dtype of their own."""
     return [_parameter(Case(backend, device, dtype)) for backend in backends for device in ("cpu", "cuda")]
+
+
+def backend_names(*backends: str) -> list[Any]:
+    """The names of `backends` (default: all) for tests on CPU in float32; without triton its tests are skipped."""
+    return [
+        pytest.param(name, marks=[pytest.mark.skip(reason=reason)] if reason else [])
+        for name in backends or BACKENDS
+        for reason in [skip_reason(Case(name, "cpu", torch.float32))]
+    ]
 
 
 def _parameter(case: Case) -> Any:

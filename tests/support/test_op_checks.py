@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from tests.support import op_checks
-from tests.support.op_checks import Case, OpCall, backend_cases, skip_reason
+from tests.support.op_checks import Case, OpCall, backend_cases, backend_names, skip_reason
 
 CPU32 = Case("native", "cpu", torch.float32)
 
@@ -128,6 +128,8 @@ def test_cases_skip_a_missing_gpu_with_a_reason_but_never_a_broken_build(
     monkeypatch.setattr("refkp._native.missing_reason", lambda: "broken build")
     assert skip_reason(Case("native", "cuda", torch.float32)) == "needs a CUDA device (none visible)"
     assert skip_reason(CPU32) is None
+    assert [parameter.values for parameter in backend_names()] == [("native",), ("triton",), ("reference",)]
+    assert not backend_names("native")[0].marks
     names = [parameter.id for parameter in backend_cases(reference=True)]
     assert len(names) == len(set(names))
     assert {"native-cpu-float64", "triton-cuda-bfloat16", "reference-cpu-float64"} <= set(names)
