@@ -11,6 +11,7 @@
 
 #include "common/dtype.h"
 #include "common/isa.h"
+#include "common/parallel.h"
 #include "flow/flow_gt.h"
 #include "vicreg/vicreg.h"
 #include "warp/affine_warp.h"
@@ -42,6 +43,7 @@ py::dict build_info() {
   info["cuda_architectures"] = py::none();
 #endif
   info["isa"] = isa_name(active_isa());
+  info["openmp"] = has_openmp();
   return info;
 }
 

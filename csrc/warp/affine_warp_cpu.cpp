@@ -2,12 +2,11 @@
 //
 // Forward: items are (image, block of output rows). The taps of a row depend only on theta, so they are computed once and
 // serve all channels; rows are then bound by the four loads a pixel and channel.
-// Backward: items are (image, group of channels). One thread alone owns a plane of grad_image and scatters into it row
-// after row, so the order of additions is fixed. The channels of a group interleave pixel by pixel: neighbouring
-// pixels add to the same addresses, and a single plane would wait for its own stores. The gradient of theta sums rows
-// in double, in a fixed order.
+// Backward: items are (image, group of channels), because one thread alone scatters into a plane of grad_image. The
+// gradient of theta sums rows in double, in a fixed order.
 #include "warp/affine_warp.h"
 
+#include "common/huge_pages.h"
 #include "common/parallel.h"
 #include "warp/bilinear_row.h"
 
@@ -22,6 +21,7 @@ void forward(const T* image, const double* theta, bool inverse, const double* fi
              int threads) {
   const int64_t blocks = (s.out_height + kRowsPerItem - 1) / kRowsPerItem;
   const int64_t in_plane = s.in_height * s.in_width, out_plane = s.out_height * s.out_width;
+  prefer_huge_pages(out, sizeof(T) * static_cast<size_t>(s.batch * s.channels * out_plane));
   parallel_for(s.batch * blocks, 1, threads, [&](int64_t begin, int64_t end) {
     BilinearRow<T> taps(s.out_width);
     for (int64_t item = begin; item < end; ++item) {
@@ -43,22 +43,22 @@ void forward(const T* image, const double* theta, bool inverse, const double* fi
 template <typename T>
 void backward_image(const T* grad_out, const double* theta, bool inverse, const AffineWarpShape& s, T* grad_image,
                     int threads) {
-  const int64_t groups = (s.channels + kChannelsPerItem - 1) / kChannelsPerItem;
+  const int64_t groups = (s.channels + kGroup - 1) / kGroup;
   const int64_t in_plane = s.in_height * s.in_width, out_plane = s.out_height * s.out_width;
+  prefer_huge_pages(grad_image, sizeof(T) * static_cast<size_t>(s.batch * s.channels * in_plane));
   parallel_for(s.batch * groups, 1, threads, [&](int64_t begin, int64_t end) {
     BilinearRow<T> taps(s.out_width);
+    InterleavedPlanes<T> planes(s.in_height, s.in_width, s.out_width);
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t b = item / groups, first = (item % groups) * kChannelsPerItem;
-      const int64_t rest = s.channels - first;
-      const int64_t channels = rest < kChannelsPerItem ? rest : kChannelsPerItem;
-      const int64_t bc = b * s.channels + first;
+      const int64_t b = item / groups, first = (item % groups) * kGroup, rest = s.channels - first;
+      const int64_t channels = rest < kGroup ? rest : kGroup, bc = b * s.channels + first;
       const PixelMap map = pixel_map(theta + 6 * b, inverse, s.in_height, s.in_width, s.out_height, s.out_width);
-      std::memset(grad_image + bc * in_plane, 0, sizeof(T) * static_cast<size_t>(channels * in_plane));
+      planes.clear();
       for (int64_t i = 0; i < s.out_height; ++i) {
         compute_taps(map, i, s.in_height, s.in_width, s.out_width, taps);
-        scatter_row(grad_out + bc * out_plane + i * s.out_width, out_plane, s.in_height, s.in_width, taps, channels,
-                    grad_image + bc * in_plane);
+        scatter_row(grad_out + bc * out_plane + i * s.out_width, out_plane, channels, s.out_width, taps, planes);
       }
+      write_planes(planes, channels, grad_image + bc * in_plane);
     }
   });
 }
@@ -82,14 +82,12 @@ void position_gradient_row(const T* grad_out, const T* plane, T fill, const Affi
 #ifdef REFKP_HAS_FLOAT_PAIRS
   if constexpr (sizeof(T) == sizeof(float)) {
     for (; j + kPairLanes <= taps.inner_end; j += kPairLanes) {
-      FloatLanes upper_left, upper_right, lower_left, lower_right;
-      gather_pairs(plane, taps.offset + j, upper_left, upper_right);
-      gather_pairs(plane + s.in_width, taps.offset + j, lower_left, lower_right);
+      const SquareLanes v = fetch_square_lanes(plane, s.in_width, taps, j);
       const FloatLanes wx = load_lanes(taps.wx + j), g = load_lanes(grad_out + j);
-      const FloatLanes slope_x = lerp_lanes(subtract_lanes(upper_right, upper_left),
-                                            subtract_lanes(lower_right, lower_left), load_lanes(taps.wy + j));
+      const FloatLanes slope_x = lerp_lanes(subtract_lanes(v.upper_right, v.upper_left),
+                                            subtract_lanes(v.lower_right, v.lower_left), load_lanes(taps.wy + j));
       const FloatLanes slope_y =
-          subtract_lanes(lerp_lanes(lower_left, lower_right, wx), lerp_lanes(upper_left, upper_right, wx));
+          subtract_lanes(lerp_lanes(v.lower_left, v.lower_right, wx), lerp_lanes(v.upper_left, v.upper_right, wx));
       store_lanes(grad_x + j, fma_lanes(g, slope_x, load_lanes(grad_x + j)));
       store_lanes(grad_y + j, fma_lanes(g, slope_y, load_lanes(grad_y + j)));
     }

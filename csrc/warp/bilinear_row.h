@@ -1,7 +1,8 @@
 // One output row of a bilinear warp on the CPU: its taps, sampling by them, and scattering a gradient back through them.
 //
-// A gradient is scattered by one thread a plane, row after row, so the order of additions is fixed. Neighbouring pixels
-// add to the same addresses, and a single plane would wait for its own stores; a few channels interleaved hide that.
+// A gradient is scattered by one thread a plane, row after row, so the order of additions is fixed. Four planes go
+// together, interleaved pixel by pixel in a scratch image: a tap is then one vector operation for all four, which was
+// measured three times as fast as adding to each plane.
 #pragma once
 
 #include <cmath>
@@ -15,8 +16,12 @@ namespace refkp {
 namespace REFKP_ISA {
 namespace {
 
-// Channels that share one pass over the taps when a gradient is scattered.
-constexpr int64_t kChannelsPerItem = 4;
+// Planes that are scattered together.
+constexpr int64_t kGroup = 4;
+
+// A turned row crosses many rows of the image, which no hardware prefetcher follows; asking for the lines of a later
+// row in time was measured to halve the time of large images. Anything from 4 to 32 rows does.
+constexpr int64_t kRowsAhead = 8;
 
 // Taps of the pixels j of one output row. The pixels of [begin, end) have at least one tap inside the image, those of
 // [inner_begin, inner_end) all four; both are intervals because px and py are monotone in j.
@@ -28,6 +33,7 @@ struct BilinearRow {
   T* wx;            // weight of the right and of the lower taps
   T* wy;
   int64_t begin, end, inner_begin, inner_end;
+  int64_t ahead;  // from a tap to the tap that the pixel kRowsAhead rows below will read, in elements
 
   explicit BilinearRow(int64_t width)
       : x0(new int32_t[width]), y0(new int32_t[width]), offset(new int32_t[width]), wx(new T[width]), wy(new T[width]) {}
@@ -71,6 +77,8 @@ void compute_taps(const PixelMap& map, int64_t row, int64_t in_height, int64_t i
     y0[j] = static_cast<int32_t>(floor_y);
     offset[j] = y0[j] * width + x0[j];
   }
+  const auto shift = [](double step) { return static_cast<int64_t>(std::fmax(-1e6, std::fmin(1e6, step * kRowsAhead))); };
+  taps.ahead = shift(map.m11) * in_width + shift(map.m01);
   const auto touches = [&](int64_t j) {
     return x0[j] >= -1 && x0[j] < in_width && y0[j] >= -1 && y0[j] < in_height;
   };
@@ -122,6 +130,25 @@ Square<T> fetch_square(const T* plane, int64_t width, int32_t offset) {
   return {top[0], top[1], top[width], top[width + 1]};
 }
 
+#ifdef REFKP_HAS_FLOAT_PAIRS
+
+// The squares around kPairLanes inner pixels from j on.
+struct SquareLanes {
+  FloatLanes upper_left, upper_right, lower_left, lower_right;
+};
+
+inline SquareLanes fetch_square_lanes(const float* plane, int64_t width, const BilinearRow<float>& taps, int64_t j) {
+  const int32_t* offset = taps.offset + j;
+  __builtin_prefetch(plane + offset[0] + taps.ahead);
+  __builtin_prefetch(plane + offset[kPairLanes - 1] + taps.ahead);
+  SquareLanes v;
+  gather_pairs(plane, offset, v.upper_left, v.upper_right);
+  gather_pairs(plane + width, offset, v.lower_left, v.lower_right);
+  return v;
+}
+
+#endif
+
 // out[j] = bilinear value of `plane` at the inner pixels of the row.
 template <typename T>
 void sample_inner(const T* plane, int64_t width, const BilinearRow<T>& taps, T* out) {
@@ -129,12 +156,10 @@ void sample_inner(const T* plane, int64_t width, const BilinearRow<T>& taps, T* 
 #ifdef REFKP_HAS_FLOAT_PAIRS
   if constexpr (sizeof(T) == sizeof(float)) {
     for (; j + kPairLanes <= taps.inner_end; j += kPairLanes) {
-      FloatLanes upper_left, upper_right, lower_left, lower_right;
-      gather_pairs(plane, taps.offset + j, upper_left, upper_right);
-      gather_pairs(plane + width, taps.offset + j, lower_left, lower_right);
+      const SquareLanes v = fetch_square_lanes(plane, width, taps, j);
       const FloatLanes wx = load_lanes(taps.wx + j);
-      const FloatLanes upper = lerp_lanes(upper_left, upper_right, wx);
-      const FloatLanes lower = lerp_lanes(lower_left, lower_right, wx);
+      const FloatLanes upper = lerp_lanes(v.upper_left, v.upper_right, wx);
+      const FloatLanes lower = lerp_lanes(v.lower_left, v.lower_right, wx);
       store_lanes(out + j, lerp_lanes(upper, lower, load_lanes(taps.wy + j)));
     }
   }
@@ -169,35 +194,99 @@ void sample_row(const T* plane, int64_t height, int64_t width, int64_t out_width
   border(taps.inner_end, taps.end);
 }
 
-// Adds the gradient of one row to `channels` planes of grad_image; grad_out planes are `out_plane` elements apart.
+// Up to four planes whose gradient is being scattered: pixel q of plane c is at sums[kGroup * q + c].
 template <typename T>
-void scatter_row(const T* grad_out, int64_t out_plane, int64_t height, int64_t width, const BilinearRow<T>& taps,
-                 int64_t channels, T* grad_image) {
-  const int64_t in_plane = height * width;
+struct InterleavedPlanes {
+  int64_t height, width;
+  T* sums;
+  T* row;   // one interleaved row of the incoming gradient
+  T* zeros; // stands in for planes that are missing in the last group
+
+  InterleavedPlanes(int64_t in_height, int64_t in_width, int64_t out_width)
+      : height(in_height), width(in_width), sums(new T[kGroup * in_height * in_width]), row(new T[kGroup * out_width]),
+        zeros(new T[out_width]()) {}
+  ~InterleavedPlanes() {
+    delete[] sums;
+    delete[] row;
+    delete[] zeros;
+  }
+  InterleavedPlanes(const InterleavedPlanes&) = delete;
+  InterleavedPlanes& operator=(const InterleavedPlanes&) = delete;
+
+  void clear() { std::memset(sums, 0, sizeof(T) * static_cast<size_t>(kGroup * height * width)); }
+};
+
+// The four values of a pixel as one vector. The type keeps the compiler from merging neighbouring pixels into wider
+// vectors: the next pixel would then load half of a store that is still under way, and wait for it.
+template <typename T>
+struct Quad {
+  typedef T Vector __attribute__((vector_size(kGroup * sizeof(T))));
+};
+
+template <typename T>
+void add_weighted(T weight, typename Quad<T>::Vector value, T* to) {
+  typename Quad<T>::Vector sum;
+  std::memcpy(&sum, to, sizeof(sum));
+  sum += weight * value;
+  std::memcpy(to, &sum, sizeof(sum));
+}
+
+template <typename T>
+typename Quad<T>::Vector load_quad(const T* from) {
+  typename Quad<T>::Vector value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+// Adds one row of `channels` gradients, `stride` elements apart, through its taps.
+template <typename T>
+void scatter_row(const T* grad, int64_t stride, int64_t channels, int64_t out_width, const BilinearRow<T>& taps,
+                 InterleavedPlanes<T>& planes) {
+  const T* g[kGroup];
+  for (int64_t c = 0; c < kGroup; ++c) g[c] = c < channels ? grad + c * stride : planes.zeros;
+  T* __restrict__ row = planes.row;
+  for (int64_t j = 0; j < out_width; ++j)
+    for (int64_t c = 0; c < kGroup; ++c) row[kGroup * j + c] = g[c][j];
   const auto border = [&](int64_t begin, int64_t end) {
     for (int64_t j = begin; j < end; ++j) {
-      const BorderTaps<T> t = border_taps<T>(taps, j, nullptr, height, width);
-      for (int64_t c = 0; c < channels; ++c)
-        for (int k = 0; k < 4; ++k)
-          if (t.index[k] >= 0) grad_image[c * in_plane + t.index[k]] += t.weight[k] * grad_out[c * out_plane + j];
+      const BorderTaps<T> t = border_taps<T>(taps, j, nullptr, planes.height, planes.width);
+      for (int k = 0; k < 4; ++k)
+        if (t.index[k] >= 0) add_weighted(t.weight[k], load_quad(row + kGroup * j), planes.sums + kGroup * t.index[k]);
     }
   };
   border(taps.begin, taps.inner_begin);
   for (int64_t j = taps.inner_begin; j < taps.inner_end; ++j) {
     const T wx = taps.wx[j], wy = taps.wy[j];
-    T* top = grad_image + taps.offset[j];
-    const T* g = grad_out + j;
-    for (int64_t c = 0; c < channels; ++c, top += in_plane, g += out_plane) {
-      T* bottom = top + width;
-      const T lower = wy * *g, upper = *g - lower;
-      const T upper_right = wx * upper, lower_right = wx * lower;
-      top[0] += upper - upper_right;
-      top[1] += upper_right;
-      bottom[0] += lower - lower_right;
-      bottom[1] += lower_right;
-    }
+    const typename Quad<T>::Vector value = load_quad(row + kGroup * j);
+    T* upper = planes.sums + kGroup * static_cast<int64_t>(taps.offset[j]);
+    T* lower = upper + kGroup * planes.width;
+    add_weighted((1 - wx) * (1 - wy), value, upper);
+    add_weighted(wx * (1 - wy), value, upper + kGroup);
+    add_weighted((1 - wx) * wy, value, lower);
+    add_weighted(wx * wy, value, lower + kGroup);
   }
   border(taps.inner_end, taps.end);
+}
+
+// Writes the sums to the first `channels` of contiguous planes.
+template <typename T>
+void write_planes(const InterleavedPlanes<T>& planes, int64_t channels, T* __restrict__ out) {
+  const int64_t plane = planes.height * planes.width;
+  const T* __restrict__ sums = planes.sums;
+  if (channels == kGroup) {
+    T* __restrict__ b = out + plane;
+    T* __restrict__ c = b + plane;
+    T* __restrict__ d = c + plane;
+    for (int64_t q = 0; q < plane; ++q) {
+      out[q] = sums[kGroup * q];
+      b[q] = sums[kGroup * q + 1];
+      c[q] = sums[kGroup * q + 2];
+      d[q] = sums[kGroup * q + 3];
+    }
+    return;
+  }
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t q = 0; q < plane; ++q) out[c * plane + q] = sums[kGroup * q + c];
 }
 
 }  // namespace

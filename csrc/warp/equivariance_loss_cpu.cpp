@@ -5,6 +5,7 @@
 // residual row is computed again, written as the gradient of A, and scattered. Row sums are double and added in order.
 #include "warp/equivariance_loss.h"
 
+#include "common/huge_pages.h"
 #include "common/parallel.h"
 #include "warp/bilinear_row.h"
 
@@ -95,18 +96,22 @@ void forward(const T* maps, const T* maps_warped, const double* theta, bool cove
 template <typename T>
 void backward(const T* maps, const T* maps_warped, const double* theta, bool coverage, const double* grad_item,
               const EquivarianceShape& s, T* grad_maps, T* grad_maps_warped, int threads) {
-  const int64_t plane = s.height * s.width, groups = (s.channels + kChannelsPerItem - 1) / kChannelsPerItem;
+  const int64_t plane = s.height * s.width, groups = (s.channels + kGroup - 1) / kGroup;
+  const size_t bytes = sizeof(T) * static_cast<size_t>(s.batch * s.channels * plane);
+  prefer_huge_pages(grad_maps, bytes);
+  prefer_huge_pages(grad_maps_warped, bytes);
   parallel_for(s.batch * groups, 1, threads, [&](int64_t begin, int64_t end) {
     BilinearRow<T> taps(s.width);
-    T* residual = new T[static_cast<size_t>((kChannelsPerItem + 1) * s.width)];
-    T* weight = coverage ? residual + kChannelsPerItem * s.width : nullptr;
+    InterleavedPlanes<T> planes(s.height, s.width, s.width);
+    T* residual = new T[static_cast<size_t>((kGroup + 1) * s.width)];
+    T* weight = coverage ? residual + kGroup * s.width : nullptr;
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t b = item / groups, first = (item % groups) * kChannelsPerItem, rest = s.channels - first;
-      const int64_t channels = rest < kChannelsPerItem ? rest : kChannelsPerItem;
+      const int64_t b = item / groups, first = (item % groups) * kGroup, rest = s.channels - first;
+      const int64_t channels = rest < kGroup ? rest : kGroup;
       const int64_t start = (b * s.channels + first) * plane;
       const T scale = static_cast<T>(grad_item[b]);
       const PixelMap map = pixel_map(theta + 6 * b, true, s.height, s.width, s.height, s.width);
-      std::memset(grad_maps_warped + start, 0, sizeof(T) * static_cast<size_t>(channels * plane));
+      planes.clear();
       for (int64_t i = 0; i < s.height; ++i) {
         compute_taps(map, i, s.height, s.width, s.width, taps);
         if (coverage) coverage_row(s, taps, weight);
@@ -120,8 +125,9 @@ void backward(const T* maps, const T* maps_warped, const double* theta, bool cov
             grad[j] = -line[j] * (weight != nullptr ? weight[j] : T(1));
           }
         }
-        scatter_row(residual, s.width, s.height, s.width, taps, channels, grad_maps_warped + start);
+        scatter_row(residual, s.width, channels, s.width, taps, planes);
       }
+      write_planes(planes, channels, grad_maps_warped + start);
     }
     delete[] residual;
   });
