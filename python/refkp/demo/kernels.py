@@ -48,7 +48,7 @@ def timing_page(report: Report, seconds: float) -> None:
                 f"{torch_ / ours:.1f} x",
             )
         )
-    report.table(("op", "input", "refkp", "torch", "ratio"), rows)
+    report.table(("op", "input", "refkp", "torch", "ratio"), rows, text_columns=2)
 
 
 def _race(contest: Contest, seconds: float) -> tuple[float, float]:
