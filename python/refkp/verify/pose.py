@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from refkp.geometry.icosphere import cam_from_obj, icosphere_views, num_icosphere_views, obj_from_cam
 from refkp.ops.flow_gt import (
     FlowGT,
     flow_gt,
