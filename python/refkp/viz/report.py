@@ -65,10 +65,8 @@ class Report:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> None:
         """A table of texts; columns after the first `text_columns` are set as numbers."""
         head = "".join(_cell("th", text, index >= text_columns) for index, text in enumerate(columns))
-        body = "".join(
-            f"<tr>{''.join(_cell('td', text, index >= text_columns) for index, text in enumerate(row))}</tr>"
-            for row in rows
-        )
+        lines = ([_cell("td", text, index >= text_columns) for index, text in enumerate(row)] for row in rows)
+        body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in lines)
         self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
     def figure(self, figure: Figure, caption: str) -> None:
