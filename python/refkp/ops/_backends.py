@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+from importlib import import_module
+from typing import Any
 
 import torch
 
@@ -42,6 +44,11 @@ def choose_backend(op: str, backend: str | None, device: torch.device, dtype: to
         if not torch.compiler.is_compiling():
             logger.debug("%s: backend %r passed over: %s", op, candidate, reason)
     raise AssertionError("the reference backend supports every call")
+
+
+def kernels(op: str, backend: str) -> Any:
+    """The module with the `forward` and `backward` of an op by the backend "native" or "triton"."""
+    return import_module(f"refkp.ops.{op}.{backend}")
 
 
 def unsupported_reason(backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
