@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from refkp.ops._backends import kernels
 from refkp.ops.e2p.camera import make_cameras
 from refkp.ops.e2p.checks import check_values
 
@@ -37,7 +37,7 @@ def e2p(
         convention,
         antialias,
     )
-    return _kernels(backend).forward(
+    return kernels("e2p", backend).forward(
         erp, cameras, (height, width), convention == "equilib", mode == "nearest"
     )
 
@@ -62,19 +62,9 @@ def e2p_backward(
         (erp_height, erp_width), rotation, image_index, tangents_x, tangents_y, size, convention, antialias
     )
     erp_shape = (num_images, grad_out.shape[1], erp_height, erp_width)
-    return _kernels(backend).backward(
+    return kernels("e2p", backend).backward(
         grad_out, cameras, erp_shape, convention == "equilib", mode == "nearest"
     )
-
-
-def _kernels(backend: str) -> ModuleType:
-    if backend == "native":
-        from refkp.ops.e2p import native
-
-        return native
-    from refkp.ops.e2p import triton
-
-    return triton
 
 
 @e2p.register_fake

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from refkp.ops._backends import kernels
 from refkp.ops._theta import check_theta_values
 
 
@@ -17,7 +17,7 @@ def equivariance_loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss of every item [B] and its denominator [B] float64, which the backward pass needs."""
     check_theta_values("equivariance_loss", theta)
-    loss, denominator = _kernels(backend).forward(
+    loss, denominator = kernels("equivariance_loss", backend).forward(
         maps.contiguous(), maps_warped.contiguous(), theta.detach().double().contiguous(), coverage
     )
     return loss.to(maps.dtype), denominator
@@ -28,13 +28,9 @@ def equivariance_loss_backward(
     grad_item: Tensor, maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
     """The gradients of both maps; grad_item [B] float64 is the gradient of the loss times 2 / denominator."""
-    return _kernels(backend).backward(
+    return kernels("equivariance_loss", backend).backward(
         grad_item, maps.contiguous(), maps_warped.contiguous(), theta.detach().double().contiguous(), coverage
     )
-
-
-def _kernels(backend: str) -> Any:
-    return import_module(f"refkp.ops.equivariance_loss.{backend}")
 
 
 @equivariance_loss.register_fake
