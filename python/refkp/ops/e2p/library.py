@@ -37,9 +37,10 @@ def e2p(
         convention,
         antialias,
     )
-    return _kernels(backend).forward(
-        erp, cameras, (height, width), convention == "equilib", mode == "nearest"
-    )
+    with torch.cuda.device_of(erp):  # Triton launches on the current device
+        return _kernels(backend).forward(
+            erp, cameras, (height, width), convention == "equilib", mode == "nearest"
+        )
 
 
 @torch.library.custom_op("refkp::e2p_backward", mutates_args=())
@@ -62,9 +63,10 @@ def e2p_backward(
         (erp_height, erp_width), rotation, image_index, tangents_x, tangents_y, size, convention, antialias
     )
     erp_shape = (num_images, grad_out.shape[1], erp_height, erp_width)
-    return _kernels(backend).backward(
-        grad_out, cameras, erp_shape, convention == "equilib", mode == "nearest"
-    )
+    with torch.cuda.device_of(grad_out):
+        return _kernels(backend).backward(
+            grad_out, cameras, erp_shape, convention == "equilib", mode == "nearest"
+        )
 
 
 def _kernels(backend: str) -> ModuleType:

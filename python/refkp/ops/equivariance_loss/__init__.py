@@ -77,7 +77,7 @@ def equivariance_loss(
     else:
         from refkp.ops.equivariance_loss import library
 
-        if theta.requires_grad:
+        if theta.requires_grad and torch.is_grad_enabled():
             raise NotImplementedError(
                 f"equivariance_loss: backend {backend!r} has no gradient for `theta`. "
                 "Detach it, or use backend='reference'."

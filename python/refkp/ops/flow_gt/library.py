@@ -30,7 +30,8 @@ def flow_gt(
     check_matrices(K_src, K_dst, dst_from_src)
     kernels = import_module(f"refkp.ops.flow_gt.{backend}")
     tensors = (depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst)
-    return kernels.forward(*tensors, rule, tol_abs, tol_rel, tol_px, pixel_offset)
+    with torch.cuda.device_of(depth_src):  # Triton launches on the current device
+        return kernels.forward(*tensors, rule, tol_abs, tol_rel, tol_px, pixel_offset)
 
 
 @flow_gt.register_fake

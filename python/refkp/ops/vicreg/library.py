@@ -15,7 +15,8 @@ def vicreg(
     x: Tensor, y: Tensor, offsets: Tensor | None, gamma: float, eps: float, unbiased: bool, backend: str
 ) -> Tensor:
     """Invariance, variance and covariance of every segment: [3,P]."""
-    return _kernels(backend).forward(x, y, offsets, gamma, eps, unbiased)
+    with torch.cuda.device_of(x):  # Triton launches on the current device
+        return _kernels(backend).forward(x, y, offsets, gamma, eps, unbiased)
 
 
 @torch.library.custom_op("refkp::vicreg_backward", mutates_args=())
@@ -30,7 +31,8 @@ def vicreg_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of sum(weights * terms), weights [3,P], with respect to x and y."""
-    return _kernels(backend).backward(x, y, offsets, weights, gamma, eps, unbiased)
+    with torch.cuda.device_of(x):
+        return _kernels(backend).backward(x, y, offsets, weights, gamma, eps, unbiased)
 
 
 def _kernels(backend: str) -> Any:
