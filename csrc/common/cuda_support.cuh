@@ -36,7 +36,14 @@ inline void check_launch(const char* kernel) {
     throw std::runtime_error(std::string("refkp: launching ") + kernel + " failed: " + cudaGetErrorString(error));
 }
 
-inline unsigned int ceil_div(int64_t a, int64_t b) { return static_cast<unsigned int>((a + b - 1) / b); }
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// The size of a one-dimensional grid. Batches are flattened into it, since the other axes end at 65535 blocks.
+inline unsigned int grid_size(int64_t blocks) {
+  if (blocks > INT32_MAX)
+    throw std::invalid_argument("refkp: " + std::to_string(blocks) + " CUDA blocks exceed the grid; split the batch.");
+  return static_cast<unsigned int>(blocks);
+}
 
 // Calls body(T{}) with the storage type of `dtype`.
 template <typename Body>

@@ -23,9 +23,10 @@ __device__ PixelMap load_map(const double* theta, int64_t b, bool inverse, const
 
 template <typename T>
 __global__ void affine_warp_kernel(const T* __restrict__ image, const double* __restrict__ theta, bool inverse,
-                                   const double* __restrict__ fill, AffineWarpShape s, T* __restrict__ out) {
-  const int64_t pixel = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64_t b = blockIdx.y, out_plane = s.out_height * s.out_width, in_plane = s.in_height * s.in_width;
+                                   const double* __restrict__ fill, AffineWarpShape s, int64_t blocks,
+                                   T* __restrict__ out) {
+  const int64_t pixel = blockIdx.x % blocks * blockDim.x + threadIdx.x, b = blockIdx.x / blocks;
+  const int64_t out_plane = s.out_height * s.out_width, in_plane = s.in_height * s.in_width;
   if (pixel >= out_plane) return;
   const int i = static_cast<int>(pixel / s.out_width), j = static_cast<int>(pixel % s.out_width);
   const Taps taps(load_map(theta, b, inverse, s), i, j, s.in_height, s.in_width);
@@ -59,9 +60,10 @@ __device__ void clip_columns(double step, double rest, double& low, double& high
 
 template <typename T>
 __global__ void affine_warp_backward_image_kernel(const T* __restrict__ grad_out, const double* __restrict__ theta,
-                                                  bool inverse, AffineWarpShape s, T* __restrict__ grad_image) {
-  const int64_t pixel = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64_t b = blockIdx.y, out_plane = s.out_height * s.out_width, in_plane = s.in_height * s.in_width;
+                                                  bool inverse, AffineWarpShape s, int64_t blocks,
+                                                  T* __restrict__ grad_image) {
+  const int64_t pixel = blockIdx.x % blocks * blockDim.x + threadIdx.x, b = blockIdx.x / blocks;
+  const int64_t out_plane = s.out_height * s.out_width, in_plane = s.in_height * s.in_width;
   if (pixel >= in_plane) return;
   const double qy = static_cast<double>(pixel / s.in_width), qx = static_cast<double>(pixel % s.in_width);
   const PixelMap map = load_map(theta, b, inverse, s);
@@ -71,7 +73,8 @@ __global__ void affine_warp_backward_image_kernel(const T* __restrict__ grad_out
   const double reach_i = (fabs(map.m00) + fabs(map.m10)) / fabs(det) + 0.01;
   const bool finite = isfinite(centre_i) && isfinite(reach_i);
   const int first = static_cast<int>(fmax(0.0, ceil(centre_i - reach_i)));
-  const int last = static_cast<int>(fmin(static_cast<double>(s.out_height - 1), floor(centre_i + reach_i)));
+  const double below = fmin(static_cast<double>(s.out_height - 1), floor(centre_i + reach_i));
+  const int last = finite ? static_cast<int>(below) : -1;  // NaN compares with nothing: it would visit every pixel
   // 2. A few channels at a time, so that the weights of a candidate are used more than once.
   for (int64_t c0 = 0; c0 < s.channels; c0 += kChannelsAtOnce) {
     const int count = static_cast<int>(min(static_cast<int64_t>(kChannelsAtOnce), s.channels - c0));
@@ -98,10 +101,10 @@ __global__ void affine_warp_backward_image_kernel(const T* __restrict__ grad_out
 template <typename T>
 __global__ void affine_warp_backward_theta_kernel(const T* __restrict__ grad_out, const T* __restrict__ image,
                                                   const double* __restrict__ theta, bool inverse,
-                                                  const double* __restrict__ fill, AffineWarpShape s,
+                                                  const double* __restrict__ fill, AffineWarpShape s, int64_t blocks,
                                                   double* __restrict__ partial) {
-  const int64_t pixel = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64_t b = blockIdx.y, out_plane = s.out_height * s.out_width, in_plane = s.in_height * s.in_width;
+  const int64_t pixel = blockIdx.x % blocks * blockDim.x + threadIdx.x, b = blockIdx.x / blocks;
+  const int64_t out_plane = s.out_height * s.out_width, in_plane = s.in_height * s.in_width;
   float grad_x = 0.f, grad_y = 0.f;
   double x = 0.0, y = 0.0;
   if (pixel < out_plane) {
@@ -123,7 +126,7 @@ __global__ void affine_warp_backward_theta_kernel(const T* __restrict__ grad_out
   const double terms[6] = {grad_x * x, grad_x * y, grad_x, grad_y * x, grad_y * y, grad_y};
   for (int k = 0; k < 6; ++k) {
     const double sum = block_sum<kThreads>(terms[k]);
-    if (threadIdx.x == 0) partial[(b * gridDim.x + blockIdx.x) * 6 + k] = sum;
+    if (threadIdx.x == 0) partial[static_cast<int64_t>(blockIdx.x) * 6 + k] = sum;
   }
 }
 
@@ -143,11 +146,12 @@ __global__ void affine_warp_finish_theta_kernel(const double* __restrict__ parti
 void affine_warp(DType dtype, const void* image, const double* theta, bool inverse, const double* fill,
                  const AffineWarpShape& s, void* out, void* stream) {
   if (s.batch * s.channels == 0) return;
-  const dim3 grid(ceil_div(s.out_height * s.out_width, kThreads), static_cast<unsigned int>(s.batch));
+  const int64_t blocks = ceil_div(s.out_height * s.out_width, kThreads);
+  const unsigned int grid = grid_size(blocks * s.batch);
   dispatch_storage(dtype, [&](auto zero) {
     using T = decltype(zero);
     affine_warp_kernel<T><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-        static_cast<const T*>(image), theta, inverse, fill, s, static_cast<T*>(out));
+        static_cast<const T*>(image), theta, inverse, fill, s, blocks, static_cast<T*>(out));
   });
   check_launch("affine_warp_kernel");
 }
@@ -157,27 +161,28 @@ void affine_warp_backward(DType dtype, const void* grad_out, const void* image, 
                           double* workspace, void* stream) {
   if (s.batch == 0) return;
   const cudaStream_t on = static_cast<cudaStream_t>(stream);
-  const unsigned int batch = static_cast<unsigned int>(s.batch);
   if (grad_image != nullptr && s.channels > 0) {
-    const dim3 grid(ceil_div(s.in_height * s.in_width, kThreads), batch);
+    const int64_t blocks = ceil_div(s.in_height * s.in_width, kThreads);
+    const unsigned int grid = grid_size(blocks * s.batch);
     dispatch_storage(dtype, [&](auto zero) {
       using T = decltype(zero);
       affine_warp_backward_image_kernel<T><<<grid, kThreads, 0, on>>>(static_cast<const T*>(grad_out), theta, inverse, s,
-                                                                      static_cast<T*>(grad_image));
+                                                                      blocks, static_cast<T*>(grad_image));
     });
     check_launch("affine_warp_backward_image_kernel");
   }
   if (grad_theta != nullptr) {
-    const dim3 grid(ceil_div(s.out_height * s.out_width, kThreads), batch);
+    const int64_t blocks = ceil_div(s.out_height * s.out_width, kThreads);
+    const unsigned int grid = grid_size(blocks * s.batch);
     dispatch_storage(dtype, [&](auto zero) {
       using T = decltype(zero);
       affine_warp_backward_theta_kernel<T><<<grid, kThreads, 0, on>>>(static_cast<const T*>(grad_out),
                                                                       static_cast<const T*>(image), theta, inverse, fill, s,
-                                                                      workspace);
+                                                                      blocks, workspace);
     });
     check_launch("affine_warp_backward_theta_kernel");
-    affine_warp_finish_theta_kernel<<<ceil_div(s.batch, kThreads), kThreads, 0, on>>>(workspace, theta, inverse, s, grid.x,
-                                                                                      grad_theta);
+    affine_warp_finish_theta_kernel<<<grid_size(ceil_div(s.batch, kThreads)), kThreads, 0, on>>>(
+        workspace, theta, inverse, s, blocks, grad_theta);
     check_launch("affine_warp_finish_theta_kernel");
   }
 }

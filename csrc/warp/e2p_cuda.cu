@@ -139,11 +139,7 @@ __global__ void finish_kernel(const int64_t* sums, T* grad_erp, const double* sc
 
 // ---- 4. entry points ----
 
-unsigned int num_blocks(int64_t threads) {
-  const int64_t blocks = (threads + kThreads - 1) / kThreads;
-  if (blocks > INT32_MAX) throw std::invalid_argument("refkp: e2p on CUDA takes at most 2^39 pixels in one call.");
-  return static_cast<unsigned int>(blocks);
-}
+unsigned int num_blocks(int64_t threads) { return cuda::grid_size(cuda::ceil_div(threads, kThreads)); }
 
 template <typename T, typename Out>
 void forward(const void* erp, void* out, const E2pGeometry& g, cudaStream_t stream) {

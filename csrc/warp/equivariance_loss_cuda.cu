@@ -34,15 +34,15 @@ __device__ float residual(const T* maps, const T* maps_warped, int64_t first, in
 template <typename T>
 __global__ void equivariance_loss_kernel(const T* __restrict__ maps, const T* __restrict__ maps_warped,
                                          const double* __restrict__ theta, bool coverage, EquivarianceShape s,
-                                         double* __restrict__ workspace) {
-  const int64_t pixel = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64_t b = blockIdx.y, plane = s.height * s.width;
+                                         int64_t blocks, double* __restrict__ workspace) {
+  const int64_t pixel = blockIdx.x % blocks * blockDim.x + threadIdx.x, b = blockIdx.x / blocks;
+  const int64_t plane = s.height * s.width;
   double squares = 0.0, covered = 0.0;
   if (pixel < plane) {
     const Taps taps(inverse_map(theta, b, s), static_cast<int>(pixel / s.width), static_cast<int>(pixel % s.width),
                     s.height, s.width);
     const float weight = coverage ? covered_share(taps) : 1.f;
-    covered = weight;
+    covered = taps.finite ? weight : NAN;
     for (int64_t k = 0; k < s.channels; ++k) {
       const float r = residual(maps, maps_warped, (b * s.channels + k) * plane, pixel, weight, taps);
       squares += static_cast<double>(r) * r;
@@ -51,8 +51,8 @@ __global__ void equivariance_loss_kernel(const T* __restrict__ maps, const T* __
   squares = block_sum<kEquivarianceBlock>(squares);
   covered = block_sum<kEquivarianceBlock>(covered);
   if (threadIdx.x == 0) {
-    workspace[(b * gridDim.x + blockIdx.x) * 2] = squares;
-    workspace[(b * gridDim.x + blockIdx.x) * 2 + 1] = covered;
+    workspace[static_cast<int64_t>(blockIdx.x) * 2] = squares;
+    workspace[static_cast<int64_t>(blockIdx.x) * 2 + 1] = covered;
   }
 }
 
@@ -72,10 +72,10 @@ __global__ void equivariance_loss_finish_kernel(const double* __restrict__ works
 template <typename T>
 __global__ void equivariance_loss_backward_kernel(const T* __restrict__ maps, const T* __restrict__ maps_warped,
                                                   const double* __restrict__ theta, bool coverage,
-                                                  const double* __restrict__ grad_item, EquivarianceShape s,
+                                                  const double* __restrict__ grad_item, EquivarianceShape s, int64_t blocks,
                                                   T* __restrict__ grad_maps, T* __restrict__ grad_returned) {
-  const int64_t pixel = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64_t b = blockIdx.y, plane = s.height * s.width;
+  const int64_t pixel = blockIdx.x % blocks * blockDim.x + threadIdx.x, b = blockIdx.x / blocks;
+  const int64_t plane = s.height * s.width;
   if (pixel >= plane) return;
   const Taps taps(inverse_map(theta, b, s), static_cast<int>(pixel / s.width), static_cast<int>(pixel % s.width), s.height,
                   s.width);
@@ -93,15 +93,17 @@ __global__ void equivariance_loss_backward_kernel(const T* __restrict__ maps, co
 void equivariance_loss(DType dtype, const void* maps, const void* maps_warped, const double* theta, bool coverage,
                        const EquivarianceShape& s, double* loss, double* denominator, double* workspace, void* stream) {
   if (s.batch == 0) return;
-  const dim3 grid(ceil_div(s.height * s.width, kEquivarianceBlock), static_cast<unsigned int>(s.batch));
+  const int64_t blocks = ceil_div(s.height * s.width, kEquivarianceBlock);
+  const unsigned int grid = grid_size(blocks * s.batch);
   const cudaStream_t on = static_cast<cudaStream_t>(stream);
   dispatch_storage(dtype, [&](auto zero) {
     using T = decltype(zero);
     equivariance_loss_kernel<T><<<grid, kEquivarianceBlock, 0, on>>>(
-        static_cast<const T*>(maps), static_cast<const T*>(maps_warped), theta, coverage, s, workspace);
+        static_cast<const T*>(maps), static_cast<const T*>(maps_warped), theta, coverage, s, blocks, workspace);
   });
   check_launch("equivariance_loss_kernel");
-  equivariance_loss_finish_kernel<<<ceil_div(s.batch, 128), 128, 0, on>>>(workspace, s, grid.x, loss, denominator);
+  equivariance_loss_finish_kernel<<<grid_size(ceil_div(s.batch, 128)), 128, 0, on>>>(workspace, s, blocks, loss,
+                                                                                  denominator);
   check_launch("equivariance_loss_finish_kernel");
 }
 
@@ -109,11 +111,12 @@ void equivariance_loss_backward(DType dtype, const void* maps, const void* maps_
                                 const double* grad_item, const EquivarianceShape& s, void* grad_maps,
                                 void* grad_maps_warped, void* workspace, void* stream) {
   if (s.batch * s.channels == 0) return;
-  const dim3 grid(ceil_div(s.height * s.width, kEquivarianceBlock), static_cast<unsigned int>(s.batch));
+  const int64_t blocks = ceil_div(s.height * s.width, kEquivarianceBlock);
+  const unsigned int grid = grid_size(blocks * s.batch);
   dispatch_storage(dtype, [&](auto zero) {
     using T = decltype(zero);
     equivariance_loss_backward_kernel<T><<<grid, kEquivarianceBlock, 0, static_cast<cudaStream_t>(stream)>>>(
-        static_cast<const T*>(maps), static_cast<const T*>(maps_warped), theta, coverage, grad_item, s,
+        static_cast<const T*>(maps), static_cast<const T*>(maps_warped), theta, coverage, grad_item, s, blocks,
         static_cast<T*>(grad_maps), static_cast<T*>(workspace));
   });
   check_launch("equivariance_loss_backward_kernel");

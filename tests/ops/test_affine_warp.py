@@ -71,6 +71,21 @@ def test_gradients_match_finite_differences(options: dict[str, Any], backend: st
     op_checks.check_gradients(call(1, 2, 4, 5, **options), backend)
 
 
+@pytest.mark.parametrize("case", cases_of("reference", "triton") + cases_of("native")[1:])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_a_theta_that_is_not_read_gives_nan(inverse: bool, case: Case, unread_theta: None) -> None:
+    image = torch.rand(3, 2, 4, 5, device=case.device).requires_grad_()
+    theta = torch.eye(3, device=case.device)[:2].repeat(3, 1, 1)
+    theta[0, 1, 1] = torch.nan
+    theta[1] = 0.0 if inverse and case.backend != "reference" else torch.inf
+    out = affine_warp(image, theta, inverse=inverse, backend=case.backend)
+    assert out.flatten(1).isnan().all(1).tolist() == [True, True, False]
+    assert out[2].isfinite().all()
+    if case.backend != "reference":
+        (grad,) = torch.autograd.grad(out.sum(), image)
+        assert grad.flatten(1).isnan().all(1).tolist() == [True, True, False]
+
+
 def test_registration_holds() -> None:
     there = CALLS["odd"].to("cpu", torch.float32)
     image, theta = (tensor.requires_grad_() for tensor in there.tensors.values())

@@ -51,6 +51,10 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "index high": ({"image_index": torch.tensor([1])}, r"`image_index` must be in \[0, 1\)"),
     "index low": ({"image_index": torch.tensor([-1])}, r"`image_index` must be in \[0, 1\)"),
+    "box": (
+        {"antialias": "box", "hfov_deg": 179.999, "size": (1, 1)},
+        "`antialias` must be 'none' where a tile pixel spans more than 4096 ERP pixels",
+    ),
     "convention": ({"convention": "cube"}, "`convention` must be one of 'canonical'"),
     "mode": ({"mode": "bicubic"}, "`mode` must be one of 'bilinear', 'nearest'"),
     "antialias": ({"antialias": "mip"}, "`antialias` must be one of 'none', 'box'"),

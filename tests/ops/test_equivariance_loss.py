@@ -42,6 +42,7 @@ CALLS = {
     "one column": call(1, 2, 37, 1, coverage=True),
     "partial block": call(1, 1, 17, 33),
     "empty batch": call(0, 3, 5, 5, reduction="none"),
+    "no channels": call(2, 0, 5, 5, reduction="none"),
 }
 
 
@@ -91,6 +92,10 @@ def test_theta_gets_a_gradient_in_the_reference_only() -> None:
     assert torch.autograd.grad(loss, theta)[0].abs().max() > 0
     with pytest.raises(NotImplementedError, match="no gradient for `theta`"):
         equivariance_loss(there["maps"], there["maps_warped"], theta)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            equivariance_loss(there["maps"], there["maps_warped"], theta), loss.detach()
+        )
 
 
 @pytest.mark.parametrize("backend", backend_names())
@@ -120,6 +125,20 @@ def test_coverage_leaves_out_what_never_had_a_source(backend: str) -> None:
     assert covered == 0
     assert torch.autograd.grad(covered, maps)[0].abs().max() == 0
     torch.testing.assert_close(equivariance_loss(maps, maps, theta, backend=backend), maps.square().mean())
+
+
+@pytest.mark.parametrize("case", cases_of("reference", "triton") + cases_of("native")[1:])
+@pytest.mark.parametrize("coverage", [False, True])
+def test_a_theta_that_is_not_read_gives_nan(coverage: bool, case: Case, unread_theta: None) -> None:
+    maps = torch.rand(3, 2, 4, 5, device=case.device).requires_grad_()
+    theta = torch.eye(3, device=case.device)[:2].repeat(3, 1, 1)
+    theta[0, 1, 1] = torch.nan
+    theta[1] = torch.nan if case.backend == "reference" else 0.0
+    loss = equivariance_loss(maps, maps, theta, coverage=coverage, reduction="none", backend=case.backend)
+    assert loss.isnan().tolist() == [True, True, False]
+    (grad,) = torch.autograd.grad(loss.sum(), maps)
+    assert grad.flatten(1).isnan().all(1).tolist() == [True, True, False]
+    assert grad[2].isfinite().all()
 
 
 @given(shift=st.integers(-5, 5), constant=st.floats(0.1, 3.0))

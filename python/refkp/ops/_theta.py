@@ -86,7 +86,10 @@ def pixel_map_backward(
 
 
 def _inverse(theta: Tensor) -> Tensor:
-    linear = torch.linalg.inv(theta[:, :, :2])
+    """In closed form: `torch.linalg.inv` waits for the device, and raises where NaN is wanted."""
+    (a, b), (c, d) = (row.unbind(-1) for row in theta[:, :, :2].unbind(-2))
+    adjugate = torch.stack([torch.stack([d, -b], dim=-1), torch.stack([-c, a], dim=-1)], dim=-2)
+    linear = adjugate / (a * d - b * c)[:, None, None]
     return torch.cat([linear, -linear @ theta[:, :, 2:]], dim=2)
 
 

@@ -31,6 +31,11 @@ def test_folder_and_csv_name_the_same_files(panorama_folder: Path) -> None:
     table = panorama_folder / "table.csv"
     table.write_text("url,query\n" + "".join(f"{path.name},what?\n" for path in [*paths, paths[0]]))
     assert find_panoramas(table) == paths
+    table.write_text("\ufeffurl,query\npano_0.png,what?\n\n", encoding="utf-8")  # as spreadsheets save it
+    assert find_panoramas(table) == paths[:1]
+    table.write_text("query,url\nwhat?\n")
+    with pytest.raises(ValueError, match="a path in column `url` of every row"):
+        find_panoramas(table)
 
 
 def test_read_panorama(panorama_folder: Path) -> None:

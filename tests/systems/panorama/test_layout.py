@@ -82,6 +82,12 @@ def test_hash_is_the_same_everywhere() -> None:
     assert ErpLayout.build().hash == "81159f995bddf1ce"
 
 
+def test_equal_layouts_have_equal_hashes() -> None:
+    zero, minus_zero = (ErpLayout.from_angles([0], [pitch], hfov_deg=90) for pitch in (0.0, -0.0))
+    assert zero == minus_zero
+    assert zero.hash == minus_zero.hash
+
+
 def test_coverage_and_multiplicity() -> None:
     """Six cube faces see everything once; the default ring covers 69.8 %, twice almost everywhere."""
     cube = ErpLayout.from_angles([0, 90, 180, -90, 0, 0], [0, 0, 0, 0, 90, -90], hfov_deg=90.0)

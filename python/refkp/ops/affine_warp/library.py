@@ -17,9 +17,10 @@ def affine_warp(
     image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float], backend: str
 ) -> Tensor:
     check_theta_values("affine_warp", theta)
-    return kernels("affine_warp", backend).forward(
-        image.contiguous(), theta.detach().double().contiguous(), size, inverse, fill
-    )
+    with torch.cuda.device_of(image):  # Triton launches on the current device
+        return kernels("affine_warp", backend).forward(
+            image.contiguous(), theta.detach().double().contiguous(), size, inverse, fill
+        )
 
 
 @torch.library.custom_op("refkp::affine_warp_backward", mutates_args=())
@@ -34,15 +35,16 @@ def affine_warp_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """The gradients of image and theta; one that is not needed comes back empty."""
-    grad_image, grad_theta = kernels("affine_warp", backend).backward(
-        grad_out.contiguous(),
-        image.contiguous(),
-        theta.detach().double().contiguous(),
-        inverse,
-        fill,
-        needs_image,
-        needs_theta,
-    )
+    with torch.cuda.device_of(image):
+        grad_image, grad_theta = kernels("affine_warp", backend).backward(
+            grad_out.contiguous(),
+            image.contiguous(),
+            theta.detach().double().contiguous(),
+            inverse,
+            fill,
+            needs_image,
+            needs_theta,
+        )
     return grad_image, grad_theta.to(theta.dtype)
 
 

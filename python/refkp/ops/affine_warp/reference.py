@@ -38,9 +38,10 @@ def _warp(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool) -> T
             x, y = x0 + dx, y0 + dy
             weight = (1 - (px - x).abs()) * (1 - (py - y).abs())
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
+            index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).nan_to_num().long()
             taps = image.flatten(2).gather(2, index[:, None].expand(-1, image.shape[1], -1))
             out = out + torch.where(inside[:, None], weight[:, None] * taps, 0)
+    out = torch.where((px - px + py - py == 0)[:, None], out, torch.nan)  # the position must be finite
     return out.view(*image.shape[:2], *size)
 
 

@@ -27,7 +27,7 @@ def forward(
     if out.numel() == 0:
         return out
     pixels = size[0] * size[1]
-    _forward_kernel[(triton.cdiv(pixels, _BLOCK), batch)](
+    _forward_kernel[(batch * triton.cdiv(pixels, _BLOCK),)](
         image,
         pixel_map(theta, inverse, (in_height, in_width), size),
         _fill_tensor(fill, image),
@@ -60,13 +60,13 @@ def backward(
     map_ = pixel_map(theta, inverse, (in_height, in_width), size)
     in_pixels, pixels = in_height * in_width, size[0] * size[1]
     if needs_image:
-        _backward_image_kernel[(triton.cdiv(in_pixels, _BLOCK), batch)](
+        _backward_image_kernel[(batch * triton.cdiv(in_pixels, _BLOCK),)](
             grad_out, map_, grad_image, channels, in_width, in_pixels, *size, BLOCK=_BLOCK
         )
     if needs_theta:
         blocks = triton.cdiv(pixels, _BLOCK)
         partial = torch.empty(batch, blocks, 6, dtype=torch.float32, device=image.device)
-        _backward_map_kernel[(blocks, batch)](
+        _backward_map_kernel[(batch * blocks,)](
             grad_out,
             image,
             map_,
@@ -86,6 +86,14 @@ def backward(
 
 def _fill_tensor(fill: Sequence[float], image: Tensor) -> Tensor:
     return torch.tensor(fill or [0.0] * image.shape[1], dtype=torch.float32, device=image.device)
+
+
+@triton.jit
+def item_and_pixels(pixels, BLOCK: tl.constexpr):
+    """The item of a program and its pixels. The grid is flat: its other axes end at 65535."""
+    blocks = tl.cdiv(pixels, BLOCK)
+    item = (tl.program_id(0) // blocks).to(tl.int64)
+    return item, (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
 
 
 @triton.jit
@@ -148,8 +156,7 @@ def _forward_kernel(
     pixels,
     BLOCK: tl.constexpr,
 ):
-    b = tl.program_id(1).to(tl.int64)
-    p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    b, p = item_and_pixels(pixels, BLOCK)
     mask = p < pixels
     x, y, wx, wy, finite = taps(map_ptr, b, p // out_width, p % out_width, in_height, in_width)
     for c in range(channels):
@@ -171,8 +178,7 @@ def _backward_image_kernel(
     out_width,
     BLOCK: tl.constexpr,
 ):
-    b = tl.program_id(1).to(tl.int64)
-    q = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    b, q = item_and_pixels(in_pixels, BLOCK)
     mask = q < in_pixels
     qx, qy = (q % in_width).to(tl.float64), (q // in_width).to(tl.float64)
     # The readers of q lie in the image of [qx-1,qx+1] x [qy-1,qy+1] under the inverse map; walk its bounding box.
@@ -218,8 +224,7 @@ def _backward_map_kernel(
     pixels,
     BLOCK: tl.constexpr,
 ):
-    b = tl.program_id(1).to(tl.int64)
-    p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    b, p = item_and_pixels(pixels, BLOCK)
     mask = p < pixels
     i, j = p // out_width, p % out_width
     x, y, wx, wy, finite = taps(map_ptr, b, i, j, in_height, in_width)
@@ -236,7 +241,7 @@ def _backward_map_kernel(
         grad_y += grad * ((1 - wx) * (lower_left - upper_left) + wx * (lower_right - upper_right))
     grad_x = tl.where(finite, grad_x, float("nan"))
     grad_y = tl.where(finite, grad_y, float("nan"))
-    at = partial_ptr + (b * tl.num_programs(0) + tl.program_id(0)) * 6
+    at = partial_ptr + tl.program_id(0).to(tl.int64) * 6
     tl.store(at, tl.sum(tl.where(mask, grad_x * j, 0.0)))
     tl.store(at + 1, tl.sum(tl.where(mask, grad_x * i, 0.0)))
     tl.store(at + 2, tl.sum(tl.where(mask, grad_x, 0.0)))

@@ -65,7 +65,7 @@ def e2p(
         mode: "bilinear" or "nearest".
         antialias: "none" takes one sample per tile pixel. "box" takes the mean of s x s samples spread evenly
             over the pixel; s is the number of ERP pixels that a tile pixel spans at the centre of a level
-            tile, the larger of both axes, rounded up.
+            tile, the larger of both axes, rounded up, at most 4096.
         backend: "reference", "native", "triton" or None for the fastest that supports the call.
 
     Returns:

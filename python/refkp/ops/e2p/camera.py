@@ -9,8 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from refkp._checks import fail
+
 #: How far a rotation may be from orthonormal, per element.
 ROTATION_TOLERANCE = 1e-3
+
+
+#: Samples per tile pixel and axis. Beyond it a single pixel takes seconds.
+MAX_SAMPLES = 4096
 
 
 class Cameras(NamedTuple):
@@ -76,7 +82,17 @@ def sample_count(erp_size: tuple[int, int], step_x: float, step_y: float, antial
     if antialias == "none":
         return 1
     pixels_per_radian = max(erp_size[0] / math.pi, erp_size[1] / (2.0 * math.pi))
-    return max(1, math.ceil(max(step_x, step_y) * pixels_per_radian - 1e-6))
+    count = max(1, math.ceil(max(step_x, step_y) * pixels_per_radian - 1e-6))
+    if count > MAX_SAMPLES:
+        rule = f"'none' where a tile pixel spans more than {MAX_SAMPLES} ERP pixels"
+        fail(
+            "e2p",
+            "antialias",
+            rule,
+            f"'box' over {count}",
+            "Shrink `erp`, narrow the field or enlarge `size`.",
+        )
+    return count
 
 
 def is_rotation(matrix: Tensor) -> Tensor:

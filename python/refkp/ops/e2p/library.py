@@ -37,9 +37,10 @@ def e2p(
         convention,
         antialias,
     )
-    return kernels("e2p", backend).forward(
-        erp, cameras, (height, width), convention == "equilib", mode == "nearest"
-    )
+    with torch.cuda.device_of(erp):  # Triton launches on the current device
+        return kernels("e2p", backend).forward(
+            erp, cameras, (height, width), convention == "equilib", mode == "nearest"
+        )
 
 
 @torch.library.custom_op("refkp::e2p_backward", mutates_args=())
@@ -62,9 +63,10 @@ def e2p_backward(
         (erp_height, erp_width), rotation, image_index, tangents_x, tangents_y, size, convention, antialias
     )
     erp_shape = (num_images, grad_out.shape[1], erp_height, erp_width)
-    return kernels("e2p", backend).backward(
-        grad_out, cameras, erp_shape, convention == "equilib", mode == "nearest"
-    )
+    with torch.cuda.device_of(grad_out):
+        return kernels("e2p", backend).backward(
+            grad_out, cameras, erp_shape, convention == "equilib", mode == "nearest"
+        )
 
 
 @e2p.register_fake

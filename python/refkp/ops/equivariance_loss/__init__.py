@@ -67,7 +67,7 @@ def equivariance_loss(
     if backend == "reference":
         losses = reference.equivariance_loss(maps, maps_warped, theta, coverage)
     else:
-        if theta.requires_grad:
+        if theta.requires_grad and torch.is_grad_enabled():
             raise NotImplementedError(
                 f"equivariance_loss: backend {backend!r} has no gradient for `theta`. "
                 "Detach it, or use backend='reference'."

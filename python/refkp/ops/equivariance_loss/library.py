@@ -17,9 +17,10 @@ def equivariance_loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss of every item [B] and its denominator [B] float64, which the backward pass needs."""
     check_theta_values("equivariance_loss", theta)
-    loss, denominator = kernels("equivariance_loss", backend).forward(
-        maps.contiguous(), maps_warped.contiguous(), theta.detach().double().contiguous(), coverage
-    )
+    with torch.cuda.device_of(maps):  # Triton launches on the current device
+        loss, denominator = kernels("equivariance_loss", backend).forward(
+            maps.contiguous(), maps_warped.contiguous(), theta.detach().double().contiguous(), coverage
+        )
     return loss.to(maps.dtype), denominator
 
 
@@ -28,9 +29,9 @@ def equivariance_loss_backward(
     grad_item: Tensor, maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
     """The gradients of both maps; grad_item [B] float64 is the gradient of the loss times 2 / denominator."""
-    return kernels("equivariance_loss", backend).backward(
-        grad_item, maps.contiguous(), maps_warped.contiguous(), theta.detach().double().contiguous(), coverage
-    )
+    tensors = maps.contiguous(), maps_warped.contiguous(), theta.detach().double().contiguous()
+    with torch.cuda.device_of(maps):
+        return kernels("equivariance_loss", backend).backward(grad_item.contiguous(), *tensors, coverage)
 
 
 @equivariance_loss.register_fake

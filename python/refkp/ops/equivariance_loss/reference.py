@@ -16,11 +16,10 @@ def equivariance_loss(maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage
     plain, warped = maps.double(), maps_warped.double()
     size = maps.shape[2:]
     returned = affine_warp(warped, theta, size, inverse=True, fill=())
-    if not coverage:
-        return (plain - returned).square().mean(dim=(1, 2, 3)).to(maps.dtype)
-    weight = affine_warp(torch.ones_like(warped[:, :1]), theta, size, inverse=True, fill=())
+    weight = plain.new_ones(len(plain), 1, *size)
+    if coverage:
+        weight = affine_warp(weight, theta, size, inverse=True, fill=())
     squares = (weight * plain - returned).square().sum(dim=(1, 2, 3))
     covered = maps.shape[1] * weight.sum(dim=(1, 2, 3))
-    return torch.where(covered > 0, squares / covered.clamp(min=torch.finfo(torch.float64).tiny), 0).to(
-        maps.dtype
-    )
+    tiny = torch.finfo(torch.float64).tiny
+    return torch.where(covered == 0, 0, squares / covered.clamp(min=tiny)).to(maps.dtype)

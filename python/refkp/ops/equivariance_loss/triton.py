@@ -13,7 +13,7 @@ from torch import Tensor
 
 from refkp.ops._theta import pixel_map
 from refkp.ops.affine_warp.triton import backward as affine_warp_backward
-from refkp.ops.affine_warp.triton import sample, taps
+from refkp.ops.affine_warp.triton import item_and_pixels, sample, taps
 
 _BLOCK = 256
 
@@ -24,7 +24,7 @@ def forward(maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool) ->
     partial = torch.zeros(batch, blocks, 2, dtype=torch.float32, device=maps.device)
     if batch:
         map_ = pixel_map(theta, True, (height, width), (height, width))
-        _forward_kernel[(blocks, batch)](
+        _forward_kernel[(batch * blocks,)](
             maps, maps_warped, map_, partial, channels, height, width, COVERAGE=coverage, BLOCK=_BLOCK
         )
     squares, covered = partial.double().sum(1).unbind(-1)
@@ -39,7 +39,7 @@ def backward(
     grad_maps, grad_returned = torch.zeros_like(maps), torch.zeros_like(maps)
     if maps.numel():
         map_ = pixel_map(theta, True, (height, width), (height, width))
-        _backward_kernel[(triton.cdiv(height * width, _BLOCK), batch)](
+        _backward_kernel[(batch * triton.cdiv(height * width, _BLOCK),)](
             maps,
             maps_warped,
             map_,
@@ -88,8 +88,7 @@ def _forward_kernel(
     COVERAGE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    b = tl.program_id(1).to(tl.int64)
-    p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    b, p = item_and_pixels(height * width, BLOCK)
     mask = p < height * width
     x, y, wx, wy, finite = taps(map_ptr, b, p // width, p % width, height, width)
     weight = _weight(finite, x, y, wx, wy, height, width, COVERAGE)
@@ -98,7 +97,7 @@ def _forward_kernel(
         first = (b * channels + k) * height * width
         r = _residual(maps_ptr, warped_ptr, first, p, mask, weight, x, y, wx, wy, height, width)
         squares += tl.where(mask, r * r, 0.0)
-    at = partial_ptr + (b * tl.num_programs(0) + tl.program_id(0)) * 2
+    at = partial_ptr + tl.program_id(0).to(tl.int64) * 2
     tl.store(at, tl.sum(squares))
     tl.store(at + 1, tl.sum(tl.where(mask, weight, 0.0)))
 
@@ -117,8 +116,7 @@ def _backward_kernel(
     COVERAGE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    b = tl.program_id(1).to(tl.int64)
-    p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    b, p = item_and_pixels(height * width, BLOCK)
     mask = p < height * width
     x, y, wx, wy, finite = taps(map_ptr, b, p // width, p % width, height, width)
     weight = _weight(finite, x, y, wx, wy, height, width, COVERAGE)

@@ -28,8 +28,8 @@ def flow_gt(
     """uv [B,S,H,W,2] and flags [B,S,H,W] by the backend "native" or "triton"."""
     check_matrices(K_src, K_dst, dst_from_src)
     tensors = (depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst)
-    options = (rule, tol_abs, tol_rel, tol_px, pixel_offset)
-    return kernels("flow_gt", backend).forward(*tensors, *options)
+    with torch.cuda.device_of(depth_src):  # Triton launches on the current device
+        return kernels("flow_gt", backend).forward(*tensors, rule, tol_abs, tol_rel, tol_px, pixel_offset)
 
 
 @flow_gt.register_fake

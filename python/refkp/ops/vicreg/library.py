@@ -17,7 +17,8 @@ def vicreg(
     x: Tensor, y: Tensor, offsets: Tensor | None, gamma: float, eps: float, unbiased: bool, backend: str
 ) -> Tensor:
     """Invariance, variance and covariance of every segment: [3,P]."""
-    return kernels("vicreg", backend).forward(x, y, offsets, gamma, eps, unbiased)
+    with torch.cuda.device_of(x):  # Triton launches on the current device
+        return kernels("vicreg", backend).forward(x, y, offsets, gamma, eps, unbiased)
 
 
 @torch.library.custom_op("refkp::vicreg_backward", mutates_args=())
@@ -32,7 +33,8 @@ def vicreg_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of sum(weights * terms), weights [3,P], with respect to x and y."""
-    return kernels("vicreg", backend).backward(x, y, offsets, weights, gamma, eps, unbiased)
+    with torch.cuda.device_of(x):
+        return kernels("vicreg", backend).backward(x, y, offsets, weights, gamma, eps, unbiased)
 
 
 @vicreg.register_fake

@@ -58,11 +58,14 @@ def find_panoramas(source: str | Path) -> list[Path]:
 
 
 def _csv_paths(source: Path) -> Iterator[Path]:
-    with source.open(newline="", encoding="utf-8") as file:
+    with source.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin their files with a mark
         reader = csv.DictReader(file)
         if "url" not in (reader.fieldnames or ()):
             fail("find_panoramas", "source", "a CSV file with a column `url`", reader.fieldnames)
-        yield from (source.parent / row["url"] for row in reader)
+        for row in reader:
+            if not row["url"]:
+                fail("find_panoramas", "source", "a CSV file with a path in column `url` of every row", row)
+            yield source.parent / row["url"]
 
 
 def read_panorama(path: str | Path, height: int | None = None) -> Tensor:

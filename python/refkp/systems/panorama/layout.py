@@ -170,9 +170,9 @@ class ErpLayout:
                 first + tile,
                 "tile",
                 tile,
-                float(yaw),
-                float(pitch),
-                float(roll),
+                float(yaw) + 0.0,  # no -0.0, which is equal to 0.0 but written, and so hashed, otherwise
+                float(pitch) + 0.0,
+                float(roll) + 0.0,
                 hfov_deg,
                 vfov_deg,
                 *cell,
