@@ -64,8 +64,7 @@ PYBIND11_MODULE(_C, m) {
     REFKP_CALL_BEST(affine_warp, dtype_from_name(dtype), pointer<void>(image), pointer<double>(theta), inverse,
                     pointer<double>(fill), shape, pointer<void>(out), threads);
   }, py::kw_only(), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
-     py::arg("out"),
-     py::arg("dtype"), py::arg("threads"), NoGil());
+     py::arg("out"), py::arg("dtype"), py::arg("threads"), NoGil());
   m.def("affine_warp_backward_cpu", [](uintptr_t grad_out, uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill,
                                        AffineWarpShape shape, uintptr_t grad_image, uintptr_t grad_theta,
                                        const std::string& dtype, int threads) {
@@ -73,16 +72,14 @@ PYBIND11_MODULE(_C, m) {
                     pointer<double>(theta), inverse, pointer<double>(fill), shape, pointer<void>(grad_image),
                     pointer<double>(grad_theta), threads);
   }, py::kw_only(), py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"),
-     py::arg("shape"),
-     py::arg("grad_image"), py::arg("grad_theta"), py::arg("dtype"), py::arg("threads"), NoGil());
+     py::arg("shape"), py::arg("grad_image"), py::arg("grad_theta"), py::arg("dtype"), py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
   m.def("affine_warp_cuda", [](uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill, AffineWarpShape shape,
                                uintptr_t out, const std::string& dtype, uintptr_t stream) {
     cuda::affine_warp(dtype_from_name(dtype), pointer<void>(image), pointer<double>(theta), inverse, pointer<double>(fill),
                       shape, pointer<void>(out), pointer<void>(stream));
   }, py::kw_only(), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
-     py::arg("out"),
-     py::arg("dtype"), py::arg("stream"), NoGil());
+     py::arg("out"), py::arg("dtype"), py::arg("stream"), NoGil());
   m.def("affine_warp_backward_cuda", [](uintptr_t grad_out, uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill,
                                         AffineWarpShape shape, uintptr_t grad_image, uintptr_t grad_theta,
                                         uintptr_t workspace, const std::string& dtype, uintptr_t stream) {
@@ -90,8 +87,7 @@ PYBIND11_MODULE(_C, m) {
                                inverse, pointer<double>(fill), shape, pointer<void>(grad_image), pointer<double>(grad_theta),
                                pointer<double>(workspace), pointer<void>(stream));
   }, py::kw_only(), py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"),
-     py::arg("shape"),
-     py::arg("grad_image"), py::arg("grad_theta"), py::arg("workspace"), py::arg("dtype"),
+     py::arg("shape"), py::arg("grad_image"), py::arg("grad_theta"), py::arg("workspace"), py::arg("dtype"),
      py::arg("stream"), NoGil());
 #endif
 
@@ -103,9 +99,8 @@ PYBIND11_MODULE(_C, m) {
                                     const std::string& dtype, int threads) {
     REFKP_CALL_BEST(equivariance_loss, dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
                     pointer<double>(theta), coverage, shape, pointer<double>(loss), pointer<double>(denominator), threads);
-  }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"),
-     py::arg("shape"), py::arg("loss"),
-     py::arg("denominator"), py::arg("dtype"), py::arg("threads"), NoGil());
+  }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("shape"),
+     py::arg("loss"), py::arg("denominator"), py::arg("dtype"), py::arg("threads"), NoGil());
   m.def("equivariance_loss_backward_cpu", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
                                              uintptr_t grad_item, EquivarianceShape shape, uintptr_t grad_maps,
                                              uintptr_t grad_maps_warped, const std::string& dtype, int threads) {
@@ -113,8 +108,8 @@ PYBIND11_MODULE(_C, m) {
                     pointer<double>(theta), coverage, pointer<double>(grad_item), shape, pointer<void>(grad_maps),
                     pointer<void>(grad_maps_warped), threads);
   }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"),
-     py::arg("grad_item"), py::arg("shape"),
-     py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("dtype"), py::arg("threads"), NoGil());
+     py::arg("grad_item"), py::arg("shape"), py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("dtype"),
+     py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
   m.def("equivariance_loss_cuda", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
                                      EquivarianceShape shape, uintptr_t loss, uintptr_t denominator, uintptr_t workspace,
@@ -122,9 +117,8 @@ PYBIND11_MODULE(_C, m) {
     cuda::equivariance_loss(dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
                             pointer<double>(theta), coverage, shape, pointer<double>(loss), pointer<double>(denominator),
                             pointer<double>(workspace), pointer<void>(stream));
-  }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"),
-     py::arg("shape"), py::arg("loss"),
-     py::arg("denominator"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
+  }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("shape"),
+     py::arg("loss"), py::arg("denominator"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
   m.def("equivariance_loss_backward_cuda", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
                                               uintptr_t grad_item, EquivarianceShape shape, uintptr_t grad_maps,
                                               uintptr_t grad_maps_warped, uintptr_t workspace, const std::string& dtype,
@@ -134,9 +128,8 @@ PYBIND11_MODULE(_C, m) {
                                      pointer<void>(grad_maps), pointer<void>(grad_maps_warped), pointer<void>(workspace),
                                      pointer<void>(stream));
   }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"),
-     py::arg("grad_item"), py::arg("shape"),
-     py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("workspace"), py::arg("dtype"),
-     py::arg("stream"), NoGil());
+     py::arg("grad_item"), py::arg("shape"), py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("workspace"),
+     py::arg("dtype"), py::arg("stream"), NoGil());
 #endif
 
   // ---- e2p ----
@@ -151,8 +144,7 @@ PYBIND11_MODULE(_C, m) {
          py::arg("strides"), py::arg("equilib"), py::arg("nearest"));
   m.def("e2p_cpu", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype, int threads) {
     REFKP_CALL_BEST(e2p, dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), threads);
-  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"),
-     py::arg("threads"), NoGil());
+  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("threads"), NoGil());
   m.def("e2p_backward_cpu", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t grad_erp,
                                const std::string& dtype, int threads) {
     REFKP_CALL_BEST(e2p_backward, dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<void>(grad_erp),
@@ -163,15 +155,13 @@ PYBIND11_MODULE(_C, m) {
   m.def("e2p_cuda", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype,
                        uintptr_t stream) {
     cuda::e2p(dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), pointer<void>(stream));
-  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"),
-     py::arg("stream"), NoGil());
+  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("stream"), NoGil());
   m.def("e2p_backward_cuda", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t sums, uintptr_t scale,
                                 uintptr_t grad_erp, const std::string& dtype, uintptr_t stream) {
     cuda::e2p_backward(dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<int64_t>(sums),
                        pointer<double>(scale), pointer<void>(grad_erp), pointer<void>(stream));
-  }, py::kw_only(), py::arg("grad_out"), py::arg("geometry"), py::arg("sums"), py::arg("scale"),
-     py::arg("grad_erp"), py::arg("dtype"),
-     py::arg("stream"), NoGil());
+  }, py::kw_only(), py::arg("grad_out"), py::arg("geometry"), py::arg("sums"), py::arg("scale"), py::arg("grad_erp"),
+     py::arg("dtype"), py::arg("stream"), NoGil());
 #endif
 
   // ---- vicreg ----
@@ -202,8 +192,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("vicreg_cuda", [](const VICRegProblem& problem, const VICRegScratch& scratch, uintptr_t terms,
                           const std::string& dtype, uintptr_t stream) {
     cuda::vicreg(dtype_from_name(dtype), problem, scratch, pointer<float>(terms), pointer<void>(stream));
-  }, py::kw_only(), py::arg("problem"), py::arg("scratch"), py::arg("terms"), py::arg("dtype"),
-     py::arg("stream"), NoGil());
+  }, py::kw_only(), py::arg("problem"), py::arg("scratch"), py::arg("terms"), py::arg("dtype"), py::arg("stream"),
+     NoGil());
   m.def("vicreg_backward_cuda", [](const VICRegProblem& problem, const VICRegScratch& scratch, uintptr_t weights,
                                    uintptr_t grad_x, uintptr_t grad_y, const std::string& dtype, uintptr_t stream) {
     cuda::vicreg_backward(dtype_from_name(dtype), problem, scratch, pointer<float>(weights), pointer<void>(grad_x),

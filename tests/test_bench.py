@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,6 +190,15 @@ def test_the_command_runs_a_suite_and_fails_on_a_regression(
     assert "double  forward  8" in capfd.readouterr().out
     report = json.loads(first.read_text())
     report["benchmarks"][0]["extra_info"]["ratio"] = 1e9
-    first.write_text(json.dumps(report))
-    assert bench.main([*call, "--compare", str(first)]) == 1
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text(json.dumps(report))
+
+    def replay(command: list[str], **options: Any) -> SimpleNamespace:
+        (target,) = (part.partition("=")[2] for part in command if part.startswith("--benchmark-json="))
+        shutil.copy(first, target)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(bench.subprocess, "run", replay)  # the same results once more, without the wait
+    assert bench.main([*call, "--compare", str(first)]) == 0
+    assert bench.main([*call, "--compare", str(earlier)]) == 1
     assert "REGRESSION double forward" in capfd.readouterr().out

@@ -6,13 +6,8 @@
 
 #include <cmath>
 
+#include "common/host_device.h"
 #include "warp/e2p.h"
-
-#ifdef __CUDACC__
-#define REFKP_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define REFKP_HOST_DEVICE inline __attribute__((always_inline))
-#endif
 
 namespace refkp {
 namespace {
@@ -50,7 +45,7 @@ inline Sphere<Real> make_sphere(const E2pGeometry& g) {
 }
 
 // atan of a ratio in [0, 1]. The float32 polynomial is a minimax fit of atan(q)/q in q^2; measured error 5.7e-8 rad.
-REFKP_HOST_DEVICE float atan_ratio(float q) {
+REFKP_HOST_DEVICE_INLINE float atan_ratio(float q) {
   const float u = q * q;
   float tail = -0.00175393012f;
   tail = tail * u + 0.0107269436f;
@@ -63,47 +58,47 @@ REFKP_HOST_DEVICE float atan_ratio(float q) {
   tail = tail * u - 0.333332837f;
   return q + q * (u * tail);
 }
-REFKP_HOST_DEVICE double atan_ratio(double q) { return atan(q); }
+REFKP_HOST_DEVICE_INLINE double atan_ratio(double q) { return atan(q); }
 
-REFKP_HOST_DEVICE float square_root(float value) { return sqrtf(value); }
-REFKP_HOST_DEVICE double square_root(double value) { return sqrt(value); }
-REFKP_HOST_DEVICE float round_down(float value) { return floorf(value); }
-REFKP_HOST_DEVICE double round_down(double value) { return floor(value); }
+REFKP_HOST_DEVICE_INLINE float square_root(float value) { return sqrtf(value); }
+REFKP_HOST_DEVICE_INLINE double square_root(double value) { return sqrt(value); }
+REFKP_HOST_DEVICE_INLINE float round_down(float value) { return floorf(value); }
+REFKP_HOST_DEVICE_INLINE double round_down(double value) { return floor(value); }
 
 template <class Real>
-REFKP_HOST_DEVICE Real larger(Real a, Real b) { return a > b ? a : b; }
+REFKP_HOST_DEVICE_INLINE Real larger(Real a, Real b) { return a > b ? a : b; }
 template <class Real>
-REFKP_HOST_DEVICE Real smaller(Real a, Real b) { return a > b ? b : a; }
+REFKP_HOST_DEVICE_INLINE Real smaller(Real a, Real b) { return a > b ? b : a; }
 
 // atan of the smaller over the larger of two magnitudes; 0 for two zeros.
 template <class Real>
-REFKP_HOST_DEVICE Real folded_angle(Real a, Real b) {
+REFKP_HOST_DEVICE_INLINE Real folded_angle(Real a, Real b) {
   return atan_ratio(smaller(a, b) / larger(larger(a, b), Real(1e-30)));
 }
 
 // Length of (a, b), the same bit for bit as that of (b, a), also where the compiler fuses one product into the sum.
 template <class Real>
-REFKP_HOST_DEVICE Real length(Real a, Real b) {
+REFKP_HOST_DEVICE_INLINE Real length(Real a, Real b) {
   const Real small = smaller(a, b), large = larger(a, b);
   return square_root(large * large + small * small);
 }
 
 // Splits anchor / 4 + rest into floor and fraction; the anchor is an integer, so nothing of the rest is lost.
 template <class Real>
-REFKP_HOST_DEVICE void split(int quarter_anchor, Real rest, int& whole, Real& fraction) {
+REFKP_HOST_DEVICE_INLINE void split(int quarter_anchor, Real rest, int& whole, Real& fraction) {
   const Real shifted = rest + Real(0.25) * static_cast<Real>(quarter_anchor & 3);
   const Real below = round_down(shifted);
   whole = (quarter_anchor >> 2) + static_cast<int>(below);
   fraction = shifted - below;
 }
 
-REFKP_HOST_DEVICE int wrap(int column, int width) {
+REFKP_HOST_DEVICE_INLINE int wrap(int column, int width) {
   column = column < 0 ? column + width : column;
   return column >= width ? column - width : column;
 }
 
 template <class Real>
-REFKP_HOST_DEVICE Position<Real> locate(const Sphere<Real>& sphere, Real x, Real y, Real z) {
+REFKP_HOST_DEVICE_INLINE Position<Real> locate(const Sphere<Real>& sphere, Real x, Real y, Real z) {
   Position<Real> at;
   // Longitude: 0, a quarter or half a turn as the anchor, signed like x, then the folded angle towards or away from it.
   const Real abs_x = x < 0 ? -x : x, abs_z = z < 0 ? -z : z;
@@ -128,7 +123,7 @@ REFKP_HOST_DEVICE Position<Real> locate(const Sphere<Real>& sphere, Real x, Real
 
 // Element offset of a pixel whose row may lie one beyond an edge and whose column is in [0, W].
 template <class Real>
-REFKP_HOST_DEVICE int tap_offset(const Sphere<Real>& sphere, int row, int column) {
+REFKP_HOST_DEVICE_INLINE int tap_offset(const Sphere<Real>& sphere, int row, int column) {
   const bool across = row < 0 || row >= sphere.height;
   const int inside = row < 0 ? 0 : (row >= sphere.height ? sphere.height - 1 : row);
   const int turned = wrap(wrap(column, sphere.width) + (across ? sphere.half_turn : 0), sphere.width);
@@ -137,7 +132,7 @@ REFKP_HOST_DEVICE int tap_offset(const Sphere<Real>& sphere, int row, int column
 
 // Element offset of the pixel nearest to a position: halves go up, or to even in the equilib convention.
 template <class Real>
-REFKP_HOST_DEVICE int nearest_offset(const Sphere<Real>& sphere, const Position<Real>& at) {
+REFKP_HOST_DEVICE_INLINE int nearest_offset(const Sphere<Real>& sphere, const Position<Real>& at) {
   const Real half = Real(0.5);
   const bool keep_even = sphere.equilib;
   const bool right = at.column_fraction > half || (at.column_fraction == half && !(keep_even && at.column % 2 == 0));

@@ -8,13 +8,10 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define REFKP_HOST_DEVICE __host__ __device__
-#else
-#define REFKP_HOST_DEVICE
-#endif
+#include "common/host_device.h"
 
 namespace refkp {
+namespace {  // every instruction set keeps its own copy
 
 struct PixelMap {
   double m00, m01, c0, m10, m11, c1;
@@ -81,4 +78,5 @@ REFKP_HOST_DEVICE inline void theta_gradient(const double* theta, bool inverse, 
   }
 }
 
+}  // namespace
 }  // namespace refkp

@@ -14,6 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from refkp._checks import fail
+from refkp.geometry import sphere
+
 Array = NDArray[np.float32]
 
 _EYE_HEIGHT = 1.7  # metres above the ground
@@ -53,28 +56,19 @@ def render_panorama(seed: int, height: int = 512, *, supersample: int = 2) -> Te
     >>> render_panorama(0, 16).shape
     torch.Size([3, 16, 32])
     """
-    if height < 2 or supersample < 1:
-        raise ValueError(
-            "render_panorama: `height` must be at least 2 and `supersample` at least 1; "
-            f"got {height} and {supersample}."
-        )
+    if height < 2:
+        fail("render_panorama", "height", "at least 2", height)
+    if supersample < 1:
+        fail("render_panorama", "supersample", "at least 1", supersample)
     generator = np.random.default_rng(seed)
     rows = height * supersample
-    rays = _rays(rows)
+    rays = sphere.erp_directions(rows, 2 * rows).reshape(-1, 3).numpy().astype(np.float32)
     boxes, sun = _scene(generator), _sun(generator)
     phase = generator.uniform(0, 100, 3).astype(np.float32)
     colour = _shade(rays, _cast(rays, boxes), boxes, sun, phase)
     colour = colour.reshape(height, supersample, 2 * height, supersample, 3).mean((1, 3))
     picture = (255 * np.clip(colour, 0, 1) ** (1 / 2.2) + 0.5).astype(np.uint8)
     return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
-
-
-def _rays(rows: int) -> Array:
-    """Unit directions of the pixel centres, row by row: [rows*2*rows,3]."""
-    lon = ((np.arange(2 * rows, dtype=np.float32) + 0.5) / (2 * rows) - 0.5) * (2 * np.pi)
-    lat = (0.5 - (np.arange(rows, dtype=np.float32) + 0.5) / rows) * np.pi
-    lat, lon = np.meshgrid(lat, lon, indexing="ij")
-    return np.stack([np.cos(lat) * np.sin(lon), np.sin(lat), np.cos(lat) * np.cos(lon)], -1).reshape(-1, 3)
 
 
 def _scene(generator: np.random.Generator) -> _Boxes:

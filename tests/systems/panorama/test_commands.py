@@ -44,25 +44,19 @@ def test_tiles_draws_every_picture(panorama_folder: Path, tmp_path: Path) -> Non
     assert names == {"mosaic.png", "outlines.png", "coverage.png", "pair_0_1.png", "layout.json"}
 
 
-def test_train_leaves_a_complete_run(panorama_folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "runs"
+def test_a_run_is_complete_and_repeatable(panorama_folder: Path, tmp_path: Path) -> None:
     data = ["--data", str(panorama_folder), "--data.val_fraction=0.5"]
-    assert train(["--config", "tiny", *data, "--out", str(out), *SMALL]) == 0
-    run = out / "version_0"
-    summary = json.loads((run / "summary.json").read_text())
-    assert set(summary["after"]) >= set(REPORTED)
+    summaries = []
+    for name in ("first", "second"):
+        assert train(["--config", "tiny", *data, "--out", str(tmp_path / name), *SMALL]) == 0
+        summaries.append(json.loads((tmp_path / name / "version_0" / "summary.json").read_text()))
+    first, second = summaries
+    assert (first["before"], first["after"]) == (second["before"], second["after"])
+    assert set(first["after"]) >= set(REPORTED)
+    run = tmp_path / "first" / "version_0"
     assert "erp_height: 32" in (run / "config.yaml").read_text()
     assert len(list((run / "checkpoints").glob("*.ckpt"))) == 2
     assert list(run.glob("events.out.tfevents.*"))
-
-
-def test_training_is_repeatable(panorama_folder: Path, tmp_path: Path) -> None:
-    summaries = []
-    for name in ("first", "second"):
-        out = tmp_path / name
-        assert train(["--config", "tiny", "--data", str(panorama_folder), "--out", str(out), *SMALL]) == 0
-        summaries.append(json.loads((out / "version_0" / "summary.json").read_text()))
-    assert summaries[0] == summaries[1]
 
 
 @pytest.mark.parametrize("option", ["--model.lr=1", "--data.shuffle=true", "--nonsense=1"])

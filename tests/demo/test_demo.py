@@ -1,0 +1,62 @@
+"""`refkp demo` end to end, on small panoramas, one epoch and a minimum of timing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lightning", reason="needs the extra `train`")
+pytest.importorskip("transformers", reason="needs the extra `panorama`")
+pytest.importorskip("matplotlib", reason="needs the extra `viz`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+
+from PIL import Image
+
+from refkp import demo
+from refkp.data.synthetic import render_panorama
+from refkp.demo import panorama
+from refkp.ops import OPS
+
+
+@pytest.fixture
+def panoramas(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for seed in range(3):
+        picture = render_panorama(seed, 64, supersample=1).permute(1, 2, 0).numpy()
+        Image.fromarray(picture).save(folder / f"square_{seed}.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_report_tells_the_whole_run(
+    panoramas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    options = ["--out", str(out), "--input", str(panoramas), "--epochs", "1", "--seconds", "0"]
+    assert demo.main(options) == 0
+    assert f"report: {out / 'report.html'}" in capsys.readouterr().out
+    text = (out / "report.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", text) == [
+        "A panorama as overlapping perspective tiles",
+        "Learning from true overlaps",
+        "The kernels",
+    ]
+    assert text.count("data:image/png") == 5
+    assert "square_0.png" in text  # the panorama of the pictures
+    assert "square_2.png" in text  # the held-out one
+    assert all(f"<td>{op}</td>" in text for op in OPS)
+    assert not (out / "panoramas").exists()
+
+
+def test_scenes_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panorama, "_SCENES", 2)
+    monkeypatch.setattr(panorama, "_SCENE_HEIGHT", 16)
+    first = panorama.find_or_render(None, tmp_path)
+    stamps = [path.stat().st_mtime_ns for path in first]
+    assert [path.name for path in first] == ["scene_0.png", "scene_1.png"]
+    assert panorama.find_or_render(None, tmp_path) == first
+    assert [path.stat().st_mtime_ns for path in first] == stamps
+    assert sorted(tmp_path.iterdir()) == first
