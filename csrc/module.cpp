@@ -1,7 +1,8 @@
 // Every entry point of refkp._C in one place.
 //
 // Python hands over raw pointers as integers, sizes, strides in elements, a dtype name, and a thread count (CPU) or a
-// stream handle (CUDA). Shapes and dtypes were checked by refkp.ops; nothing is checked again here.
+// stream handle (CUDA), all by keyword; `_native.call` adds the last two. Shapes and dtypes were checked by refkp.ops;
+// nothing is checked again here.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -47,42 +48,6 @@ py::dict build_info() {
   return info;
 }
 
-// images: depth_src, depth_dst, mask_src, mask_dst (0: none). matrices: K_src, K_dst, dst_from_src. sizes: B, S, H, W, Ht,
-// Wt. Strides between planes: of the source over B, of the target over B and S.
-FlowProblem make_flow_problem(std::array<uintptr_t, 4> images, std::array<uintptr_t, 3> matrices, uintptr_t uv,
-                              uintptr_t flags, std::array<int64_t, 6> sizes, std::array<int64_t, 3> depth_strides,
-                              std::array<int64_t, 3> mask_strides, int rule, std::array<double, 3> tolerance,
-                              double pixel_offset) {
-  const auto size = [&](int k) { return static_cast<int32_t>(sizes[k]); };
-  FlowProblem p;
-  p.depth_src = pointer<void>(images[0]);
-  p.depth_dst = pointer<void>(images[1]);
-  p.mask_src = pointer<uint8_t>(images[2]);
-  p.mask_dst = pointer<uint8_t>(images[3]);
-  p.K_src = pointer<double>(matrices[0]);
-  p.K_dst = pointer<double>(matrices[1]);
-  p.dst_from_src = pointer<double>(matrices[2]);
-  p.uv = pointer<void>(uv);
-  p.flags = pointer<uint8_t>(flags);
-  p.batch = sizes[0];
-  p.targets = sizes[1];
-  p.height = size(2), p.width = size(3), p.height_dst = size(4), p.width_dst = size(5);
-  p.depth_src_stride = depth_strides[0], p.mask_src_stride = mask_strides[0];
-  p.depth_dst_stride_b = depth_strides[1], p.depth_dst_stride_s = depth_strides[2];
-  p.mask_dst_stride_b = mask_strides[1], p.mask_dst_stride_s = mask_strides[2];
-  p.rule = static_cast<FlowRule>(rule);
-  p.tol_abs = tolerance[0], p.tol_rel = tolerance[1], p.tol_px = tolerance[2];
-  p.pixel_offset = pixel_offset;
-  return p;
-}
-
-// sizes: images, tiles, channels, ERP height and width, tile height and width; strides of the ERP images [B,C,H,W].
-E2pGeometry e2p_geometry(uintptr_t rays, uintptr_t samples, uintptr_t image_index, const std::array<int64_t, 7>& sizes,
-                         const std::array<int64_t, 4>& strides, bool equilib, bool nearest) {
-  return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], strides[0], strides[1], strides[2],
-          strides[3], equilib, nearest, pointer<double>(rays), pointer<int64_t>(samples), pointer<int64_t>(image_index)};
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -98,7 +63,8 @@ PYBIND11_MODULE(_C, m) {
                               uintptr_t out, const std::string& dtype, int threads) {
     REFKP_CALL_BEST(affine_warp, dtype_from_name(dtype), pointer<void>(image), pointer<double>(theta), inverse,
                     pointer<double>(fill), shape, pointer<void>(out), threads);
-  }, py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"), py::arg("out"),
+  }, py::kw_only(), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
+     py::arg("out"),
      py::arg("dtype"), py::arg("threads"), NoGil());
   m.def("affine_warp_backward_cpu", [](uintptr_t grad_out, uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill,
                                        AffineWarpShape shape, uintptr_t grad_image, uintptr_t grad_theta,
@@ -106,14 +72,16 @@ PYBIND11_MODULE(_C, m) {
     REFKP_CALL_BEST(affine_warp_backward, dtype_from_name(dtype), pointer<void>(grad_out), pointer<void>(image),
                     pointer<double>(theta), inverse, pointer<double>(fill), shape, pointer<void>(grad_image),
                     pointer<double>(grad_theta), threads);
-  }, py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
+  }, py::kw_only(), py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"),
+     py::arg("shape"),
      py::arg("grad_image"), py::arg("grad_theta"), py::arg("dtype"), py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
   m.def("affine_warp_cuda", [](uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill, AffineWarpShape shape,
                                uintptr_t out, const std::string& dtype, uintptr_t stream) {
     cuda::affine_warp(dtype_from_name(dtype), pointer<void>(image), pointer<double>(theta), inverse, pointer<double>(fill),
                       shape, pointer<void>(out), pointer<void>(stream));
-  }, py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"), py::arg("out"),
+  }, py::kw_only(), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
+     py::arg("out"),
      py::arg("dtype"), py::arg("stream"), NoGil());
   m.def("affine_warp_backward_cuda", [](uintptr_t grad_out, uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill,
                                         AffineWarpShape shape, uintptr_t grad_image, uintptr_t grad_theta,
@@ -121,8 +89,10 @@ PYBIND11_MODULE(_C, m) {
     cuda::affine_warp_backward(dtype_from_name(dtype), pointer<void>(grad_out), pointer<void>(image), pointer<double>(theta),
                                inverse, pointer<double>(fill), shape, pointer<void>(grad_image), pointer<double>(grad_theta),
                                pointer<double>(workspace), pointer<void>(stream));
-  }, py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
-     py::arg("grad_image"), py::arg("grad_theta"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
+  }, py::kw_only(), py::arg("grad_out"), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"),
+     py::arg("shape"),
+     py::arg("grad_image"), py::arg("grad_theta"), py::arg("workspace"), py::arg("dtype"),
+     py::arg("stream"), NoGil());
 #endif
 
   // ---- equivariance_loss ----
@@ -133,7 +103,8 @@ PYBIND11_MODULE(_C, m) {
                                     const std::string& dtype, int threads) {
     REFKP_CALL_BEST(equivariance_loss, dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
                     pointer<double>(theta), coverage, shape, pointer<double>(loss), pointer<double>(denominator), threads);
-  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("shape"), py::arg("loss"),
+  }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"),
+     py::arg("shape"), py::arg("loss"),
      py::arg("denominator"), py::arg("dtype"), py::arg("threads"), NoGil());
   m.def("equivariance_loss_backward_cpu", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
                                              uintptr_t grad_item, EquivarianceShape shape, uintptr_t grad_maps,
@@ -141,7 +112,8 @@ PYBIND11_MODULE(_C, m) {
     REFKP_CALL_BEST(equivariance_loss_backward, dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
                     pointer<double>(theta), coverage, pointer<double>(grad_item), shape, pointer<void>(grad_maps),
                     pointer<void>(grad_maps_warped), threads);
-  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("grad_item"), py::arg("shape"),
+  }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"),
+     py::arg("grad_item"), py::arg("shape"),
      py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("dtype"), py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
   m.def("equivariance_loss_cuda", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
@@ -150,7 +122,8 @@ PYBIND11_MODULE(_C, m) {
     cuda::equivariance_loss(dtype_from_name(dtype), pointer<void>(maps), pointer<void>(maps_warped),
                             pointer<double>(theta), coverage, shape, pointer<double>(loss), pointer<double>(denominator),
                             pointer<double>(workspace), pointer<void>(stream));
-  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("shape"), py::arg("loss"),
+  }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"),
+     py::arg("shape"), py::arg("loss"),
      py::arg("denominator"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
   m.def("equivariance_loss_backward_cuda", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
                                               uintptr_t grad_item, EquivarianceShape shape, uintptr_t grad_maps,
@@ -160,51 +133,64 @@ PYBIND11_MODULE(_C, m) {
                                      pointer<double>(theta), coverage, pointer<double>(grad_item), shape,
                                      pointer<void>(grad_maps), pointer<void>(grad_maps_warped), pointer<void>(workspace),
                                      pointer<void>(stream));
-  }, py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"), py::arg("grad_item"), py::arg("shape"),
-     py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("workspace"), py::arg("dtype"), py::arg("stream"), NoGil());
+  }, py::kw_only(), py::arg("maps"), py::arg("maps_warped"), py::arg("theta"), py::arg("coverage"),
+     py::arg("grad_item"), py::arg("shape"),
+     py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("workspace"), py::arg("dtype"),
+     py::arg("stream"), NoGil());
 #endif
 
   // ---- e2p ----
+  // sizes: images, tiles, channels, ERP height and width, tile height and width. strides: of the ERP images [B,C,H,W].
   py::class_<E2pGeometry>(m, "E2pGeometry")
-      .def(py::init(&e2p_geometry), py::kw_only(), py::arg("rays"), py::arg("samples"), py::arg("image_index"),
-           py::arg("sizes"), py::arg("strides"), py::arg("equilib"), py::arg("nearest"));
+      .def(py::init([](uintptr_t rays, uintptr_t samples, uintptr_t image_index, std::array<int64_t, 7> sizes,
+                       std::array<int64_t, 4> strides, bool equilib, bool nearest) {
+        return E2pGeometry{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], strides[0], strides[1],
+                           strides[2], strides[3], equilib, nearest, pointer<double>(rays), pointer<int64_t>(samples),
+                           pointer<int64_t>(image_index)};
+      }), py::kw_only(), py::arg("rays"), py::arg("samples"), py::arg("image_index"), py::arg("sizes"),
+         py::arg("strides"), py::arg("equilib"), py::arg("nearest"));
   m.def("e2p_cpu", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype, int threads) {
     REFKP_CALL_BEST(e2p, dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), threads);
-  }, py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("threads"), NoGil());
+  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"),
+     py::arg("threads"), NoGil());
   m.def("e2p_backward_cpu", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t grad_erp,
                                const std::string& dtype, int threads) {
     REFKP_CALL_BEST(e2p_backward, dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<void>(grad_erp),
                     threads);
-  }, py::arg("grad_out"), py::arg("geometry"), py::arg("grad_erp"), py::arg("dtype"), py::arg("threads"), NoGil());
+  }, py::kw_only(), py::arg("grad_out"), py::arg("geometry"), py::arg("grad_erp"), py::arg("dtype"),
+     py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
   m.def("e2p_cuda", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype,
                        uintptr_t stream) {
     cuda::e2p(dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), pointer<void>(stream));
-  }, py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("stream"), NoGil());
+  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"),
+     py::arg("stream"), NoGil());
   m.def("e2p_backward_cuda", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t sums, uintptr_t scale,
                                 uintptr_t grad_erp, const std::string& dtype, uintptr_t stream) {
     cuda::e2p_backward(dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<int64_t>(sums),
                        pointer<double>(scale), pointer<void>(grad_erp), pointer<void>(stream));
-  }, py::arg("grad_out"), py::arg("geometry"), py::arg("sums"), py::arg("scale"), py::arg("grad_erp"), py::arg("dtype"),
+  }, py::kw_only(), py::arg("grad_out"), py::arg("geometry"), py::arg("sums"), py::arg("scale"),
+     py::arg("grad_erp"), py::arg("dtype"),
      py::arg("stream"), NoGil());
 #endif
 
   // ---- vicreg ----
   py::class_<VICRegProblem>(m, "VICRegProblem")
       .def(py::init([](uintptr_t x, uintptr_t y, uintptr_t offsets, int64_t num_segments, int64_t dim, double gamma,
-                       double eps, bool unbiased, const std::string& dtype) {
+                       double eps, bool unbiased) {
         return VICRegProblem{pointer<void>(x), pointer<void>(y), pointer<int64_t>(offsets), num_segments, dim, gamma,
-                             eps, unbiased, dtype_from_name(dtype)};
+                             eps, unbiased};
       }), py::kw_only(), py::arg("x"), py::arg("y"), py::arg("offsets"), py::arg("num_segments"), py::arg("dim"),
-         py::arg("gamma"), py::arg("eps"), py::arg("unbiased"), py::arg("dtype"));
-  m.def("vicreg_cpu", [](const VICRegProblem& problem, uintptr_t terms, int threads) {
-    REFKP_CALL_BEST(vicreg, problem, pointer<void>(terms), threads);
-  }, py::arg("problem"), py::arg("terms"), py::arg("threads"), NoGil());
+         py::arg("gamma"), py::arg("eps"), py::arg("unbiased"));
+  m.def("vicreg_cpu", [](const VICRegProblem& problem, uintptr_t terms, const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(vicreg, dtype_from_name(dtype), problem, pointer<void>(terms), threads);
+  }, py::kw_only(), py::arg("problem"), py::arg("terms"), py::arg("dtype"), py::arg("threads"), NoGil());
   m.def("vicreg_backward_cpu", [](const VICRegProblem& problem, uintptr_t weights, uintptr_t grad_x, uintptr_t grad_y,
-                                  int threads) {
-    REFKP_CALL_BEST(vicreg_backward, problem, pointer<void>(weights), pointer<void>(grad_x), pointer<void>(grad_y),
-                    threads);
-  }, py::arg("problem"), py::arg("weights"), py::arg("grad_x"), py::arg("grad_y"), py::arg("threads"), NoGil());
+                                  const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(vicreg_backward, dtype_from_name(dtype), problem, pointer<void>(weights), pointer<void>(grad_x),
+                    pointer<void>(grad_y), threads);
+  }, py::kw_only(), py::arg("problem"), py::arg("weights"), py::arg("grad_x"), py::arg("grad_y"), py::arg("dtype"),
+     py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
   py::class_<VICRegScratch>(m, "VICRegScratch")
       .def(py::init([](uintptr_t moments, uintptr_t partial, uintptr_t gram, uintptr_t gram_offsets, int64_t max_rows) {
@@ -214,36 +200,51 @@ PYBIND11_MODULE(_C, m) {
          py::arg("max_rows"));
   m.def("vicreg_partials", &cuda::vicreg_partials, py::arg("num_segments"), py::arg("dim"), py::arg("max_rows"));
   m.def("vicreg_cuda", [](const VICRegProblem& problem, const VICRegScratch& scratch, uintptr_t terms,
-                          uintptr_t stream) {
-    cuda::vicreg(problem, scratch, pointer<float>(terms), pointer<void>(stream));
-  }, py::arg("problem"), py::arg("scratch"), py::arg("terms"), py::arg("stream"), NoGil());
-  m.def("vicreg_backward_cuda", [](const VICRegProblem& problem, const VICRegScratch& scratch, uintptr_t weights,
-                                   uintptr_t grad_x, uintptr_t grad_y, uintptr_t stream) {
-    cuda::vicreg_backward(problem, scratch, pointer<float>(weights), pointer<void>(grad_x), pointer<void>(grad_y),
-                         pointer<void>(stream));
-  }, py::arg("problem"), py::arg("scratch"), py::arg("weights"), py::arg("grad_x"), py::arg("grad_y"),
+                          const std::string& dtype, uintptr_t stream) {
+    cuda::vicreg(dtype_from_name(dtype), problem, scratch, pointer<float>(terms), pointer<void>(stream));
+  }, py::kw_only(), py::arg("problem"), py::arg("scratch"), py::arg("terms"), py::arg("dtype"),
      py::arg("stream"), NoGil());
+  m.def("vicreg_backward_cuda", [](const VICRegProblem& problem, const VICRegScratch& scratch, uintptr_t weights,
+                                   uintptr_t grad_x, uintptr_t grad_y, const std::string& dtype, uintptr_t stream) {
+    cuda::vicreg_backward(dtype_from_name(dtype), problem, scratch, pointer<float>(weights), pointer<void>(grad_x),
+                          pointer<void>(grad_y), pointer<void>(stream));
+  }, py::kw_only(), py::arg("problem"), py::arg("scratch"), py::arg("weights"), py::arg("grad_x"), py::arg("grad_y"),
+     py::arg("dtype"), py::arg("stream"), NoGil());
 #endif
 
   // ---- flow_gt ----
+  // images: depth_src, depth_dst, mask_src, mask_dst (0: none). matrices: K_src, K_dst, dst_from_src. sizes: B, S, H, W,
+  // Ht, Wt. Strides between planes: of the source over B, of the target over B and S.
   py::class_<FlowProblem>(m, "FlowProblem")
-      .def(py::init(&make_flow_problem), py::kw_only(), py::arg("images"), py::arg("matrices"), py::arg("uv"),
-           py::arg("flags"), py::arg("sizes"), py::arg("depth_strides"), py::arg("mask_strides"), py::arg("rule"),
-           py::arg("tolerance"), py::arg("pixel_offset"));
-  m.def(
-      "flow_gt_cpu",
-      [](const FlowProblem& problem, const std::string& dtype, int threads) {
-        REFKP_CALL_BEST(flow_gt_cpu, problem, dtype_from_name(dtype), threads);
-      },
-      py::arg("problem"), py::kw_only(), py::arg("dtype"), py::arg("threads"),
-      py::call_guard<py::gil_scoped_release>());
+      .def(py::init([](std::array<uintptr_t, 4> images, std::array<uintptr_t, 3> matrices, uintptr_t uv, uintptr_t flags,
+                       std::array<int64_t, 6> sizes, std::array<int64_t, 3> depth_strides,
+                       std::array<int64_t, 3> mask_strides, int rule, std::array<double, 3> tolerance,
+                       double pixel_offset) {
+        const auto size = [&](int k) { return static_cast<int32_t>(sizes[k]); };
+        FlowProblem p;
+        p.depth_src = pointer<void>(images[0]), p.depth_dst = pointer<void>(images[1]);
+        p.mask_src = pointer<uint8_t>(images[2]), p.mask_dst = pointer<uint8_t>(images[3]);
+        p.K_src = pointer<double>(matrices[0]), p.K_dst = pointer<double>(matrices[1]);
+        p.dst_from_src = pointer<double>(matrices[2]);
+        p.uv = pointer<void>(uv), p.flags = pointer<uint8_t>(flags);
+        p.batch = sizes[0], p.targets = sizes[1];
+        p.height = size(2), p.width = size(3), p.height_dst = size(4), p.width_dst = size(5);
+        p.depth_src_stride = depth_strides[0], p.mask_src_stride = mask_strides[0];
+        p.depth_dst_stride_b = depth_strides[1], p.depth_dst_stride_s = depth_strides[2];
+        p.mask_dst_stride_b = mask_strides[1], p.mask_dst_stride_s = mask_strides[2];
+        p.rule = static_cast<FlowRule>(rule);
+        p.tol_abs = tolerance[0], p.tol_rel = tolerance[1], p.tol_px = tolerance[2];
+        p.pixel_offset = pixel_offset;
+        return p;
+      }), py::kw_only(), py::arg("images"), py::arg("matrices"), py::arg("uv"), py::arg("flags"), py::arg("sizes"),
+         py::arg("depth_strides"), py::arg("mask_strides"), py::arg("rule"), py::arg("tolerance"),
+         py::arg("pixel_offset"));
+  m.def("flow_gt_cpu", [](const FlowProblem& problem, const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(flow_gt_cpu, problem, dtype_from_name(dtype), threads);
+  }, py::kw_only(), py::arg("problem"), py::arg("dtype"), py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
-  m.def(
-      "flow_gt_cuda",
-      [](const FlowProblem& problem, const std::string& dtype, uintptr_t stream) {
-        flow_gt_cuda(problem, dtype_from_name(dtype), stream);
-      },
-      py::arg("problem"), py::kw_only(), py::arg("dtype"), py::arg("stream"),
-      py::call_guard<py::gil_scoped_release>());
+  m.def("flow_gt_cuda", [](const FlowProblem& problem, const std::string& dtype, uintptr_t stream) {
+    flow_gt_cuda(problem, dtype_from_name(dtype), stream);
+  }, py::kw_only(), py::arg("problem"), py::arg("dtype"), py::arg("stream"), NoGil());
 #endif
 }

@@ -27,7 +27,6 @@ struct VICRegProblem {
   double gamma;
   double eps;
   bool unbiased;
-  DType dtype;
 };
 
 // Device memory that the caller provides, and what the host knows of the offsets.
@@ -40,16 +39,17 @@ struct VICRegScratch {
 };
 
 REFKP_DECLARE_PER_ISA(
-  void vicreg(const VICRegProblem& problem, void* terms, int threads);
-  void vicreg_backward(const VICRegProblem& problem, const void* weights, void* grad_x, void* grad_y, int threads);
+  void vicreg(DType dtype, const VICRegProblem& problem, void* terms, int threads);
+  void vicreg_backward(DType dtype, const VICRegProblem& problem, const void* weights, void* grad_x, void* grad_y,
+                       int threads);
 )
 
 namespace cuda {
 
 // The doubles of scratch that the forward pass needs.
 int64_t vicreg_partials(int64_t num_segments, int64_t dim, int64_t max_rows);
-void vicreg(const VICRegProblem& problem, const VICRegScratch& scratch, float* terms, void* stream);
-void vicreg_backward(const VICRegProblem& problem, const VICRegScratch& scratch, const float* weights,
+void vicreg(DType dtype, const VICRegProblem& problem, const VICRegScratch& scratch, float* terms, void* stream);
+void vicreg_backward(DType dtype, const VICRegProblem& problem, const VICRegScratch& scratch, const float* weights,
                      void* grad_x, void* grad_y, void* stream);
 
 }  // namespace cuda

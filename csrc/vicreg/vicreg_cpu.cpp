@@ -351,13 +351,14 @@ void backward(const VICRegProblem& given, const T* weights, T* grad_x, T* grad_y
 
 }  // namespace
 
-void vicreg(const VICRegProblem& problem, void* terms, int threads) {
-  if (problem.dtype == DType::float64) return forward(problem, static_cast<double*>(terms), threads);
+void vicreg(DType dtype, const VICRegProblem& problem, void* terms, int threads) {
+  if (dtype == DType::float64) return forward(problem, static_cast<double*>(terms), threads);
   forward(problem, static_cast<float*>(terms), threads);
 }
 
-void vicreg_backward(const VICRegProblem& problem, const void* weights, void* grad_x, void* grad_y, int threads) {
-  if (problem.dtype == DType::float64) {
+void vicreg_backward(DType dtype, const VICRegProblem& problem, const void* weights, void* grad_x, void* grad_y,
+                     int threads) {
+  if (dtype == DType::float64) {
     return backward(problem, static_cast<const double*>(weights), static_cast<double*>(grad_x),
                     static_cast<double*>(grad_y), threads);
   }

@@ -365,16 +365,16 @@ int64_t vicreg_partials(int64_t num_segments, int64_t dim, int64_t max_rows) {
   return num_segments * (2 * pairs_of(dim, max_rows) + column_blocks_of(dim));
 }
 
-void vicreg(const VICRegProblem& problem, const VICRegScratch& scratch, float* terms, void* stream) {
+void vicreg(DType dtype, const VICRegProblem& problem, const VICRegScratch& scratch, float* terms, void* stream) {
   if (problem.num_segments == 0) return;
-  dispatch_storage(problem.dtype, [&](auto storage) {
+  dispatch_storage(dtype, [&](auto storage) {
     forward<decltype(storage)>(problem, scratch, terms, static_cast<cudaStream_t>(stream));
   });
 }
 
-void vicreg_backward(const VICRegProblem& problem, const VICRegScratch& scratch, const float* weights,
-                          void* grad_x, void* grad_y, void* stream) {
-  dispatch_storage(problem.dtype, [&](auto storage) {
+void vicreg_backward(DType dtype, const VICRegProblem& problem, const VICRegScratch& scratch, const float* weights,
+                     void* grad_x, void* grad_y, void* stream) {
+  dispatch_storage(dtype, [&](auto storage) {
     using S = decltype(storage);
     backward<S>(problem, scratch, weights, static_cast<S*>(grad_x), static_cast<S*>(grad_y),
                 static_cast<cudaStream_t>(stream));

@@ -216,7 +216,7 @@ struct InterleavedPlanes {
   void clear() { std::memset(sums, 0, sizeof(T) * static_cast<size_t>(kGroup * height * width)); }
 };
 
-// The four values of a pixel as one vector. The type keeps the compiler from merging neighbouring pixels into wider
+// The four values of a pixel as one vector. (Eight planes at once were measured no faster.) The type keeps the compiler from merging neighbouring pixels into wider
 // vectors: the next pixel would then load half of a store that is still under way, and wait for it.
 template <typename T>
 struct Quad {

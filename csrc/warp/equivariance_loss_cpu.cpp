@@ -1,8 +1,8 @@
 // equivariance_loss on the CPU.
 //
 // Forward: items are blocks of rows of one map stack; a row of B' lives in a scratch line only until its squares are
-// summed. Backward: items are (map stack, group of channels), because one thread alone scatters into a plane of A'; the
-// residual row is computed again, written as the gradient of A, and scattered. Row sums are double and added in order.
+// summed. Backward: items are (map stack, group of channels), because one thread alone scatters into a plane of A'; a row
+// of B' is sampled again, turned into the two gradients, and scattered. Row sums are double and added in order.
 #include "warp/equivariance_loss.h"
 
 #include "common/huge_pages.h"
@@ -33,28 +33,34 @@ double coverage_row(const EquivarianceShape& s, const BilinearRow<T>& taps, T* c
   return sum;
 }
 
-// residual[j] = (W) A - B' of one row of one map; `coverage` is null where W = 1.
+// The sum of (W A - B')^2 over one row; `coverage` is null where W = 1. Sixteen running sums in a fixed pattern:
+// they vectorise, and do not depend on the instruction set's width.
 template <typename T>
-void residual_row(const T* maps_row, const T* plane_warped, const EquivarianceShape& s, const BilinearRow<T>& taps,
-                  const T* coverage, T* residual) {
-  sample_row(plane_warped, s.height, s.width, s.width, taps, T(0), residual);
-  if (coverage == nullptr)
-    for (int64_t j = 0; j < s.width; ++j) residual[j] = maps_row[j] - residual[j];
-  else
-    for (int64_t j = 0; j < s.width; ++j) residual[j] = coverage[j] * maps_row[j] - residual[j];
-}
-
-// Sixteen running sums in a fixed pattern: they vectorise, and do not depend on the instruction set's width.
-template <typename T>
-double sum_of_squares(const T* values, int64_t count) {
+double sum_of_squares(const T* maps, const T* returned, const T* coverage, int64_t count) {
   T lanes[16] = {};
+  const auto add = [&](int64_t j, int l) {
+    const T residual = (coverage != nullptr ? coverage[j] * maps[j] : maps[j]) - returned[j];
+    lanes[l] += residual * residual;
+  };
   int64_t j = 0;
   for (; j + 16 <= count; j += 16)
-    for (int l = 0; l < 16; ++l) lanes[l] += values[j + l] * values[j + l];
+    for (int l = 0; l < 16; ++l) add(j + l, l);
+  for (; j < count; ++j) add(j, static_cast<int>(j % 16));
   double sum = 0;
   for (int l = 0; l < 16; ++l) sum += lanes[l];
-  for (; j < count; ++j) sum += static_cast<double>(values[j]) * values[j];
   return sum;
+}
+
+// Turns a row of B' into its gradient, scale (B' - W A), and writes that of A, scale W (W A - B').
+template <typename T>
+void gradient_row(const T* __restrict__ maps, const T* __restrict__ coverage, T scale, int64_t count,
+                  T* __restrict__ returned, T* __restrict__ grad_maps) {
+  for (int64_t j = 0; j < count; ++j) {
+    const T weight = coverage != nullptr ? coverage[j] : T(1);
+    const T grad = scale * (weight * maps[j] - returned[j]);
+    grad_maps[j] = weight * grad;
+    returned[j] = -grad;
+  }
 }
 
 template <typename T>
@@ -65,8 +71,8 @@ void forward(const T* maps, const T* maps_warped, const double* theta, bool cove
   double* covered = squares + rows;
   parallel_for(rows, kRowsPerItem, threads, [&](int64_t begin, int64_t end) {
     BilinearRow<T> taps(s.width);
-    T* residual = new T[static_cast<size_t>(2 * s.width)];
-    T* weight = coverage ? residual + s.width : nullptr;
+    T* returned = new T[static_cast<size_t>(2 * s.width)];
+    T* weight = coverage ? returned + s.width : nullptr;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t b = item / s.height, i = item % s.height;
       const PixelMap map = pixel_map(theta + 6 * b, true, s.height, s.width, s.height, s.width);
@@ -75,11 +81,11 @@ void forward(const T* maps, const T* maps_warped, const double* theta, bool cove
       squares[item] = 0;
       for (int64_t k = 0; k < s.channels; ++k) {
         const int64_t first = (b * s.channels + k) * plane;
-        residual_row(maps + first + i * s.width, maps_warped + first, s, taps, weight, residual);
-        squares[item] += sum_of_squares(residual, s.width);
+        sample_row(maps_warped + first, s.height, s.width, s.width, taps, T(0), returned);
+        squares[item] += sum_of_squares(maps + first + i * s.width, returned, weight, s.width);
       }
     }
-    delete[] residual;
+    delete[] returned;
   });
   for (int64_t b = 0; b < s.batch; ++b) {
     double square_sum = 0, covered_sum = 0;
@@ -103,8 +109,8 @@ void backward(const T* maps, const T* maps_warped, const double* theta, bool cov
   parallel_for(s.batch * groups, 1, threads, [&](int64_t begin, int64_t end) {
     BilinearRow<T> taps(s.width);
     InterleavedPlanes<T> planes(s.height, s.width, s.width);
-    T* residual = new T[static_cast<size_t>((kGroup + 1) * s.width)];
-    T* weight = coverage ? residual + kGroup * s.width : nullptr;
+    T* returned = new T[static_cast<size_t>((kGroup + 1) * s.width)];
+    T* weight = coverage ? returned + kGroup * s.width : nullptr;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t b = item / groups, first = (item % groups) * kGroup, rest = s.channels - first;
       const int64_t channels = rest < kGroup ? rest : kGroup;
@@ -117,19 +123,14 @@ void backward(const T* maps, const T* maps_warped, const double* theta, bool cov
         if (coverage) coverage_row(s, taps, weight);
         for (int64_t k = 0; k < channels; ++k) {
           const int64_t at = start + k * plane + i * s.width;
-          T* __restrict__ line = residual + k * s.width;
-          residual_row(maps + at, maps_warped + start + k * plane, s, taps, weight, line);
-          T* __restrict__ grad = grad_maps + at;
-          for (int64_t j = 0; j < s.width; ++j) {
-            line[j] *= -scale;  // the gradient of B'; that of A is its negative, times W
-            grad[j] = -line[j] * (weight != nullptr ? weight[j] : T(1));
-          }
+          sample_row(maps_warped + start + k * plane, s.height, s.width, s.width, taps, T(0), returned + k * s.width);
+          gradient_row(maps + at, weight, scale, s.width, returned + k * s.width, grad_maps + at);
         }
-        scatter_row(residual, s.width, channels, s.width, taps, planes);
+        scatter_row(returned, s.width, channels, s.width, taps, planes);
       }
       write_planes(planes, channels, grad_maps_warped + start);
     }
-    delete[] residual;
+    delete[] returned;
   });
 }
 

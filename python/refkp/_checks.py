@@ -8,6 +8,9 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+#: The element types that an op computes with.
+FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
 
 def fail(function: str, argument: str, rule: str, got: object, remedy: str = "") -> NoReturn:
     """Raise ValueError, e.g. "affine_warp: `theta` must be [B,2,3]; got [3,3]. <remedy>"."""
@@ -19,6 +22,20 @@ def fail(function: str, argument: str, rule: str, got: object, remedy: str = "")
 def shape_text(shape: Sequence[object]) -> str:
     """A shape as written in docstrings: [4,3,320,320]."""
     return "[" + ",".join(str(size) for size in shape) + "]"
+
+
+def require_input(
+    function: str,
+    argument: str,
+    tensor: Tensor,
+    pattern: str,
+    dtypes: Sequence[torch.dtype] = FLOATING,
+    **sizes: int,
+) -> None:
+    """Raise unless `tensor` is a tensor of the shape of `pattern` (as in `require_shape`) and one of `dtypes`."""
+    require_tensor(function, argument, tensor)
+    require_shape(function, argument, tensor, pattern, **sizes)
+    require_dtype(function, argument, tensor, dtypes)
 
 
 def require_tensor(function: str, argument: str, value: object) -> None:

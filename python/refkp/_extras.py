@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 #: Extra -> its packages by import name. A structure test holds it against pyproject.toml.
 EXTRAS: dict[str, tuple[str, ...]] = {
@@ -42,3 +44,23 @@ def missing_message(module: str) -> str | None:
     if not extras:
         return None
     return f"the package {module.partition('.')[0]} is not installed; pip install 'refkp[{extras[0]}]'"
+
+
+@contextmanager
+def named_extras() -> Iterator[None]:
+    """Every import of an optional package stands below this: a package that is missing becomes an error that names
+    its extra.
+
+        with named_extras():
+            from PIL import Image
+
+    Raises:
+        ModuleNotFoundError: (an ImportError) what to install.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = missing_message(error.name or "")
+        if message is None:
+            raise
+        raise ModuleNotFoundError(message, name=error.name) from None

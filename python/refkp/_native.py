@@ -1,48 +1,49 @@
-"""The compiled extension `refkp._C`: loading it, and why it may be missing."""
+"""The compiled extension `refkp._C`, or why it is missing.
+
+It is loaded when this module is: so torch.compile sees constants, not an import in the middle of a traced call.
+"""
 
 from __future__ import annotations
 
-import functools
-import importlib
+from importlib import import_module
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 
-@functools.cache
-def _load() -> tuple[ModuleType | None, str]:
+def _load() -> tuple[ModuleType | None, str | None]:
     try:
-        return importlib.import_module("refkp._C"), ""
+        return import_module("refkp._C"), None
     except ImportError as error:
-        return (
-            None,
-            f"the compiled extension refkp._C cannot be imported ({error}); reinstall refkp with a C++ compiler",
-        )
+        remedy = "reinstall refkp with a C++ compiler"
+        return None, f"the compiled extension refkp._C cannot be imported ({error}); {remedy}"
+
+
+_EXTENSION, _MISSING_REASON = _load()
+_HAS_CUDA_KERNELS = _EXTENSION is not None and _EXTENSION.build_info()["cuda"] is not None
 
 
 def missing_reason() -> str | None:
     """Why the extension is unavailable, or None when it is there."""
-    return _load()[1] or None
+    return _MISSING_REASON
+
+
+def has_cuda_kernels() -> bool:
+    """Whether the extension was compiled with the CUDA kernels."""
+    return _HAS_CUDA_KERNELS
 
 
 def extension() -> ModuleType:
     """The extension module. Raises ImportError with the reason and the remedy when it is missing."""
-    module, reason = _load()
-    if module is None:
-        raise ImportError(reason)
-    return module
+    if _EXTENSION is None:
+        raise ImportError(_MISSING_REASON)
+    return _EXTENSION
 
 
 def build_info() -> dict[str, object]:
     """Compiler, build type, CUDA version and architectures (or None), and the instruction set in use."""
     return dict(extension().build_info())
-
-
-@functools.cache
-def has_cuda_kernels() -> bool:
-    """Whether the extension was compiled with the CUDA kernels."""
-    return missing_reason() is None and build_info()["cuda"] is not None
 
 
 def call(op: str, tensor: Tensor, **arguments: object) -> None:
@@ -57,13 +58,3 @@ def call(op: str, tensor: Tensor, **arguments: object) -> None:
             getattr(extension(), f"{op}_cuda")(**arguments, dtype=dtype, stream=stream)
     else:
         getattr(extension(), f"{op}_cpu")(**arguments, dtype=dtype, threads=torch.get_num_threads())
-
-
-def launch(tensor: Tensor) -> dict[str, object]:
-    """The arguments that every entry point takes: dtype name and, by device, the threads or the CUDA stream."""
-    arguments: dict[str, object] = {"dtype": str(tensor.dtype).removeprefix("torch.")}
-    if tensor.is_cuda:
-        arguments["stream"] = torch.cuda.current_stream(tensor.device).cuda_stream
-    else:
-        arguments["threads"] = torch.get_num_threads()
-    return arguments

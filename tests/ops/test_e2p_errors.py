@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from refkp.ops import e2p
+from tests.support.op_checks import backend_names
 
 ERP, EYE = torch.rand(1, 3, 8, 16), torch.eye(3)[None]
 
@@ -77,7 +78,7 @@ def test_refuses_what_is_no_tensor() -> None:
         e2p(ERP, EYE.tolist(), hfov_deg=90.0, size=(4, 4))
 
 
-@pytest.mark.parametrize("backend", [None, "native", "triton"])
+@pytest.mark.parametrize("backend", [None, *backend_names("native", "triton")])
 def test_refuses_a_gradient_to_the_rotation(backend: str | None) -> None:
     rotation = EYE.clone().requires_grad_()
     with pytest.raises(NotImplementedError, match="backend='reference'"):

@@ -13,7 +13,7 @@ from torch import Tensor
 from refkp.geometry.affine import affine_theta
 from refkp.ops import affine_warp, equivariance_loss
 from tests.support import op_checks
-from tests.support.op_checks import Case, OpCall, backend_cases, cases_of
+from tests.support.op_checks import Case, OpCall, backend_cases, backend_names, cases_of
 
 
 def thetas(batch: int) -> Tensor:
@@ -98,7 +98,7 @@ def test_theta_gets_a_gradient_in_the_reference_only() -> None:
         )
 
 
-@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+@pytest.mark.parametrize("backend", backend_names())
 def test_convention_theta_is_that_of_the_warped_image(backend: str) -> None:
     """Maps that follow the image lose nothing inside: A' = warp(A, theta) comes back to A."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
@@ -109,14 +109,14 @@ def test_convention_theta_is_that_of_the_warped_image(backend: str) -> None:
     assert followed < 0.01 * ignored
 
 
-@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+@pytest.mark.parametrize("backend", backend_names())
 def test_mean_is_the_mean_of_the_items(backend: str) -> None:
     there = CALLS["per item"].to("cpu", torch.float32).tensors
     items = equivariance_loss(**there, reduction="none", backend=backend)
     torch.testing.assert_close(equivariance_loss(**there, backend=backend), items.mean())
 
 
-@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+@pytest.mark.parametrize("backend", backend_names())
 def test_coverage_leaves_out_what_never_had_a_source(backend: str) -> None:
     """With nothing back in the frame the loss is 0 and so are its gradients; without coverage it is mean(A^2)."""
     maps = torch.rand(1, 2, 6, 6).requires_grad_()

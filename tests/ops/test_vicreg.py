@@ -16,7 +16,7 @@ from torch import Tensor
 
 from refkp.ops import VICRegTerms, vicreg
 from tests.support import op_checks
-from tests.support.op_checks import Case, OpCall, backend_cases, cases_of
+from tests.support.op_checks import Case, OpCall, backend_cases, backend_names, cases_of
 
 NATIVE = [Case("native", "cpu", torch.float32), Case("native", "cpu", torch.float64)]
 
@@ -218,7 +218,7 @@ def test_terms_do_not_depend_on_the_order_of_rows_or_columns_or_a_common_shift(
             torch.testing.assert_close(value, wanted, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+@pytest.mark.parametrize("backend", backend_names())
 def test_convention_sum_of_branches_and_half_of_the_variance(backend: str) -> None:
     x, y = (tensor.float() for tensor in branches(6, 4).values())
     both, xx, yy = (vicreg(*pair, backend=backend) for pair in ((x, y), (x, x), (y, y)))
@@ -355,7 +355,7 @@ def test_errors_name_the_argument_and_the_rule(name: str) -> None:
         vicreg(**{**good(), **change})
 
 
-@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+@pytest.mark.parametrize("backend", backend_names())
 def test_every_backend_checks_the_values_of_the_offsets(backend: str) -> None:
     with pytest.raises(ValueError, match="ascending"):
         vicreg(**{**good(), "offsets": torch.tensor([0, 4, 2, 6])}, backend=backend)

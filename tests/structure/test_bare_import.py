@@ -12,18 +12,25 @@ TORCH_NEEDS = (
     *("jinja2", "markupsafe", "filelock", "fsspec", "packaging"),
 )
 MODULES = ("refkp", "refkp.ops", "refkp.geometry", "refkp.cli", "refkp.info", "refkp.verify", "refkp.bench")
-SCRIPT = """
+SCRIPT = '''
 import importlib, json, sys, time
 import numpy, torch
 
 allowed = {*sys.stdlib_module_names, "refkp", *sys.argv[1].split(",")}
 
-class Blocker:
+class Hide:
+    """The finders, to whom packages that are not allowed do not exist."""
+
+    def __init__(self, finders):
+        self.finders = finders
+
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] not in allowed and not name.startswith("_"):
-            raise ModuleNotFoundError(f"blocked: {name}", name=name)
+            return None
+        specs = (finder.find_spec(name, path, target) for finder in self.finders)
+        return next((spec for spec in specs if spec is not None), None)
 
-sys.meta_path.insert(0, Blocker())
+sys.meta_path[:] = [Hide(sys.meta_path[:])]
 before, start = set(sys.modules), time.perf_counter()
 for module in sys.argv[2].split(","):
     importlib.import_module(module)
@@ -36,7 +43,7 @@ print(json.dumps({
     "extension": "refkp._C" in sys.modules,
     "cuda": torch.cuda.is_initialized(),
 }))
-"""
+'''
 
 
 def bare_import(*modules: str) -> dict[str, object]:

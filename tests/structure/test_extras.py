@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 import refkp
-from refkp._extras import EXTRAS
-from tests.structure.tree import pyproject
+from refkp._extras import EXTRAS, named_extras
+from tests.structure.tree import PACKAGE, files, module_name, parsed, pyproject
 
 IMPORT_NAMES = {"pillow": "PIL", "opencv-python-headless": "cv2", "pytest-benchmark": "pytest_benchmark"}
 DECLARED: dict[str, list[str]] = pyproject()["project"]["optional-dependencies"]
@@ -36,3 +43,56 @@ def test_all_is_complete() -> None:
 
 def test_the_version_is_written_once_more_and_equal() -> None:
     assert pyproject()["project"]["version"] == refkp.__version__
+
+
+def optional_imports(node: ast.AST) -> Iterator[str]:
+    """The modules of extras that are imported below a node, but for typing and inside named_extras()."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.With) and ast.unparse(child.items[0]) == "named_extras()":
+            continue
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import):
+            names = [alias.name for alias in child.names]
+        elif isinstance(child, ast.ImportFrom):
+            names = [child.module or ""]
+        else:
+            names = []
+        yield from (
+            name for name in names if any(name.split(".")[0] in packages for packages in EXTRAS.values())
+        )
+        yield from optional_imports(child)
+
+
+@pytest.mark.parametrize("path", files(".py", under=PACKAGE), ids=module_name)
+def test_every_import_of_an_optional_package_names_its_extra(path: Path) -> None:
+    if path.stem == "triton":
+        return  # imported once refkp.ops._backends has found the package
+    names = list(optional_imports(parsed(path)))
+    assert not names, f"{path.name} imports {', '.join(names)} outside of `with named_extras():`"
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("refkp.systems.panorama.data", "lightning", "train"),
+        ("refkp.systems.panorama.module", "lightning", "train"),
+        ("refkp.systems.panorama.pictures", "matplotlib", "viz"),
+        ("refkp.demo.kernels", "rich", "train"),
+        ("refkp.training.cli", "lightning", "train"),
+    ],
+)
+def test_an_import_without_its_extra_says_what_to_install(
+    module: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [*sys.modules]:
+        if name.split(".")[0] == package or name == module:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=re.escape(f"pip install 'refkp[{extra}]'")):
+        importlib.import_module(module)
+
+
+def test_other_missing_modules_keep_their_error() -> None:
+    with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_package'"), named_extras():
+        importlib.import_module("no_such_package")

@@ -10,10 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from refkp._extras import named_extras
 from refkp.geometry.affine import random_affine
 from refkp.geometry.sphere import view_rotation
 from refkp.ops import affine_warp, compositions, e2p, equivariance_loss, flow_gt, vicreg
 from refkp.viz.report import Report
+
+with named_extras():
+    from rich.progress import track
 
 Step = Callable[[], Any]
 
@@ -29,8 +33,6 @@ class Contest(NamedTuple):
 
 def timing_page(report: Report, seconds: float) -> None:
     """Race every contest for about `seconds` and tabulate medians and ratios."""
-    from rich.progress import track
-
     report.section("The kernels")
     report.text(
         "Each op on this machine against the torch composition it replaces, run in turn on the same inputs: medians, "
@@ -48,7 +50,7 @@ def timing_page(report: Report, seconds: float) -> None:
                 f"{torch_ / ours:.1f} x",
             )
         )
-    report.table(("op", "input", "refkp", "torch", "ratio"), rows)
+    report.table(("op", "input", "refkp", "torch", "ratio"), rows, text_columns=2)
 
 
 def _race(contest: Contest, seconds: float) -> tuple[float, float]:
@@ -105,12 +107,12 @@ def _e2p() -> Contest:
 def _vicreg() -> Contest:
     x, y = (torch.randn(16 * 98, 768, requires_grad=True) for _ in range(2))
     offsets = torch.arange(17) * 98
-    strips = [tensor.view(16, 98, 768) for tensor in (x, y)]
+    strips_x, strips_y = (tensor.view(16, 98, 768) for tensor in (x, y))
     return Contest(
         "vicreg",
         "16 pairs of 98 tokens x 768, forward and backward",
         lambda: _backward(vicreg(x, y, offsets).total, x, y),
-        lambda: _backward(compositions.vicreg(*strips, compositions.vicreg_covariance), x, y),
+        lambda: _backward(compositions.vicreg(strips_x, strips_y, compositions.vicreg_covariance), x, y),
     )
 
 

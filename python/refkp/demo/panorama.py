@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
-
+from refkp._extras import named_extras
 from refkp.data.synthetic import render_panorama
 from refkp.systems.panorama import pictures
 from refkp.systems.panorama.commands import REPORTED, run_training
@@ -17,6 +16,10 @@ from refkp.training.curves import read_curves
 from refkp.viz.curves import training_curves
 from refkp.viz.report import Report
 
+with named_extras():
+    from PIL import Image
+    from rich.progress import track
+
 #: Made-up scenes where there is no input.
 _SCENES = 8
 _SCENE_HEIGHT = 512
@@ -26,8 +29,6 @@ def find_or_render(source: Path | None, folder: Path) -> list[Path]:
     """The panoramas of `source`, or made-up ones, rendered once into `folder`."""
     if source is not None:
         return find_panoramas(source)
-    from rich.progress import track
-
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"scene_{seed}.png" for seed in range(_SCENES)]
     for seed, path in enumerate(track(paths, description="rendering scenes")):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import logging
 import os
+from importlib import import_module
+from typing import Any
 
 import torch
 
@@ -16,6 +17,9 @@ logger = logging.getLogger("refkp.ops")
 
 #: Every backend, fastest first.
 BACKENDS = ("native", "triton", "reference")
+
+# Asked once, here, so that it is a constant to torch.compile.
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 _CPU_DTYPES = (torch.float32, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -42,7 +46,11 @@ def choose_backend(op: str, backend: str | None, device: torch.device, dtype: to
     raise AssertionError("the reference backend supports every call")
 
 
-@torch.compiler.assume_constant_result  # a traced call asks once, while it is traced
+def kernels(op: str, backend: str) -> Any:
+    """The module with the `forward` and `backward` of an op by the backend "native" or "triton"."""
+    return import_module(f"refkp.ops.{op}.{backend}")
+
+
 def unsupported_reason(backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
     """Why `backend` cannot run on tensors of `device` and `dtype`, with the remedy; None when it can."""
     if backend == "native":
@@ -66,7 +74,7 @@ def _native_reason(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def _triton_reason(device: torch.device, dtype: torch.dtype) -> str | None:
-    if not _has_triton():
+    if not _HAS_TRITON:
         return "the package triton is not installed; pip install 'refkp[triton]'"
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
         return "CPU tensors need Triton's interpreter; set TRITON_INTERPRET=1 before the first call"
@@ -80,8 +88,3 @@ def _dtype_reason(dtype: torch.dtype, allowed: tuple[torch.dtype, ...], where: s
         return None
     names = ", ".join(str(item).removeprefix("torch.") for item in allowed)
     return f"{str(dtype).removeprefix('torch.')} is not supported {where}; convert to one of {names}"
-
-
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None

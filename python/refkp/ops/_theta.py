@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refkp._checks import fail, require_dtype, require_same, require_shape, require_tensor
+from refkp._checks import fail, require_input, require_same
 
 #: |det A| below this fraction of |A|^2 counts as singular.
 _SINGULAR = 1e-9
@@ -18,9 +18,7 @@ _MAX_PLANE = 2**31 - 1
 
 def check_theta(function: str, theta: Tensor, image_name: str, image: Tensor) -> None:
     """Shape, dtype and device of `theta`; its values are read by `check_theta_values`."""
-    require_tensor(function, "theta", theta)
-    require_shape(function, "theta", theta, "B,2,3", B=image.shape[0])
-    require_dtype(function, "theta", theta, (torch.float32, torch.float64, torch.float16, torch.bfloat16))
+    require_input(function, "theta", theta, "B,2,3", B=image.shape[0])
     require_same(function, "theta", theta, image_name, image, dtype=False)
 
 

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
-
 from refkp._checks import fail
+from refkp._extras import named_extras
+
+with named_extras():
+    import lightning as L
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.loggers import TensorBoardLogger
 
 #: Short option -> the option it stands for.
 SHORT_OPTIONS = {"--data": "--data.source", "--out": "--trainer.default_root_dir"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from refkp._extras import named_extras
+
 Curve = tuple[list[int], list[float]]  # steps, values
 
 
@@ -14,7 +16,8 @@ def read_curves(folder: str | Path, names: Sequence[str]) -> dict[str, Curve]:
     Raises:
         ValueError: a name was never logged; the message lists those that were.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    with named_extras():
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     log = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     log.Reload()

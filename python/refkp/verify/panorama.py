@@ -15,7 +15,7 @@ from refkp.geometry.sphere import (
     tile_solid_angle,
     view_rotation,
 )
-from refkp.ops import e2p, vicreg
+from refkp.ops import VICRegTerms, e2p, vicreg
 from refkp.systems.panorama.correspondence import project_tokens
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.losses import (
@@ -190,8 +190,8 @@ def vicreg_lightly(params: Params, arrays: Arrays, backend: str | None) -> Value
     positions, batch, _ = a.shape
     offsets = torch.arange(positions + 1) * batch
     a, b = a.flatten(0, 1), b.flatten(0, 1)
-    coefficients = tuple(float(params[f"{name}_param"]) for name in ("lambda", "mu", "nu"))
-    both = vicreg(a, b, offsets, coefficients=coefficients, backend=backend)
+    invariance, variance, covariance = (float(params[f"{name}_param"]) for name in ("lambda", "mu", "nu"))
+    both = vicreg(a, b, offsets, coefficients=(invariance, variance, covariance), backend=backend)
     branches = {
         name: vicreg(z, z, offsets, covariance="mean", backend=backend) for name, z in (("a", a), ("b", b))
     }
@@ -218,15 +218,16 @@ def vicreg_strip_sequential(params: Params, arrays: Arrays, backend: str | None)
     return {**values, "strip_curr": strips.current, "strip_next": strips.following}
 
 
-def _coefficients(params: Params) -> tuple[float, ...]:
-    return tuple(float(value) for value in params["coeff"])
+def _coefficients(params: Params) -> tuple[float, float, float]:
+    a, b, c = (float(value) for value in params["coeff"])
+    return a, b, c
 
 
-def _means(terms: Any) -> OverlapLoss:
-    return OverlapLoss(*(term.mean() for term in terms), loss_path="")
+def _means(terms: VICRegTerms) -> VICRegTerms:
+    return VICRegTerms(*(term.mean() for term in terms))
 
 
-def _terms(loss: OverlapLoss, inputs: Mapping[str, Tensor]) -> Values:
+def _terms(loss: OverlapLoss | VICRegTerms, inputs: Mapping[str, Tensor]) -> Values:
     """The terms under the names of the golden cases, and the gradient of each to each input."""
     terms = {"total": loss.total, "inv": loss.invariance, "var": loss.variance, "cov": loss.covariance}
     values: Values = dict(terms)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from refkp.geometry.icosphere import cam_from_obj, icosphere_views, num_icosphere_views, obj_from_cam
 from refkp.ops.flow_gt import (
     FlowGT,
     flow_gt,
@@ -38,13 +39,13 @@ def template_views(params: Params, arrays: Arrays, backend: str | None) -> dict[
 @adapter("pose", "flow_ground_truth", op="flow_gt")
 def _flow_ground_truth(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
     """Query to templates: three occlusion rules at o = 0, one at o = 0.5 on depth sampled there."""
-    nearest = {
+    nearest: dict[str, Any] = {
         "rule": "nearest",
         "tol_abs": params["tol_abs_mm"],
         "tol_rel": params["tol_rel"],
         "tol_px": 0.0,
     }
-    twosided = {"rule": "nearest_twosided", "tol_abs": 1.0, "tol_rel": 0.01, "tol_px": 0.0}
+    twosided: dict[str, Any] = {"rule": "nearest_twosided", "tol_abs": 1.0, "tol_rel": 0.01, "tol_px": 0.0}
     integer = _query_to_templates(arrays, backend, "", pixel_offset=0.0, **nearest)
     half = _query_to_templates(arrays, backend, "half_", pixel_offset=0.5, **nearest)
     return {
@@ -62,7 +63,7 @@ def _flow_ground_truth(params: Params, arrays: Arrays, backend: str | None) -> d
 def _flow_ground_truth_real(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
     """A real mesh rendered at o = 0.5 from a query view and three template views with one camera."""
     arrays = {**arrays, "K_q": arrays["K"], "K_t": arrays["K"]}
-    nearest = {"rule": "nearest", "tol_abs": 2.0, "tol_px": 0.0}
+    nearest: dict[str, Any] = {"rule": "nearest", "tol_abs": 2.0, "tol_px": 0.0}
     quad = _query_to_templates(arrays, backend, "", pixel_offset=params["o"])
     gt = _query_to_templates(arrays, backend, "", pixel_offset=params["o"], **nearest)
     return {
@@ -93,7 +94,7 @@ def _flow_ground_truth_roma(params: Params, arrays: Arrays, backend: str | None)
 @adapter("pose", "patch_labels", op="flow_gt")
 def _patch_labels(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
     """Patch classes of the query; every template pixel mapped to the query, each template a batch item."""
-    nearest = {"rule": "nearest", "tol_px": 0.0, "pixel_offset": 0.0, "backend": backend}
+    nearest: dict[str, Any] = {"rule": "nearest", "tol_px": 0.0, "pixel_offset": 0.0, "backend": backend}
     scale, templates = params["scale"], len(arrays["pose_t"])
     query_to_templates = _query_to_templates(
         arrays, tol_abs=params["tol_template_units"], unit_scale=scale, prefix="", **nearest

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refkp._extras import named_extras
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -17,10 +19,8 @@ def training_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]],
     Raises:
         ImportError: without matplotlib.
     """
-    try:
+    with named_extras():
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib; pip install 'refkp[viz]'") from error
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     for axis, (name, (steps, values)) in zip(
         figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from refkp._extras import named_extras
 from refkp.geometry import sphere
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ def split_at_seam(line: NDArray[np.float64], width: int) -> list[NDArray[np.floa
 
 def coverage_map(erp: Picture, multiplicity: NDArray[np.int64], seen: float) -> Figure:
     """How many tiles see each direction, over the panorama; `seen` is the covered part of the sphere."""
-    from matplotlib import colormaps
-    from matplotlib.colors import BoundaryNorm
+    with named_extras():
+        from matplotlib import colormaps
+        from matplotlib.colors import BoundaryNorm
 
     figure, axis = _erp_axis(erp)
     most = int(multiplicity.max())
@@ -101,8 +103,9 @@ def pair_overlay(
     `visible` [2,Gh,Gw] are the tokens of either tile that the other one sees; `lines` [n,4] are token
     positions (row, column in A, row, column in B).
     """
-    from matplotlib import colormaps
-    from matplotlib.patches import ConnectionPatch
+    with named_extras():
+        from matplotlib import colormaps
+        from matplotlib.patches import ConnectionPatch
 
     figure, axes = _subplots(1, 2, _WIDTH / 2 * 1.1)
     for axis, tile, title, mask in zip(axes.flat, tiles, titles, visible, strict=True):
@@ -134,10 +137,8 @@ def pair_overlay(
 
 
 def _subplots(rows: int, columns: int, height: float) -> tuple[Figure, Any]:
-    try:
+    with named_extras():
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib; pip install 'refkp[viz]'") from error
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 

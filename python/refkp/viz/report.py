@@ -62,12 +62,11 @@ class Report:
         cells = (f"<div><b>{html.escape(v)}</b><span>{html.escape(what)}</span></div>" for v, what in values)
         self._parts.append(f'<div class="numbers">{"".join(cells)}</div>')
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table of texts; columns after the first are set as numbers."""
-        head = "".join(_cell("th", text, index) for index, text in enumerate(columns))
-        body = "".join(
-            f"<tr>{''.join(_cell('td', text, index) for index, text in enumerate(row))}</tr>" for row in rows
-        )
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> None:
+        """A table of texts; columns after the first `text_columns` are set as numbers."""
+        head = "".join(_cell("th", text, index >= text_columns) for index, text in enumerate(columns))
+        lines = ([_cell("td", text, index >= text_columns) for index, text in enumerate(row)] for row in rows)
+        body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in lines)
         self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
     def figure(self, figure: Figure, caption: str) -> None:
@@ -96,6 +95,6 @@ class Report:
         return unfinished.replace(path)
 
 
-def _cell(tag: str, text: str, column: int) -> str:
-    kind = ' class="number"' if column else ""
+def _cell(tag: str, text: str, is_number: bool) -> str:
+    kind = ' class="number"' if is_number else ""
     return f"<{tag}{kind}>{html.escape(text)}</{tag}>"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from refkp._checks import fail, require_choice, require_dtype, require_shape, require_tensor
+from refkp._checks import fail, require_choice, require_input
 from refkp.ops import _theta
 from refkp.ops._backends import choose_backend
-
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+from refkp.ops.affine_warp import library, reference
 
 
 def affine_warp(
@@ -54,14 +52,13 @@ def affine_warp(
 
     Source: spec keypoints 2.1, 9.3; M. Jaderberg et al., Spatial Transformer Networks, 2015.
 
+    >>> import torch
     >>> image = torch.arange(4.0).reshape(1, 1, 1, 4)
     >>> mirror = torch.tensor([[[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
     >>> affine_warp(image, mirror).flatten().tolist()
     [3.0, 2.0, 1.0, 0.0]
     """
-    require_tensor("affine_warp", "image", image)
-    require_shape("affine_warp", "image", image, "B,C,H,W")
-    require_dtype("affine_warp", "image", image, _DTYPES)
+    require_input("affine_warp", "image", image, "B,C,H,W")
     _theta.check_theta("affine_warp", theta, "image", image)
     size = tuple(image.shape[2:]) if size is None else _check_size(size)
     _theta.check_plane("affine_warp", "image", image.shape[2:])
@@ -70,11 +67,7 @@ def affine_warp(
     fills = _fill_values(fill, image.shape[1])
     backend = choose_backend("affine_warp", backend, image.device, image.dtype)
     if backend == "reference":
-        from refkp.ops.affine_warp import reference
-
         return reference.affine_warp(image, theta, size, inverse, fills)
-    from refkp.ops.affine_warp import library
-
     return library.affine_warp(image, theta, size, inverse, fills, backend)
 
 

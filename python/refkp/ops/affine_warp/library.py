@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from refkp.ops._backends import kernels
 from refkp.ops._theta import check_theta_values
 
 
@@ -18,7 +18,7 @@ def affine_warp(
 ) -> Tensor:
     check_theta_values("affine_warp", theta)
     with torch.cuda.device_of(image):  # Triton launches on the current device
-        return _kernels(backend).forward(
+        return kernels("affine_warp", backend).forward(
             image.contiguous(), theta.detach().double().contiguous(), size, inverse, fill
         )
 
@@ -36,7 +36,7 @@ def affine_warp_backward(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of image and theta; one that is not needed comes back empty."""
     with torch.cuda.device_of(image):
-        grad_image, grad_theta = _kernels(backend).backward(
+        grad_image, grad_theta = kernels("affine_warp", backend).backward(
             grad_out.contiguous(),
             image.contiguous(),
             theta.detach().double().contiguous(),
@@ -46,10 +46,6 @@ def affine_warp_backward(
             needs_theta,
         )
     return grad_image, grad_theta.to(theta.dtype)
-
-
-def _kernels(backend: str) -> Any:
-    return import_module(f"refkp.ops.affine_warp.{backend}")
 
 
 @affine_warp.register_fake

@@ -118,11 +118,29 @@ def taps(map_ptr, b, i, j, in_height, in_width):
 
 
 @triton.jit
-def tap(plane_ptr, x, y, in_height, in_width, mask, outside):
-    """The value at (x, y), `outside` where that is not in the image; and whether it is."""
+def _tap(plane_ptr, x, y, in_height, in_width, mask, outside):
+    """The value at (x, y), `outside` where that is not in the image."""
     inside = (x >= 0) & (x < in_width) & (y >= 0) & (y < in_height) & mask
     value = tl.load(plane_ptr + y * in_width + x, mask=inside, other=0.0).to(tl.float32)
     return tl.where(inside, value, outside)
+
+
+@triton.jit
+def _square(plane_ptr, x, y, in_height, in_width, mask, outside):
+    """The four values whose upper left is at (x, y): upper left and right, lower left and right."""
+    upper_left = _tap(plane_ptr, x, y, in_height, in_width, mask, outside)
+    upper_right = _tap(plane_ptr, x + 1, y, in_height, in_width, mask, outside)
+    lower_left = _tap(plane_ptr, x, y + 1, in_height, in_width, mask, outside)
+    lower_right = _tap(plane_ptr, x + 1, y + 1, in_height, in_width, mask, outside)
+    return upper_left, upper_right, lower_left, lower_right
+
+
+@triton.jit
+def sample(plane_ptr, x, y, wx, wy, in_height, in_width, mask, outside):
+    """The bilinear value at (x + wx, y + wy), the image going on as `outside`."""
+    a, b, c, d = _square(plane_ptr, x, y, in_height, in_width, mask, outside)
+    upper, lower = a + wx * (b - a), c + wx * (d - c)
+    return upper + wy * (lower - upper)
 
 
 @triton.jit
@@ -143,14 +161,8 @@ def _forward_kernel(
     x, y, wx, wy, finite = taps(map_ptr, b, p // out_width, p % out_width, in_height, in_width)
     for c in range(channels):
         plane = image_ptr + (b * channels + c) * in_height * in_width
-        fill = tl.load(fill_ptr + c)
-        upper_left = tap(plane, x, y, in_height, in_width, mask, fill)
-        upper_right = tap(plane, x + 1, y, in_height, in_width, mask, fill)
-        lower_left = tap(plane, x, y + 1, in_height, in_width, mask, fill)
-        lower_right = tap(plane, x + 1, y + 1, in_height, in_width, mask, fill)
-        upper = upper_left + wx * (upper_right - upper_left)
-        lower = lower_left + wx * (lower_right - lower_left)
-        value = tl.where(finite, upper + wy * (lower - upper), float("nan"))
+        value = sample(plane, x, y, wx, wy, in_height, in_width, mask, tl.load(fill_ptr + c))
+        value = tl.where(finite, value, float("nan"))
         tl.store(out_ptr + (b * channels + c) * pixels + p, value, mask=mask)
 
 
@@ -221,10 +233,9 @@ def _backward_map_kernel(
     for c in range(channels):
         plane = image_ptr + (b * channels + c) * in_height * in_width
         fill = tl.load(fill_ptr + c)
-        upper_left = tap(plane, x, y, in_height, in_width, mask, fill)
-        upper_right = tap(plane, x + 1, y, in_height, in_width, mask, fill)
-        lower_left = tap(plane, x, y + 1, in_height, in_width, mask, fill)
-        lower_right = tap(plane, x + 1, y + 1, in_height, in_width, mask, fill)
+        upper_left, upper_right, lower_left, lower_right = _square(
+            plane, x, y, in_height, in_width, mask, fill
+        )
         grad = tl.load(grad_out_ptr + (b * channels + c) * pixels + p, mask=mask, other=0.0).to(tl.float32)
         grad_x += grad * ((1 - wy) * (upper_right - upper_left) + wy * (lower_right - lower_left))
         grad_y += grad * ((1 - wx) * (lower_left - upper_left) + wx * (lower_right - upper_right))

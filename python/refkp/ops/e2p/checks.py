@@ -8,29 +8,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refkp._checks import (
-    fail,
-    require_choice,
-    require_dtype,
-    require_finite,
-    require_same,
-    require_shape,
-    require_tensor,
-)
+from refkp._checks import FLOATING, fail, require_choice, require_finite, require_input, require_same
 from refkp.ops.e2p.camera import ROTATION_TOLERANCE, is_rotation
 
 CONVENTIONS = ("canonical", "py360convert", "equilib")
 MODES = ("bilinear", "nearest")
 ANTIALIAS = ("none", "box")
 
-_ERP_DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
 
 def check_erp(erp: Tensor, convention: str) -> None:
     """ERP images [B,C,H,W] with a size that the kernels can index."""
-    require_tensor("e2p", "erp", erp)
-    require_shape("e2p", "erp", erp, "B,C,H,W")
-    require_dtype("e2p", "erp", erp, _ERP_DTYPES)
+    require_input("e2p", "erp", erp, "B,C,H,W", (torch.uint8, *FLOATING))
     height, width = erp.shape[2:]
     if height < 1 or width < 1:
         fail("e2p", "erp", "[B,C,H,W] with H, W >= 1", list(erp.shape))
@@ -52,9 +40,7 @@ def check_erp(erp: Tensor, convention: str) -> None:
 
 def check_rotation(rotation: Tensor, erp: Tensor) -> None:
     """Rotations [N,3,3] on the device of the images."""
-    require_tensor("e2p", "rotation", rotation)
-    require_shape("e2p", "rotation", rotation, "N,3,3")
-    require_dtype("e2p", "rotation", rotation, (torch.float32, torch.float64))
+    require_input("e2p", "rotation", rotation, "N,3,3", (torch.float32, torch.float64))
     require_same("e2p", "rotation", rotation, "erp", erp, dtype=False)
 
 
@@ -77,9 +63,7 @@ def check_image_index(image_index: Tensor | None, num_images: int, rotation: Ten
                  "Pass an int64 tensor [N] that says which image each tile is cut from.")  # fmt: skip
         ordered = torch.arange(num_tiles, device=rotation.device)
         return ordered if num_images == num_tiles else torch.zeros_like(ordered)
-    require_tensor("e2p", "image_index", image_index)
-    require_shape("e2p", "image_index", image_index, "N", N=num_tiles)
-    require_dtype("e2p", "image_index", image_index, (torch.int64,))
+    require_input("e2p", "image_index", image_index, "N", (torch.int64,), N=num_tiles)
     if image_index.device.type != "cpu":
         require_same("e2p", "image_index", image_index, "rotation", rotation, dtype=False)
     return image_index

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from refkp.ops._backends import kernels
 from refkp.ops.e2p.camera import make_cameras
 from refkp.ops.e2p.checks import check_values
 
@@ -38,7 +38,7 @@ def e2p(
         antialias,
     )
     with torch.cuda.device_of(erp):  # Triton launches on the current device
-        return _kernels(backend).forward(
+        return kernels("e2p", backend).forward(
             erp, cameras, (height, width), convention == "equilib", mode == "nearest"
         )
 
@@ -64,19 +64,9 @@ def e2p_backward(
     )
     erp_shape = (num_images, grad_out.shape[1], erp_height, erp_width)
     with torch.cuda.device_of(grad_out):
-        return _kernels(backend).backward(
+        return kernels("e2p", backend).backward(
             grad_out, cameras, erp_shape, convention == "equilib", mode == "nearest"
         )
-
-
-def _kernels(backend: str) -> ModuleType:
-    if backend == "native":
-        from refkp.ops.e2p import native
-
-        return native
-    from refkp.ops.e2p import triton
-
-    return triton
 
 
 @e2p.register_fake

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from refkp._checks import require_choice, require_dtype, require_same, require_shape, require_tensor
+from refkp._checks import require_choice, require_input, require_same
 from refkp.ops import _theta
 from refkp.ops._backends import choose_backend
-
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+from refkp.ops.equivariance_loss import library, reference
 
 
 def equivariance_loss(
@@ -52,31 +51,23 @@ def equivariance_loss(
     Source: spec keypoints 5.3, 5.4, 9.3; E. Hedlin et al., Unsupervised Keypoints from Pretrained Diffusion Models,
     CVPR 2024.
 
+    >>> import torch
     >>> maps = torch.rand(2, 3, 8, 8)
     >>> identity = torch.eye(3)[:2].expand(2, 2, 3)
     >>> float(equivariance_loss(maps, maps, identity))
     0.0
     """
-    require_tensor("equivariance_loss", "maps", maps)
-    require_tensor("equivariance_loss", "maps_warped", maps_warped)
-    require_shape("equivariance_loss", "maps", maps, "B,K,H,W")
-    batch, channels, height, width = maps.shape
-    require_shape(
-        "equivariance_loss", "maps_warped", maps_warped, "B,K,H,W", B=batch, K=channels, H=height, W=width
-    )
-    require_dtype("equivariance_loss", "maps", maps, _DTYPES)
+    require_input("equivariance_loss", "maps", maps, "B,K,H,W")
+    B, K, H, W = maps.shape
+    require_input("equivariance_loss", "maps_warped", maps_warped, "B,K,H,W", B=B, K=K, H=H, W=W)
     require_same("equivariance_loss", "maps_warped", maps_warped, "maps", maps)
     _theta.check_plane("equivariance_loss", "maps", maps.shape[2:])
     _theta.check_theta("equivariance_loss", theta, "maps", maps)
     require_choice("equivariance_loss", "reduction", reduction, ("mean", "none"))
     backend = choose_backend("equivariance_loss", backend, maps.device, maps.dtype)
     if backend == "reference":
-        from refkp.ops.equivariance_loss import reference
-
         losses = reference.equivariance_loss(maps, maps_warped, theta, coverage)
     else:
-        from refkp.ops.equivariance_loss import library
-
         if theta.requires_grad and torch.is_grad_enabled():
             raise NotImplementedError(
                 f"equivariance_loss: backend {backend!r} has no gradient for `theta`. "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from refkp.ops._backends import kernels
 from refkp.ops._theta import check_theta_values
 
 
@@ -18,7 +18,7 @@ def equivariance_loss(
     """The loss of every item [B] and its denominator [B] float64, which the backward pass needs."""
     check_theta_values("equivariance_loss", theta)
     with torch.cuda.device_of(maps):  # Triton launches on the current device
-        loss, denominator = _kernels(backend).forward(
+        loss, denominator = kernels("equivariance_loss", backend).forward(
             maps.contiguous(), maps_warped.contiguous(), theta.detach().double().contiguous(), coverage
         )
     return loss.to(maps.dtype), denominator
@@ -31,11 +31,7 @@ def equivariance_loss_backward(
     """The gradients of both maps; grad_item [B] float64 is the gradient of the loss times 2 / denominator."""
     tensors = maps.contiguous(), maps_warped.contiguous(), theta.detach().double().contiguous()
     with torch.cuda.device_of(maps):
-        return _kernels(backend).backward(grad_item.contiguous(), *tensors, coverage)
-
-
-def _kernels(backend: str) -> Any:
-    return import_module(f"refkp.ops.equivariance_loss.{backend}")
+        return kernels("equivariance_loss", backend).backward(grad_item.contiguous(), *tensors, coverage)
 
 
 @equivariance_loss.register_fake

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from refkp.ops._theta import pixel_map
 from refkp.ops.affine_warp.triton import backward as affine_warp_backward
-from refkp.ops.affine_warp.triton import item_and_pixels, tap, taps
+from refkp.ops.affine_warp.triton import item_and_pixels, sample, taps
 
 _BLOCK = 256
 
@@ -57,25 +57,23 @@ def backward(
 
 
 @triton.jit
-def _coverage(x, y, wx, wy, height, width):
-    """The share of a pixel's taps that lie inside the frame."""
-    across = tl.where((x >= 0) & (x < width), 1 - wx, 0.0) + tl.where((x >= -1) & (x < width - 1), wx, 0.0)
-    down = tl.where((y >= 0) & (y < height), 1 - wy, 0.0) + tl.where((y >= -1) & (y < height - 1), wy, 0.0)
-    return across * down
+def _weight(finite, x, y, wx, wy, height, width, COVERAGE: tl.constexpr):
+    """1, or with COVERAGE the share of a pixel's taps inside the frame; NaN where the position is not finite."""
+    weight = tl.where(finite, 1.0, float("nan"))
+    if COVERAGE:
+        across = tl.where((x >= 0) & (x < width), 1 - wx, 0.0)
+        across += tl.where((x >= -1) & (x < width - 1), wx, 0.0)
+        down = tl.where((y >= 0) & (y < height), 1 - wy, 0.0)
+        down += tl.where((y >= -1) & (y < height - 1), wy, 0.0)
+        weight *= across * down
+    return weight
 
 
 @triton.jit
 def _residual(maps_ptr, warped_ptr, first, p, mask, weight, x, y, wx, wy, height, width):
     """weight A - B' at the pixels p of the map that starts at element `first`."""
-    plane = warped_ptr + first
-    upper_left = tap(plane, x, y, height, width, mask, 0.0)
-    upper_right = tap(plane, x + 1, y, height, width, mask, 0.0)
-    lower_left = tap(plane, x, y + 1, height, width, mask, 0.0)
-    lower_right = tap(plane, x + 1, y + 1, height, width, mask, 0.0)
-    upper = upper_left + wx * (upper_right - upper_left)
-    lower = lower_left + wx * (lower_right - lower_left)
     value = tl.load(maps_ptr + first + p, mask=mask, other=0.0).to(tl.float32)
-    return weight * value - (upper + wy * (lower - upper))
+    return weight * value - sample(warped_ptr + first, x, y, wx, wy, height, width, mask, 0.0)
 
 
 @triton.jit
@@ -93,9 +91,7 @@ def _forward_kernel(
     b, p = item_and_pixels(height * width, BLOCK)
     mask = p < height * width
     x, y, wx, wy, finite = taps(map_ptr, b, p // width, p % width, height, width)
-    weight = tl.where(finite, 1.0, float("nan"))
-    if COVERAGE:
-        weight *= _coverage(x, y, wx, wy, height, width)
+    weight = _weight(finite, x, y, wx, wy, height, width, COVERAGE)
     squares = tl.zeros([BLOCK], dtype=tl.float32)
     for k in range(channels):
         first = (b * channels + k) * height * width
@@ -123,9 +119,7 @@ def _backward_kernel(
     b, p = item_and_pixels(height * width, BLOCK)
     mask = p < height * width
     x, y, wx, wy, finite = taps(map_ptr, b, p // width, p % width, height, width)
-    weight = tl.where(finite, 1.0, float("nan"))
-    if COVERAGE:
-        weight *= _coverage(x, y, wx, wy, height, width)
+    weight = _weight(finite, x, y, wx, wy, height, width, COVERAGE)
     scale = tl.load(grad_item_ptr + b)
     for k in range(channels):
         first = (b * channels + k) * height * width

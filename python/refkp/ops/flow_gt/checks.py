@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import (
+    FLOATING,
     fail,
     require_choice,
     require_dtype,
@@ -18,7 +19,6 @@ from refkp._checks import (
 )
 
 RULES = ("nearest", "nearest_twosided", "quad", "bilinear_relative")
-_DEPTHS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _MATRICES = (torch.float32, torch.float64)
 
 
@@ -33,9 +33,9 @@ def check_tensors(
 ) -> None:
     """Raise unless shapes, dtypes and devices are those of the docstring and no input asks for a gradient."""
     tensors = {
-        "depth_src": (depth_src, "B,H,W", _DEPTHS),
+        "depth_src": (depth_src, "B,H,W", FLOATING),
         "K_src": (K_src, "B,3,3", _MATRICES),
-        "depth_dst": (depth_dst, "B,S,Ht,Wt", _DEPTHS),
+        "depth_dst": (depth_dst, "B,S,Ht,Wt", FLOATING),
         "K_dst": (K_dst, "B,S,3,3", _MATRICES),
         "dst_from_src": (dst_from_src, "B,S,4,4", _MATRICES),
         "mask_src": (mask_src, "B,H,W", (torch.bool,)),

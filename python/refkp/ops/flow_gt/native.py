@@ -33,8 +33,7 @@ def forward(
     depths = contiguous_planes(depth_src), contiguous_planes(depth_dst)
     masks = [None if mask is None else contiguous_planes(mask) for mask in (mask_src, mask_dst)]
     matrices = [matrix.to(torch.float64).contiguous() for matrix in (K_src, K_dst, dst_from_src)]
-    extension = _native.extension()
-    problem = extension.FlowProblem(
+    problem = _native.extension().FlowProblem(
         images=[0 if image is None else image.data_ptr() for image in (*depths, *masks)],
         matrices=[matrix.data_ptr() for matrix in matrices],
         uv=uv.data_ptr(),
@@ -46,7 +45,5 @@ def forward(
         tolerance=(tol_abs, tol_rel, tol_px),
         pixel_offset=pixel_offset,
     )
-    run = extension.flow_gt_cuda if depth_src.is_cuda else extension.flow_gt_cpu
-    with torch.cuda.device_of(depth_src):
-        run(problem, **_native.launch(depth_src))
+    _native.call("flow_gt", depth_src, problem=problem)
     return uv, flags

@@ -12,15 +12,13 @@ from refkp._checks import (
     fail,
     require_choice,
     require_dtype,
+    require_input,
     require_same,
-    require_shape,
     require_tensor,
     shape_text,
 )
 from refkp.ops._backends import choose_backend
 from refkp.ops.vicreg import library, reference
-
-_FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 class VICRegTerms(NamedTuple):
@@ -115,11 +113,8 @@ def _check(
     eps: float,
     covariance: str,
 ) -> None:
-    require_tensor("vicreg", "x", x)
-    require_tensor("vicreg", "y", y)
-    require_shape("vicreg", "x", x, "T,D")
-    require_dtype("vicreg", "x", x, _FLOATING)
-    require_shape("vicreg", "y", y, "T,D", T=x.shape[0], D=x.shape[1])
+    require_input("vicreg", "x", x, "T,D")
+    require_input("vicreg", "y", y, "T,D", T=x.shape[0], D=x.shape[1])
     require_same("vicreg", "y", y, "x", x)
     if offsets is not None:
         _check_offsets(x, offsets)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refkp.ops._backends import kernels
+
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -16,7 +18,7 @@ def vicreg(
 ) -> Tensor:
     """Invariance, variance and covariance of every segment: [3,P]."""
     with torch.cuda.device_of(x):  # Triton launches on the current device
-        return _kernels(backend).forward(x, y, offsets, gamma, eps, unbiased)
+        return kernels("vicreg", backend).forward(x, y, offsets, gamma, eps, unbiased)
 
 
 @torch.library.custom_op("refkp::vicreg_backward", mutates_args=())
@@ -32,17 +34,7 @@ def vicreg_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of sum(weights * terms), weights [3,P], with respect to x and y."""
     with torch.cuda.device_of(x):
-        return _kernels(backend).backward(x, y, offsets, weights, gamma, eps, unbiased)
-
-
-def _kernels(backend: str) -> Any:
-    if backend == "native":
-        from refkp.ops.vicreg import native
-
-        return native
-    from refkp.ops.vicreg import triton
-
-    return triton
+        return kernels("vicreg", backend).backward(x, y, offsets, weights, gamma, eps, unbiased)
 
 
 @vicreg.register_fake

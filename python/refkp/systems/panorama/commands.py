@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from refkp._extras import named_extras
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
 from refkp.systems.panorama.pairs import PairRule, tile_pairs
 
@@ -30,7 +31,8 @@ REPORTED = {
 
 def tiles(argv: list[str]) -> int:
     """Draw what a tile layout sees of a panorama: mosaic, outlines, coverage, token pairs."""
-    from jsonargparse import ArgumentParser
+    with named_extras():
+        from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog="refkp panorama tiles", description=tiles.__doc__)
     parser.add_argument("panorama", type=str, help="a 2:1 equirectangular picture")

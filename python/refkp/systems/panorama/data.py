@@ -13,18 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import lightning as L
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from refkp._checks import fail, require_choice
+from refkp._extras import named_extras
 from refkp.geometry import sphere
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
 from refkp.systems.panorama.views import render_views
+
+with named_extras():
+    import lightning as L
+    from PIL import Image
 
 #: File name endings that a panorama may have.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")

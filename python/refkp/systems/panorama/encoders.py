@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from refkp._checks import fail, require_shape
+from refkp._extras import named_extras
 
 if TYPE_CHECKING:
     from transformers import SiglipVisionModel
@@ -121,7 +122,8 @@ def _pretrained(source: str) -> tuple[SiglipVisionModel, Statistics]:
 
 def _statistics(source: str) -> Statistics:
     """Mean and standard deviation of the pixels that the weights of `source` were trained on."""
-    from transformers.image_processing_base import ImageProcessingMixin
+    with named_extras():
+        from transformers.image_processing_base import ImageProcessingMixin
 
     try:
         settings, _ = ImageProcessingMixin.get_image_processor_dict(source)
@@ -134,8 +136,6 @@ def _statistics(source: str) -> Statistics:
 
 
 def _transformers() -> Any:
-    try:
+    with named_extras():
         import transformers
-    except ImportError as error:
-        raise ImportError("the vision encoder needs transformers; pip install 'refkp[panorama]'") from error
     return transformers

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from refkp._checks import fail, require_choice
+from refkp._extras import named_extras
 from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.correspondence import CorrespondenceTable, correspondence_table
 from refkp.systems.panorama.losses import (
@@ -23,6 +22,10 @@ from refkp.systems.panorama.metrics import effective_rank, feature_std, overlap_
 from refkp.systems.panorama.model import VisionFeatures, VisionStage, VisionStageSpec
 from refkp.systems.panorama.pairs import PairRule
 from refkp.training.optim import OptimizerSpec, build_optimizer
+
+with named_extras():
+    import lightning as L
+    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 
 @dataclass(frozen=True)

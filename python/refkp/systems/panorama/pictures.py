@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from matplotlib import colormaps
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from refkp._extras import named_extras
 from refkp.systems.panorama.correspondence import project_tokens
 from refkp.systems.panorama.layout import ErpLayout, ViewRecord
 from refkp.systems.panorama.views import ViewSet
 from refkp.viz import panorama as viz
+
+with named_extras():
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
 
 
 def mosaic_picture(views: ViewSet) -> Figure:
