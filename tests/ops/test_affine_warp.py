@@ -73,7 +73,10 @@ def test_gradients_match_finite_differences(options: dict[str, Any], backend: st
 
 @pytest.mark.parametrize("case", cases_of("reference", "triton") + cases_of("native")[1:])
 @pytest.mark.parametrize("inverse", [False, True])
-def test_a_theta_that_is_not_read_gives_nan(inverse: bool, case: Case, unread_theta: None) -> None:
+def test_a_theta_that_is_not_read_gives_nan(
+    inverse: bool, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    op_checks.leave_theta_unread(monkeypatch)
     image = torch.rand(3, 2, 4, 5, device=case.device).requires_grad_()
     theta = torch.eye(3, device=case.device)[:2].repeat(3, 1, 1)
     theta[0, 1, 1] = torch.nan

@@ -129,7 +129,10 @@ def test_coverage_leaves_out_what_never_had_a_source(backend: str) -> None:
 
 @pytest.mark.parametrize("case", cases_of("reference", "triton") + cases_of("native")[1:])
 @pytest.mark.parametrize("coverage", [False, True])
-def test_a_theta_that_is_not_read_gives_nan(coverage: bool, case: Case, unread_theta: None) -> None:
+def test_a_theta_that_is_not_read_gives_nan(
+    coverage: bool, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    op_checks.leave_theta_unread(monkeypatch)
     maps = torch.rand(3, 2, 4, 5, device=case.device).requires_grad_()
     theta = torch.eye(3, device=case.device)[:2].repeat(3, 1, 1)
     theta[0, 1, 1] = torch.nan

@@ -60,6 +60,12 @@ def test_more_than_the_case_wants_may_come_back(make_golden: MakeGolden, answer:
     assert only(run(make_golden(x=([1.0], "input"), y=([2.0], "output")))).status == "pass"
 
 
+def test_a_case_that_compares_nothing_does_not_pass(make_golden: MakeGolden, answer: Answer) -> None:
+    answer(double)
+    row = only(run(make_golden(x=([1.0], "input"))))
+    assert (row.status, row.reason) == ("fail", "the case has no output to compare")
+
+
 def test_wrong_shape_fails(make_golden: MakeGolden, answer: Answer) -> None:
     answer(double)
     row = only(run(make_golden(x=([[1.0]], "input"), y=([2.0], "output", 0.0, 1.0))))
@@ -226,6 +232,14 @@ def edit_manifest(golden: Path, change: Callable[[dict[str, Any]], Any]) -> None
         (lambda m: m["cases"][0].pop("function"), "missing or wrong 'function'"),
         (lambda m: m["cases"][0]["arrays"]["x"].update(role="extra"), "role of x must be one of"),
         (lambda m: m["cases"][0]["arrays"]["y"].pop("tolerance"), "y .output. needs a tolerance"),
+        (
+            lambda m: m["cases"][0]["arrays"]["y"]["tolerance"].update(atol=float("nan")),
+            "tolerance of y must be two finite numbers, at least 0",
+        ),
+        (
+            lambda m: m["cases"][0]["arrays"]["y"]["tolerance"].update(rtol="tight"),
+            "tolerance of y must be two finite numbers, at least 0",
+        ),
         (
             lambda m: m["cases"][0]["arrays"]["y"]["tolerance"].update(where="!m"),
             "`where` of y names '!m', which is no array",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,5 +138,9 @@ def _parse_array(path: Path, case_id: str, name: str, spec: Mapping[str, Any]) -
         entry = spec.get("tolerance") or {}
         if not {"rtol", "atol"} <= entry.keys():
             raise GoldenError(f"{path}: {case_id}: {name} ({role}) needs a tolerance with rtol and atol.")
-        tolerance = Tolerance(float(entry["rtol"]), float(entry["atol"]), entry.get("where"))
+        numbers = entry["rtol"], entry["atol"]
+        if not all(isinstance(number, (int, float)) and 0 <= number < math.inf for number in numbers):
+            rule = f"tolerance of {name} must be two finite numbers, at least 0"
+            raise GoldenError(f"{path}: {case_id}: {rule}; got {numbers}.")
+        tolerance = Tolerance(*numbers, entry.get("where"))
     return ArraySpec(tuple(spec["shape"]), spec["dtype"], role, tolerance)

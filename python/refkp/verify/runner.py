@@ -182,7 +182,7 @@ def _compare_all(
         got = _to_array(results[name])
         comparisons.append(compare(name, got, arrays[name], tolerance, mask, float32=float32))
     if not comparisons:
-        return None, ""
+        return None, "the case has no output to compare"
     worst = max(comparisons, key=lambda comparison: comparison.severity)
     return worst, "; ".join(comparison.reason for comparison in comparisons if comparison.reason)
 
