@@ -49,12 +49,11 @@ def build_info() -> dict[str, object]:
 def call(op: str, tensor: Tensor, **arguments: object) -> None:
     """Call the entry point of `op` for the device of `tensor`: `<op>_cpu` with threads, or `<op>_cuda` with a stream.
 
-    Every entry point also takes the dtype name of `tensor`. CUDA entry points run on the tensor's own device.
+    Every entry point also takes the dtype name of `tensor`. The caller has made the device of `tensor` the current one.
     """
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_cuda:
-        with torch.cuda.device(tensor.device):
-            stream = torch.cuda.current_stream().cuda_stream
-            getattr(extension(), f"{op}_cuda")(**arguments, dtype=dtype, stream=stream)
+        stream = torch.cuda.current_stream(tensor.device).cuda_stream
+        getattr(extension(), f"{op}_cuda")(**arguments, dtype=dtype, stream=stream)
     else:
         getattr(extension(), f"{op}_cpu")(**arguments, dtype=dtype, threads=torch.get_num_threads())

@@ -230,6 +230,8 @@ IMAGE, IDENTITY = torch.rand(2, 3, 4, 5), torch.eye(3)[:2].repeat(2, 1, 1)
             ValueError,
             r"`fill` must be a number or one per channel \(C=3\); got 2 numbers",
         ),
+        ({"size": 5}, ValueError, r"`size` must be \(height, width\); got 5"),
+        ({"fill": "white"}, ValueError, r"`fill` must be a number or one per channel \(C=3\); got white"),
         ({"fill": float("inf")}, ValueError, "`fill` must be finite"),
         (
             {"padding": "wrap"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ def affine_warp(
     size: Sequence[int] | None = None,
     inverse: bool = False,
     padding: str = "zeros",
-    fill: float | Sequence[float] = 0.0,
+    fill: float | Iterable[float] = 0.0,
     backend: str | None = None,
 ) -> Tensor:
     """Warp a batch of images by one affine map each, sampling bilinearly.
@@ -72,8 +72,8 @@ def affine_warp(
 
 
 def _check_size(size: Sequence[int]) -> tuple[int, int]:
-    if len(size) != 2:
-        fail("affine_warp", "size", "(height, width)", tuple(size))
+    if not isinstance(size, Sequence) or len(size) != 2:
+        fail("affine_warp", "size", "(height, width)", size)
     return int(size[0]), int(size[1])
 
 
@@ -85,9 +85,12 @@ def _check_padding(padding: str) -> None:
         )
 
 
-def _fill_values(fill: float | Sequence[float], channels: int) -> list[float]:
+def _fill_values(fill: float | Iterable[float], channels: int) -> list[float]:
     """One value a channel, or an empty list where nothing is blended."""
-    values = [float(value) for value in fill] if isinstance(fill, Sequence) else [float(fill)] * channels
+    try:
+        values = [float(value) for value in fill] if isinstance(fill, Iterable) else [float(fill)] * channels
+    except (TypeError, ValueError):
+        fail("affine_warp", "fill", f"a number or one per channel (C={channels})", fill)
     if len(values) != channels:
         fail("affine_warp", "fill", f"a number or one per channel (C={channels})", f"{len(values)} numbers")
     if not all(abs(value) < float("inf") for value in values):

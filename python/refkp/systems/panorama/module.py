@@ -138,7 +138,7 @@ class VisionModule(L.LightningModule):
     def _log_loss(self, phase: str, loss: OverlapLoss, batch_size: int) -> None:
         values: dict[str, Any] = loss._asdict()
         path = values.pop("loss_path")
-        shared = {"batch_size": batch_size, "sync_dist": phase == "val"}
+        shared: dict[str, Any] = {"batch_size": batch_size, "sync_dist": phase == "val"}
         self.log_dict({f"{phase}/{name}": value for name, value in values.items()}, **shared)
         self.log(f"{phase}/{path}", loss.total, prog_bar=True, **shared)
 
