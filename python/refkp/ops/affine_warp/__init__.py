@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from torch import Tensor
 
 from refkp._checks import fail, require_choice, require_input
@@ -87,6 +88,7 @@ def _check_padding(padding: str) -> None:
 
 def _fill_values(fill: float | Iterable[float], channels: int) -> list[float]:
     """One value a channel, or an empty list where nothing is blended."""
+    fill = fill.tolist() if isinstance(fill, (Tensor, np.ndarray)) else fill
     try:
         values = [float(value) for value in fill] if isinstance(fill, Iterable) else [float(fill)] * channels
     except (TypeError, ValueError):
