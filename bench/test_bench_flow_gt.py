@@ -37,7 +37,26 @@ def scene(batch: int, targets: int, height: int, width: int, device: str, *, bac
         motion,
     )
     depth_src, K_src, depth_dst, K_dst, dst_from_src = (tensor.to(device) for tensor in arguments)
+    depth_src[_is_close_call(depth_src, K_src, depth_dst, K_dst, dst_from_src)] = 0
     return depth_src, K_src, depth_dst, K_dst, dst_from_src
+
+
+def _is_close_call(
+    depth_src: Tensor, K_src: Tensor, depth_dst: Tensor, K_dst: Tensor, dst_from_src: Tensor
+) -> Tensor:
+    """[B,H,W]: whether some flag of the pixel flips within 1e-3 of the tolerance or 1e-3 px of its landing.
+
+    No float32 arithmetic owes the same answer there: without this, 6 of 1.2 million flags differ from float64
+    at 480x640, and a gate over all flags would have to fail or be loose.
+    """
+    flags = []
+    for change in (-1e-3, 1e-3):
+        shifted = K_dst.clone()
+        shifted[..., :2, 2] += change
+        for K, tol_abs in ((K_dst, 0.5 + change), (shifted, 0.5)):
+            depths = depth_src.double(), K_src, depth_dst.double()
+            flags.append(flow_gt(*depths, K, dst_from_src, tol_abs=tol_abs, backend="reference").flags)
+    return torch.stack(flags).ne(flags[0]).any(dim=0).any(dim=1)
 
 
 @pytest.mark.parametrize("background", [False, True], ids=["full", "disc"])

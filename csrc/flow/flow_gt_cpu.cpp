@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "common/parallel.h"
+#include "common/simd.h"
 #include "flow/fold.h"
 
 namespace refkp {
@@ -40,7 +41,7 @@ struct Chunk {
   alignas(64) Int flags[kChunk];
   alignas(64) Int column[kChunk], row[kChunk];   // the landing pixel; 0 where not inside
   alignas(64) Int left[kChunk], top[kChunk];     // the first of the four pixels around (u, v)
-  alignas(64) Int index[kChunk], usable[kChunk]; // the pixel to read, and whether it exists
+  alignas(64) Int upper[kChunk], lower[kChunk];  // where pairs of the target depth are read
   alignas(64) T sample[4][kChunk];
 };
 
@@ -80,7 +81,10 @@ template <typename T>
 bool project(const Row<T>& row, int x0, Chunk<T>& c) {
   using Int = typename Chunk<T>::Int;
   const T* depth = row.depth + x0;
-  for (int i = 0; i < c.n; ++i) c.usable[i] = row.mask ? row.mask[x0 + i] != 0 : 1;
+  if (row.mask != nullptr) {
+    for (int i = 0; i < c.n; ++i) c.sample[0][i] = row.mask[x0 + i] ? depth[i] : T(0);
+    depth = c.sample[0];
+  }
   Int any = 0;
   for (int i = 0; i < c.n; ++i) {
     const T d = depth[i];
@@ -88,7 +92,7 @@ bool project(const Row<T>& row, int x0, Chunk<T>& c) {
     const T U = d * (row.slope[0] * x + row.base[0]) + row.shift[0];
     const T V = d * (row.slope[1] * x + row.base[1]) + row.shift[1];
     const T Z = d * (row.slope[2] * x + row.base[2]) + row.shift[2];
-    const Int valid = is_depth(d) & c.usable[i];
+    const Int valid = is_depth(d);
     Int front = valid & Int(Z > static_cast<T>(flow_z_near));
     const T reciprocal = T(1) / ((front ? Z : T(1)) + row.z_shift);
     const T u = U * reciprocal;
@@ -103,19 +107,19 @@ bool project(const Row<T>& row, int x0, Chunk<T>& c) {
   return any != 0;
 }
 
-// Stage 2: the landing pixel, the corner of the four pixels around, and the inside test. Returns whether any is inside.
-template <typename T>
+// Stage 2: the landing pixel, the corner of the four pixels around, and the inside test; bilinear_relative asks for
+// 0 < x < width - 1 `strictly`. Returns whether any is inside.
+template <bool strictly, typename T>
 bool land(const Target<T>& target, T offset, Chunk<T>& c) {
   using Int = typename Chunk<T>::Int;
   const T to_edge = T(0.5) - offset;  // edge coordinates: pixel k covers [k, k + 1)
   const T width = static_cast<T>(target.width), height = static_cast<T>(target.height);
-  const Int any_pixel = target.rule != FlowRule::bilinear_relative;  // that rule asks 0 < x < width - 1
   Int any = 0;
   for (int i = 0; i < c.n; ++i) {
     const T x = c.u[i] + to_edge, y = c.v[i] + to_edge;
-    Int inside = Int(x >= 0) & Int(x < width) & Int(y >= 0) & Int(y < height) & (c.flags[i] >> 1);
-    const Int strictly = Int(x > 0) & Int(x < width - 1) & Int(y > 0) & Int(y < height - 1);
-    inside &= strictly | any_pixel;
+    const Int within = strictly ? Int(x > 0) & Int(x < width - 1) & Int(y > 0) & Int(y < height - 1)
+                                : Int(x >= 0) & Int(x < width) & Int(y >= 0) & Int(y < height);
+    const Int inside = within & (c.flags[i] >> 1);
     const Int column = static_cast<Int>(inside ? x : T(0)), row = static_cast<Int>(inside ? y : T(0));
     c.column[i] = column;
     c.row[i] = row;
@@ -127,10 +131,24 @@ bool land(const Target<T>& target, T offset, Chunk<T>& c) {
   return any != 0;
 }
 
-// The target depth at c.index.
-template <typename T>
-void read_depth(const Target<T>& target, const Chunk<T>& c, T* sample) {
-  for (int i = 0; i < c.n; ++i) sample[i] = target.depth[c.index[i]];
+// left[i] = depth[at[i]] and right[i] = depth[at[i] + step]; step is 0 for an image of one column, else 1.
+template <typename T, typename Int>
+void read_pairs(const T* depth, const Int* at, Int step, int n, T* left, T* right) {
+  int i = 0;
+#if defined(REFKP_HAS_FLOAT_PAIRS)
+  if constexpr (std::is_same<T, float>::value) {
+    for (; step == 1 && i + kPairLanes <= n; i += kPairLanes) {
+      FloatLanes first, second;
+      gather_pairs(depth, at + i, first, second);
+      store_lanes(left + i, first);
+      store_lanes(right + i, second);
+    }
+  }
+#endif
+  for (; i < n; ++i) {
+    left[i] = depth[at[i]];
+    right[i] = depth[at[i] + step];
+  }
 }
 
 // Stage 3, nearest and nearest_twosided: the landing pixel decides.
@@ -138,32 +156,49 @@ template <typename T>
 void judge_nearest(const Target<T>& target, Chunk<T>& c) {
   using Int = typename Chunk<T>::Int;
   const bool two_sided = target.rule == FlowRule::nearest_twosided;
-  for (int i = 0; i < c.n; ++i) c.index[i] = c.row[i] * target.width + c.column[i];
-  read_depth(target, c, c.sample[0]);
+  const Int step = target.width > 1, last_pair = target.width - 1 - step;
+  for (int i = 0; i < c.n; ++i)
+    c.upper[i] = c.row[i] * target.width + (c.column[i] > last_pair ? last_pair : c.column[i]);
+  read_pairs(target.depth, c.upper, step, c.n, c.sample[0], c.sample[1]);
   for (int i = 0; i < c.n; ++i) {
-    const T gap = c.z[i] - c.sample[0][i];
-    const Int valid = is_depth(c.sample[0][i]) & (c.flags[i] >> 2);
+    const T d = c.column[i] > last_pair ? c.sample[1][i] : c.sample[0][i];
+    const T gap = c.z[i] - d;
+    const Int valid = is_depth(d) & (c.flags[i] >> 2);
     const Int clear = valid & Int((two_sided ? std::abs(gap) : gap) <= target.tol_abs + target.tol_slope * c.z[i]);
     c.flags[i] += valid * flow_target_valid + clear * flow_not_occluded;
   }
 }
 
-// Stage 3, quad: any of the four pixels decides. Clamping sends a pixel outside the image to its neighbour among the
-// four, which changes nothing for "any of the four that lie in the image".
+// c.sample = the four pixels around (u, v), row by row. One outside the image is replaced by its neighbour among the four.
+template <typename T>
+void read_square(const Target<T>& target, Chunk<T>& c) {
+  using Int = typename Chunk<T>::Int;
+  const Int last_row = target.height - 1, step = target.width > 1, last_pair = target.width - 1 - step;
+  Int moved = 0;
+  for (int i = 0; i < c.n; ++i) {
+    const Int x = c.left[i], column = x < 0 ? 0 : x > last_pair ? last_pair : x;
+    const Int y = c.top[i], below = y + 1;
+    c.upper[i] = (y < 0 ? 0 : y) * target.width + column;
+    c.lower[i] = (below > last_row ? last_row : below) * target.width + column;
+    moved |= column ^ x;
+  }
+  read_pairs(target.depth, c.upper, step, c.n, c.sample[0], c.sample[1]);
+  read_pairs(target.depth, c.lower, step, c.n, c.sample[2], c.sample[3]);
+  if (moved == 0) return;
+  for (int k = 0; k < 4; k += 2) {
+    for (int i = 0; i < c.n; ++i) {  // a pair moved into the image holds the one pixel that counts on its far side
+      const T left = c.sample[k][i], right = c.sample[k + 1][i];
+      c.sample[k][i] = c.left[i] > last_pair ? right : left;
+      c.sample[k + 1][i] = c.left[i] < 0 ? left : right;
+    }
+  }
+}
+
+// Stage 3, quad: any of the four pixels decides; a neighbour in place of a pixel outside the image changes nothing.
 template <typename T>
 void judge_quad(const Target<T>& target, Chunk<T>& c) {
   using Int = typename Chunk<T>::Int;
-  const Int last_column = target.width - 1, last_row = target.height - 1;
-  for (int corner = 0; corner < 4; ++corner) {
-    const Int dx = corner & 1, dy = corner >> 1;
-    for (int i = 0; i < c.n; ++i) {
-      const Int x = c.left[i] + dx, y = c.top[i] + dy;
-      const Int column = x < 0 ? 0 : x > last_column ? last_column : x;
-      const Int row = y < 0 ? 0 : y > last_row ? last_row : y;
-      c.index[i] = row * target.width + column;
-    }
-    read_depth(target, c, c.sample[corner]);
-  }
+  read_square(target, c);
   for (int i = 0; i < c.n; ++i) {
     const T z = c.z[i], tolerance = target.tol_abs + target.tol_slope * z;
     Int valid = 0, clear = 0;
@@ -182,37 +217,32 @@ void judge_quad(const Target<T>& target, Chunk<T>& c) {
 template <typename T>
 void judge_bilinear(const Target<T>& target, T offset, Chunk<T>& c) {
   using Int = typename Chunk<T>::Int;
-  for (int i = 0; i < c.n; ++i) c.sample[1][i] = 0;
-  for (int corner = 0; corner < 4; ++corner) {
-    const Int dx = corner & 1, dy = corner >> 1;
-    for (int i = 0; i < c.n; ++i) {
+  read_square(target, c);
+  for (int i = 0; i < c.n; ++i) {
+    const T wx = c.u[i] - offset - static_cast<T>(c.left[i]), wy = c.v[i] - offset - static_cast<T>(c.top[i]);
+    T blend = 0;
+    for (int corner = 0; corner < 4; ++corner) {
+      const int dx = corner & 1, dy = corner >> 1;
       const Int x = c.left[i] + dx, y = c.top[i] + dy;
       const Int there = Int(x >= 0) & Int(x < target.width) & Int(y >= 0) & Int(y < target.height);
-      c.index[i] = there ? y * target.width + x : 0;
-      c.usable[i] = there;
+      const T d = c.sample[corner][i], weight = (dx ? wx : 1 - wx) * (dy ? wy : 1 - wy);
+      blend += (is_depth(d) & there) ? weight * d : T(0);
     }
-    read_depth(target, c, c.sample[0]);
-    for (int i = 0; i < c.n; ++i) {
-      const T wx = c.u[i] - offset - static_cast<T>(c.left[i]), wy = c.v[i] - offset - static_cast<T>(c.top[i]);
-      const T d = c.sample[0][i];
-      const T weight = (dx ? wx : 1 - wx) * (dy ? wy : 1 - wy);
-      c.sample[1][i] += (is_depth(d) & c.usable[i]) ? weight * d : T(0);
-    }
-  }
-  for (int i = 0; i < c.n; ++i) {
-    const T blend = c.sample[1][i];
     const Int valid = Int(blend > 0) & (c.flags[i] >> 2);
     const Int clear = valid & Int(std::abs(c.z[i] - blend) < target.tol_abs + target.tol_slope * blend);
     c.flags[i] += valid * flow_target_valid + clear * flow_not_occluded;
   }
 }
 
+// Stages 2 and 3.
 template <typename T>
 void judge(const Target<T>& target, T offset, Chunk<T>& c) {
-  if (target.rule == FlowRule::quad)
-    judge_quad(target, c);
-  else if (target.rule == FlowRule::bilinear_relative)
+  const bool blends = target.rule == FlowRule::bilinear_relative;
+  if (!(blends ? land<true>(target, offset, c) : land<false>(target, offset, c))) return;
+  if (blends)
     judge_bilinear(target, offset, c);
+  else if (target.rule == FlowRule::quad)
+    judge_quad(target, c);
   else
     judge_nearest(target, c);
   if (target.mask == nullptr) return;
@@ -241,7 +271,7 @@ void run_row(const FlowProblem& p, const PairMap& pair, int64_t b, int64_t s, in
   Chunk<T> chunk;
   for (int x0 = 0; x0 < p.width; x0 += kChunk) {
     chunk.n = p.width - x0 < kChunk ? p.width - x0 : kChunk;
-    if (project(row, x0, chunk) && land(target, row.offset, chunk)) judge(target, row.offset, chunk);
+    if (project(row, x0, chunk)) judge(target, row.offset, chunk);
     store(chunk, static_cast<T*>(p.uv) + 2 * (first + x0), p.flags + first + x0);
   }
 }

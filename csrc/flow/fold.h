@@ -3,11 +3,7 @@
 
 #include "flow/flow_gt.h"
 
-#ifdef __CUDACC__
-#define REFKP_HOST_DEVICE __host__ __device__
-#else
-#define REFKP_HOST_DEVICE
-#endif
+#include "common/host_device.h"
 
 namespace refkp {
 namespace {  // every instruction set keeps its own copy
