@@ -9,6 +9,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "common/huge_pages.h"
 #include "common/parallel.h"
 #include "common/simd.h"
 #include "flow/fold.h"
@@ -279,6 +280,7 @@ void run_row(const FlowProblem& p, const PairMap& pair, int64_t b, int64_t s, in
 template <typename T>
 void run(const FlowProblem& p, int threads) {
   const int64_t rows = p.batch * p.targets * p.height;
+  prefer_huge_pages(p.uv, 2 * sizeof(T) * static_cast<size_t>(rows * p.width));
   parallel_for(rows, kRowsPerBlock, threads, [&](int64_t begin, int64_t end) {
     int64_t folded = -1;
     PairMap pair;
