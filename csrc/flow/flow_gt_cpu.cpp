@@ -1,8 +1,9 @@
 // flow_gt on the CPU: one pass over the source rows of every pair.
 //
 // A work item is one row of one (source, target) pair, done in chunks of kChunk pixels that stay in the L1 cache. Each
-// stage is one plain loop over the chunk, which the compiler vectorises for its instruction set, the gathers of the
-// target depth included. The bound is those gathers, one to four per pixel; memory moves 13 bytes per pixel (float32).
+// stage is one plain loop over the chunk, which the compiler vectorises for its instruction set; the target depth is read
+// two neighbours at a time (common/simd.h). Memory moves 13 bytes per pixel (float32): on warm memory arithmetic and
+// reads bound the pass, on a fresh result its page faults do.
 #include "flow/flow_gt.h"
 
 #include <cfloat>
