@@ -15,8 +15,12 @@ from torch import Tensor
 #: The systems; the adapters of each are in the module of its name.
 SYSTEMS = ("keypoints", "multiview", "panorama", "pose")
 
+Params = Mapping[str, Any]
+Arrays = Mapping[str, Tensor]
+Values = dict[str, Any]
+
 #: adapter(params, input and weight arrays, backend) -> {array name: value}, or more than a case wants.
-Adapter = Callable[[Mapping[str, Any], Mapping[str, Tensor], str | None], Mapping[str, Any]]
+Adapter = Callable[[Params, Arrays, str | None], Mapping[str, Any]]
 
 
 class Entry(NamedTuple):

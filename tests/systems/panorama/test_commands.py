@@ -13,7 +13,8 @@ pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 
-from refkp.systems.panorama.commands import REPORTED, tiles, train
+from refkp.systems.panorama.commands.tiles import tiles
+from refkp.systems.panorama.commands.train import REPORTED, train
 
 SMALL = [
     "--model.model.encoder.image_size=32",

@@ -14,7 +14,8 @@ from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.encoders import EncoderSpec
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.model import VisionStageSpec
-from refkp.systems.panorama.module import LossSpec, VisionModule
+from refkp.systems.panorama.module import VisionModule
+from refkp.systems.panorama.objective import LossSpec
 
 STAGE = VisionStageSpec(EncoderSpec("tiny", 32, train_blocks=-1))
 LAYOUT = ErpLayout.build()

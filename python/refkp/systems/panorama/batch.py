@@ -11,6 +11,20 @@ from refkp.systems.panorama.layout import ErpLayout
 
 
 @dataclass(frozen=True)
+class TextBatch:
+    """Tokenised texts of B samples, right-padded; each row holds the vision placeholder once."""
+
+    input_ids: Tensor  # int64 [B,L]
+    attention_mask: Tensor  # int64 [B,L], 0 where padded
+    labels: Tensor | None = None  # int64 [B,L], -100 where nothing is learned; None for generation
+
+    def to(self, device: torch.device | str) -> TextBatch:
+        """The same batch on `device`."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return TextBatch(self.input_ids.to(device), self.attention_mask.to(device), labels)
+
+
+@dataclass(frozen=True)
 class ErpBatch:
     """B decoded panoramas, before their views are rendered."""
 
@@ -18,10 +32,16 @@ class ErpBatch:
     world_from_rig: Tensor  # float32 [B,3,3], the rotation of all tiles of a sample
     names: tuple[str, ...]
     layout: ErpLayout
+    text: TextBatch | None = None  # None in the vision stage
 
     def to(self, device: torch.device | str) -> ErpBatch:
         """The same batch on `device`; Lightning calls this."""
-        return replace(self, erp=self.erp.to(device), world_from_rig=self.world_from_rig.to(device))
+        return replace(
+            self,
+            erp=self.erp.to(device),
+            world_from_rig=self.world_from_rig.to(device),
+            text=None if self.text is None else self.text.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -32,7 +52,13 @@ class PanoBatch:
     world_from_rig: Tensor  # float32 [B,3,3]
     names: tuple[str, ...]
     layout: ErpLayout
+    text: TextBatch | None = None  # None in the vision stage
 
     def to(self, device: torch.device | str) -> PanoBatch:
         """The same batch on `device`; Lightning calls this."""
-        return replace(self, views=self.views.to(device), world_from_rig=self.world_from_rig.to(device))
+        return replace(
+            self,
+            views=self.views.to(device),
+            world_from_rig=self.world_from_rig.to(device),
+            text=None if self.text is None else self.text.to(device),
+        )

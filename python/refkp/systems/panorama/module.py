@@ -2,55 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from refkp._checks import fail, require_choice
+from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.correspondence import CorrespondenceTable, correspondence_table
-from refkp.systems.panorama.losses import (
-    OverlapLoss,
-    VICRegOptions,
-    overlap_vicreg,
-    sequential_strip_vicreg,
-)
+from refkp.systems.panorama.losses import OverlapLoss
 from refkp.systems.panorama.metrics import effective_rank, feature_std, overlap_retrieval
 from refkp.systems.panorama.model import VisionFeatures, VisionStage, VisionStageSpec
-from refkp.systems.panorama.pairs import PairRule
+from refkp.systems.panorama.objective import LossSpec, vision_loss
 from refkp.training.optim import OptimizerSpec, build_optimizer
 
 with named_extras():
     import lightning as L
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-
-
-@dataclass(frozen=True)
-class LossSpec:
-    """Which overlap loss.
-
-    Args:
-        kind: "overlap" compares tokens that see the same direction, "sequential" facing strips of consecutive
-            tiles.
-        scope: of "overlap": statistics over one "pair" of tiles, or over "all" correspondences of the batch.
-        pairs: of "overlap": which tiles are compared.
-        margin: of "overlap": distance to the partner's border that a correspondence keeps, in tokens.
-        overlap_ratio: of "sequential": part of a tile that its strip takes.
-        vicreg: constants of the VICReg terms.
-    """
-
-    kind: Literal["overlap", "sequential"] = "overlap"
-    scope: Literal["pair", "all"] = "pair"
-    pairs: PairRule = field(default_factory=lambda: PairRule("all_pairs", min_overlap=0.1))
-    margin: float = 0.5
-    overlap_ratio: float = 0.5
-    vicreg: VICRegOptions = field(default_factory=VICRegOptions)
-
-    def __post_init__(self) -> None:
-        require_choice("LossSpec", "kind", self.kind, ("overlap", "sequential"))
 
 
 class VisionStep(NamedTuple):
@@ -73,7 +42,7 @@ class VisionModule(L.LightningModule):
     def __init__(
         self,
         model: VisionStageSpec = VisionStageSpec(),  # noqa: B008 (frozen)
-        loss: LossSpec = LossSpec(),
+        loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
         optimizer: OptimizerSpec = OptimizerSpec(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
@@ -95,16 +64,9 @@ class VisionModule(L.LightningModule):
         table = correspondence_table(
             batch.layout, self.model.grid, spec.pairs, margin=spec.margin, device=self.device
         )
-        return VisionStep(self._loss(features.projected, batch, table), features, table)
-
-    def _loss(self, projected: Tensor, batch: PanoBatch, table: CorrespondenceTable) -> OverlapLoss:
-        spec = self.loss_spec
         with torch.autocast(self.device.type, enabled=False):  # statistics in float32 under mixed precision
-            projected = projected.float()
-            if spec.kind == "overlap":
-                return overlap_vicreg(projected, table, spec.vicreg, scope=spec.scope)
-            tiles = projected[:, 1:] if batch.layout.has_global_view else projected
-            return sequential_strip_vicreg(tiles, self.model.grid, spec.overlap_ratio, spec.vicreg)
+            loss = vision_loss(spec, features, batch.layout, table, self.model.head)
+        return VisionStep(loss, features, table)
 
     def training_step(self, batch: PanoBatch, batch_idx: int) -> Tensor:
         """One step; logs the loss and its terms."""

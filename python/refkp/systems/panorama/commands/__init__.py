@@ -1,0 +1,13 @@
+"""The commands of the panorama system: `refkp panorama VERB` and `refkp train panorama`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from refkp.systems.panorama.commands.tiles import tiles
+from refkp.systems.panorama.commands.train import train
+
+__all__ = ["VERBS", "tiles", "train"]
+
+#: Verb -> the function that runs it, for `refkp panorama VERB`.
+VERBS: dict[str, Callable[[list[str]], int]] = {"tiles": tiles}
