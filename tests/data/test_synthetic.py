@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from refkp.data.synthetic import render_panorama
+from refkp.data.synthetic import describe_panorama, render_panorama
 
 
 def test_the_seed_fixes_every_byte_and_picks_the_scene() -> None:
@@ -42,3 +42,15 @@ def test_convention_up_is_the_first_row() -> None:
 def test_errors(height: int, supersample: int, name: str) -> None:
     with pytest.raises(ValueError, match=f"render_panorama: `{name}` must be at least"):
         render_panorama(0, height, supersample=supersample)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_description_says_where_the_sun_is(seed: int) -> None:
+    """The middle of the brightest pixels lies in the named quarter, give or take clouds before the sun."""
+    sky = render_panorama(seed, 64)[:, :32].sum(0).double()
+    column = sky.eq(sky.max()).nonzero()[:, 1].double()
+    angle = torch.deg2rad((column + 0.5) / 128 * 360 - 180)
+    side = describe_panorama(seed).rpartition("stands ")[2].rstrip(".")
+    centre = {"ahead": 0, "on the right": 90, "behind the camera": 180, "on the left": -90}[side]
+    offset = torch.rad2deg(torch.polar(torch.ones(()).double(), angle).mean().angle()) - centre
+    assert abs((offset + 180) % 360 - 180) < 55
