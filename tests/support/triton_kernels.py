@@ -82,10 +82,12 @@ def _flow_calls(images: Tensor) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
     batch, targets = images.shape[:2]
     K = torch.eye(3, dtype=torch.float64).expand(batch, targets, 3, 3)
     pose, on = torch.eye(4, dtype=torch.float64).expand(batch, targets, 4, 4), images == 0
-    cameras = images[:, 0], K[:, 0], images, K, pose
+    arguments = import_module("refkp.ops.flow_gt.arguments")
+    cameras, tolerances = (images[:, 0], K[:, 0], images, K, pose), (0.5, 0.0, 2.0, 0.5)
+    masked, bare = arguments.Scene(*cameras, on[:, 0], on), arguments.Scene(*cameras, None, None)
     for rule in ("nearest", "quad", "bilinear_relative"):
-        yield "flow_gt", "forward", (*cameras, on[:, 0], on, rule, 0.5, 0.0, 2.0, 0.5)
-    yield "flow_gt", "forward", (*cameras, None, None, "nearest_twosided", 0.5, 0.0, 2.0, 0.5)
+        yield "flow_gt", "forward", (masked, arguments.Judgement(rule, *tolerances))
+    yield "flow_gt", "forward", (bare, arguments.Judgement("nearest_twosided", *tolerances))
 
 
 def _e2p_calls(erp: Tensor) -> Iterator[tuple[str, str, tuple[Any, ...]]]:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from refkp.ops._backends import choose_backend
 from refkp.ops.flow_gt import library, reference
+from refkp.ops.flow_gt.arguments import Judgement, Scene
 from refkp.ops.flow_gt.checks import check_options, check_tensors
 from refkp.ops.flow_gt.matchers import matcher_source_depth
 from refkp.ops.flow_gt.patches import (
@@ -114,14 +115,14 @@ def flow_gt(
     >>> gt.visible[0, 0, 0].tolist()
     [True, True, False]
     """
-    check_tensors(depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst)
-    check_options(rule, tol_abs, tol_rel, tol_px, pixel_offset)
+    scene = Scene(depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst)
+    judgement = Judgement(rule, float(tol_abs), float(tol_rel), float(tol_px), float(pixel_offset))
+    check_tensors(scene)
+    check_options(judgement)
     chosen = choose_backend("flow_gt", backend, depth_src.device, depth_src.dtype)
-    tensors = (depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst)
-    options = (rule, float(tol_abs), float(tol_rel), float(tol_px), float(pixel_offset))
     if chosen == "reference":
-        uv, flags = reference.flow_gt(*tensors, *options)
+        uv, flags = reference.flow_gt(scene, judgement)
     else:
-        uv, flags = library.flow_gt(*tensors, *options, chosen)
+        uv, flags = library.flow_gt(*scene, *judgement, chosen)
     height, width = depth_dst.shape[-2:]
-    return FlowGT(uv, flags, (height, width), float(pixel_offset))
+    return FlowGT(uv, flags, (height, width), judgement.pixel_offset)

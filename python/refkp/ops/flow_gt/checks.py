@@ -17,32 +17,27 @@ from refkp._checks import (
     require_tensor,
     shape_text,
 )
+from refkp.ops.flow_gt.arguments import Judgement, Scene
 
 RULES = ("nearest", "nearest_twosided", "quad", "bilinear_relative")
 _MATRICES = (torch.float32, torch.float64)
 
+#: Shape and dtypes of the tensors, in the order of `Scene`.
+_TENSORS = {
+    "depth_src": ("B,H,W", FLOATING),
+    "K_src": ("B,3,3", _MATRICES),
+    "depth_dst": ("B,S,Ht,Wt", FLOATING),
+    "K_dst": ("B,S,3,3", _MATRICES),
+    "dst_from_src": ("B,S,4,4", _MATRICES),
+    "mask_src": ("B,H,W", (torch.bool,)),
+    "mask_dst": ("B,S,Ht,Wt", (torch.bool,)),
+}
 
-def check_tensors(
-    depth_src: Tensor,
-    K_src: Tensor,
-    depth_dst: Tensor,
-    K_dst: Tensor,
-    dst_from_src: Tensor,
-    mask_src: Tensor | None,
-    mask_dst: Tensor | None,
-) -> None:
+
+def check_tensors(scene: Scene) -> None:
     """Raise unless shapes, dtypes and devices are those of the docstring and no input asks for a gradient."""
-    tensors = {
-        "depth_src": (depth_src, "B,H,W", FLOATING),
-        "K_src": (K_src, "B,3,3", _MATRICES),
-        "depth_dst": (depth_dst, "B,S,Ht,Wt", FLOATING),
-        "K_dst": (K_dst, "B,S,3,3", _MATRICES),
-        "dst_from_src": (dst_from_src, "B,S,4,4", _MATRICES),
-        "mask_src": (mask_src, "B,H,W", (torch.bool,)),
-        "mask_dst": (mask_dst, "B,S,Ht,Wt", (torch.bool,)),
-    }
     sizes: dict[str, int] = {}
-    for name, (tensor, pattern, dtypes) in tensors.items():
+    for (name, (pattern, dtypes)), tensor in zip(_TENSORS.items(), scene, strict=True):
         if tensor is None:
             continue
         require_tensor("flow_gt", name, tensor)
@@ -51,7 +46,7 @@ def check_tensors(
             if not letter.isdigit():
                 sizes.setdefault(letter, size)
         _check_dtype(name, tensor, dtypes)
-        require_same("flow_gt", name, tensor, "depth_src", depth_src, dtype=name == "depth_dst")
+        require_same("flow_gt", name, tensor, "depth_src", scene.depth_src, dtype=name == "depth_dst")
         if tensor.requires_grad and torch.is_grad_enabled():
             fail(
                 "flow_gt",
@@ -60,8 +55,8 @@ def check_tensors(
                 "requires_grad=True",
                 "The result is constant: detach the input.",
             )
-    _check_sizes("depth_src", depth_src)
-    _check_sizes("depth_dst", depth_dst)
+    _check_sizes("depth_src", scene.depth_src)
+    _check_sizes("depth_dst", scene.depth_dst)
 
 
 def _check_dtype(name: str, tensor: Tensor, allowed: tuple[torch.dtype, ...]) -> None:
@@ -79,13 +74,14 @@ def _check_sizes(name: str, depth: Tensor) -> None:
         fail("flow_gt", name, "an image of fewer than 2^31 pixels", shape_text(depth.shape))
 
 
-def check_options(rule: str, tol_abs: float, tol_rel: float, tol_px: float, pixel_offset: float) -> None:
+def check_options(judgement: Judgement) -> None:
     """Raise unless the rule is known, tolerances are finite and not negative, and the offset is 0 or 0.5."""
-    require_choice("flow_gt", "rule", rule, RULES)
-    for name, value in (("tol_abs", tol_abs), ("tol_rel", tol_rel), ("tol_px", tol_px)):
+    require_choice("flow_gt", "rule", judgement.rule, RULES)
+    for name in ("tol_abs", "tol_rel", "tol_px"):
+        value = getattr(judgement, name)
         if not 0 <= value < float("inf"):
             fail("flow_gt", name, "finite and >= 0", value)
-    require_choice("flow_gt", "pixel_offset", pixel_offset, (0, 0.5))
+    require_choice("flow_gt", "pixel_offset", judgement.pixel_offset, (0, 0.5))
 
 
 def check_matrices(K_src: Tensor, K_dst: Tensor, dst_from_src: Tensor) -> None:

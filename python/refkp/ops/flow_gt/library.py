@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from refkp.ops._backends import kernels
+from refkp.ops.flow_gt.arguments import Judgement, Scene
 from refkp.ops.flow_gt.checks import check_matrices
 
 
@@ -27,9 +28,10 @@ def flow_gt(
 ) -> tuple[Tensor, Tensor]:
     """uv [B,S,H,W,2] and flags [B,S,H,W] by the backend "native" or "triton"."""
     check_matrices(K_src, K_dst, dst_from_src)
-    tensors = (depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst)
+    scene = Scene(depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst)
+    judgement = Judgement(rule, tol_abs, tol_rel, tol_px, pixel_offset)
     with torch.cuda.device_of(depth_src):  # Triton launches on the current device
-        return kernels("flow_gt", backend).forward(*tensors, rule, tol_abs, tol_rel, tol_px, pixel_offset)
+        return kernels("flow_gt", backend).forward(scene, judgement)
 
 
 @flow_gt.register_fake

@@ -5,25 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from refkp.ops.flow_gt.arguments import Judgement, Scene
 from refkp.ops.flow_gt.checks import check_matrices
 from refkp.ops.flow_gt.result import IN_FRONT, INSIDE, NOT_OCCLUDED, SOURCE_VALID, TARGET_VALID
 
 
-def flow_gt(
-    depth_src: Tensor,
-    K_src: Tensor,
-    depth_dst: Tensor,
-    K_dst: Tensor,
-    dst_from_src: Tensor,
-    mask_src: Tensor | None,
-    mask_dst: Tensor | None,
-    rule: str,
-    tol_abs: float,
-    tol_rel: float,
-    tol_px: float,
-    pixel_offset: float,
-) -> tuple[Tensor, Tensor]:
-    """uv [B,S,H,W,2] and flags [B,S,H,W]; arguments as in the public function, whose checks have passed."""
+def flow_gt(scene: Scene, judgement: Judgement) -> tuple[Tensor, Tensor]:
+    """uv [B,S,H,W,2] and flags [B,S,H,W]; the checks of the public function have passed."""
+    depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst = scene
+    rule, tol_abs, tol_rel, tol_px, pixel_offset = judgement
     check_matrices(K_src, K_dst, dst_from_src)
     (batch, height, width), targets = depth_src.shape, depth_dst.shape[1]
     dtype = torch.promote_types(depth_src.dtype, torch.float32)

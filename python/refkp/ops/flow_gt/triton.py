@@ -12,71 +12,58 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from refkp.ops.flow_gt.arguments import Judgement, Scene
 from refkp.ops.flow_gt.checks import RULES
 from refkp.ops.flow_gt.layout import contiguous_planes, plane_strides
 
 _BLOCK = 512
 
 
-def forward(
-    depth_src: Tensor,
-    K_src: Tensor,
-    depth_dst: Tensor,
-    K_dst: Tensor,
-    dst_from_src: Tensor,
-    mask_src: Tensor | None,
-    mask_dst: Tensor | None,
-    rule: str,
-    tol_abs: float,
-    tol_rel: float,
-    tol_px: float,
-    pixel_offset: float,
-) -> tuple[Tensor, Tensor]:
-    """uv [B,S,H,W,2] and flags [B,S,H,W]; arguments as in the public function, whose checks have passed."""
+def forward(scene: Scene, judgement: Judgement) -> tuple[Tensor, Tensor]:
+    """uv [B,S,H,W,2] and flags [B,S,H,W]; the checks of the public function have passed."""
+    depth_src, depth_dst, masks = scene.depth_src, scene.depth_dst, (scene.mask_src, scene.mask_dst)
     (batch, height, width), (targets, height_dst, width_dst) = depth_src.shape, depth_dst.shape[1:]
     uv = depth_src.new_empty(batch, targets, height, width, 2, dtype=torch.float32)
     flags = depth_src.new_empty(batch, targets, height, width, dtype=torch.uint8)
     if flags.numel() == 0:
         return uv, flags
     depths = contiguous_planes(depth_src), contiguous_planes(depth_dst)
-    masks = [
-        None if mask is None else contiguous_planes(mask.view(torch.uint8)) for mask in (mask_src, mask_dst)
-    ]
+    planes = [None if mask is None else contiguous_planes(mask.view(torch.uint8)) for mask in masks]
     blocks = triton.cdiv(height * width, _BLOCK)
     _flow_gt_kernel[(batch * targets * blocks,)](
         *depths,
-        *(
-            flags if mask is None else mask for mask in masks
-        ),  # any pointer stands for a mask that is not read
-        _fold(K_src, K_dst, dst_from_src, tol_rel, tol_px).float(),
+        # Any pointer stands for a mask that is not read.
+        *(flags if plane is None else plane for plane in planes),
+        _fold(scene, judgement).float(),
         uv,
         flags,
         *plane_strides(*depths),
-        *plane_strides(*masks),
+        *plane_strides(*planes),
         targets,
         height * width,
         width,
         height_dst,
         width_dst,
         blocks,
-        float(tol_abs),
-        float(pixel_offset),
-        RULE=RULES.index(rule),
-        HAS_MASK_SRC=mask_src is not None,
-        HAS_MASK_DST=mask_dst is not None,
+        judgement.tol_abs,
+        judgement.pixel_offset,
+        RULE=RULES.index(judgement.rule),
+        HAS_MASK_SRC=scene.mask_src is not None,
+        HAS_MASK_DST=scene.mask_dst is not None,
         BLOCK=_BLOCK,
     )
     return uv, flags
 
 
-def _fold(K_src: Tensor, K_dst: Tensor, dst_from_src: Tensor, tol_rel: float, tol_px: float) -> Tensor:
+def _fold(scene: Scene, judgement: Judgement) -> Tensor:
     """[B,S,13] float64: K_dst [R K_src^-1 | t] row by row, then the tolerance per unit of depth."""
-    K, pose = K_src.double()[:, None, None], dst_from_src.double()[..., :3, :]
+    K, pose = scene.K_src.double()[:, None, None], scene.dst_from_src.double()[..., :3, :]
+    K_dst = scene.K_dst.double()
     x = pose[..., 0] / K[..., 0, 0]
     y = (pose[..., 1] - x * K[..., 0, 1]) / K[..., 1, 1]
     ray_map = torch.stack([x, y, pose[..., 2] - x * K[..., 0, 2] - y * K[..., 1, 2], pose[..., 3]], dim=-1)
-    slope = tol_rel + tol_px / K_dst[..., 0, 0].double()
-    return torch.cat([(K_dst.double() @ ray_map).flatten(-2), slope[..., None]], dim=-1)
+    slope = judgement.tol_rel + judgement.tol_px / K_dst[..., 0, 0]
+    return torch.cat([(K_dst @ ray_map).flatten(-2), slope[..., None]], dim=-1)
 
 
 @triton.jit
