@@ -8,7 +8,7 @@ from refkp._extras import named_extras
 from refkp.data.synthetic import render_panorama
 from refkp.systems.panorama import pictures
 from refkp.systems.panorama.commands.train import REPORTED, run_training
-from refkp.systems.panorama.data import find_panoramas, read_panorama
+from refkp.systems.panorama.images import find_panoramas, read_panorama
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.pairs import PairRule, tile_pairs
 from refkp.systems.panorama.views import render_views

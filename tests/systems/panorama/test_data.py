@@ -11,12 +11,10 @@ pytest.importorskip("lightning", reason="needs the extra `train`")
 image = pytest.importorskip("PIL.Image", reason="needs the extra `panorama`")
 
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch  # noqa: E402
-from refkp.systems.panorama.data import (  # noqa: E402
-    PanoramaData,
-    PanoramaDataset,
-    find_panoramas,
-    read_panorama,
-)
+from refkp.systems.panorama.data import PanoramaData  # noqa: E402
+from refkp.systems.panorama.datasets import PanoramaDataset  # noqa: E402
+from refkp.systems.panorama.images import find_panoramas, read_panorama  # noqa: E402
+from refkp.systems.panorama.layout import ErpLayout  # noqa: E402
 
 
 def _data(folder: Path, **options: object) -> PanoramaData:
@@ -34,7 +32,7 @@ def test_folder_and_csv_name_the_same_files(panorama_folder: Path) -> None:
     table.write_text("\ufeffurl,query\npano_0.png,what?\n\n", encoding="utf-8")  # as spreadsheets save it
     assert find_panoramas(table) == paths[:1]
     table.write_text("query,url\nwhat?\n")
-    with pytest.raises(ValueError, match="a path in column `url` of every row"):
+    with pytest.raises(ValueError, match=r"filled in column `url` of every row; got .*table.csv, line 2"):
         find_panoramas(table)
 
 
@@ -70,8 +68,8 @@ def test_jitter_changes_the_layout_of_training_batches_only(panorama_folder: Pat
 
 
 def test_augmentation_turns_training_samples(panorama_folder: Path) -> None:
-    paths = find_panoramas(panorama_folder)
-    still, yaw, full = (PanoramaDataset(paths, 32, augmentation=kind)[0] for kind in ("none", "yaw", "full"))
+    paths, layout = find_panoramas(panorama_folder), ErpLayout.build()
+    still, yaw, full = (PanoramaDataset(paths, 32, layout, augmentation=kind)[0] for kind in ("none", "yaw", "full"))
     torch.testing.assert_close(still.world_from_rig, torch.eye(3))
     torch.testing.assert_close(yaw.world_from_rig[1], torch.tensor([0.0, 1.0, 0.0]))
     assert float((full.world_from_rig[1] - yaw.world_from_rig[1]).abs().max()) > 0.01
@@ -90,7 +88,7 @@ def test_errors(panorama_folder: Path) -> None:
     with pytest.raises(ValueError, match="val_fraction"):
         PanoramaData(str(panorama_folder), val_fraction=0.0)
     with pytest.raises(ValueError, match="augmentation"):
-        PanoramaDataset([], 32, augmentation="flip")  # type: ignore[arg-type]
+        PanoramaDataset([], 32, ErpLayout.build(), augmentation="flip")  # type: ignore[arg-type]
 
 
 def test_unreadable_pictures_are_errors_not_substitutes(panorama_folder: Path) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from refkp.systems.panorama.commands.caption import caption
+from refkp.systems.panorama.commands.evaluate import evaluate
 from refkp.systems.panorama.commands.tiles import tiles
 from refkp.systems.panorama.commands.train import train
 
-__all__ = ["VERBS", "tiles", "train"]
+__all__ = ["VERBS", "caption", "evaluate", "tiles", "train"]
 
 #: Verb -> the function that runs it, for `refkp panorama VERB`.
-VERBS: dict[str, Callable[[list[str]], int]] = {"tiles": tiles}
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "tiles": tiles,
+    "caption": caption,
+    "eval": evaluate,
+}

@@ -46,7 +46,7 @@ def _draw(
     max_pairs: int,
 ) -> None:
     from refkp.systems.panorama import pictures
-    from refkp.systems.panorama.data import read_panorama
+    from refkp.systems.panorama.images import read_panorama
     from refkp.systems.panorama.views import render_views
 
     erp = read_panorama(panorama)
