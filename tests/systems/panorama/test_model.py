@@ -91,6 +91,6 @@ def test_errors() -> None:
 
 def test_identity_resampler_keeps_the_tokens() -> None:
     resampler, dim = build_resampler(ResamplerSpec("identity"), 16)
-    tokens = torch.rand(2, 3, 16)
+    tokens = torch.rand(2, 6, 16)
     assert dim == 16
-    assert resampler(tokens) is tokens
+    assert resampler(tokens, (2, 3)).tokens is tokens
