@@ -28,3 +28,13 @@ def panorama_folder(tmp_path: Path) -> Path:
         array = (255 * pixels.permute(1, 2, 0)).to(torch.uint8).numpy()
         image.fromarray(array).save(tmp_path / f"pano_{index}.png")
     return tmp_path
+
+
+@pytest.fixture
+def caption_file(panorama_folder: Path) -> Path:
+    """A caption file of the four panoramas; the first has two questions."""
+    table = panorama_folder / "captions.csv"
+    rows = ["pano_0.png,the sky,Blue.", "pano_0.png,the floor,Grey."]
+    rows += [f"pano_{index}.png,the scene,Noise {index}." for index in range(1, 4)]
+    table.write_text("\n".join(("url,query,annotation", *rows)) + "\n")
+    return table

@@ -16,7 +16,7 @@ from refkp.systems.panorama.diagnostics import view_values
 from refkp.systems.panorama.losses import OverlapLoss
 from refkp.systems.panorama.model import VisionFeatures
 from refkp.systems.panorama.objective import LossSpec, vision_loss
-from refkp.systems.panorama.stages import Stage, parameter_groups, select_stage
+from refkp.systems.panorama.stages import STAGES, Stage, parameter_groups, select_stage
 from refkp.systems.panorama.vlm import PanoramaVLM, PanoramaVLMSpec
 from refkp.training.optim import OptimizerSpec, build_optimizer
 
@@ -58,7 +58,7 @@ class PanoramaModule(L.LightningModule):
         vision_loss_weight: float = 0.1,
     ) -> None:
         super().__init__()
-        require_choice("PanoramaModule", "stage", stage, ("vision", "resampler", "finetune"))
+        require_choice("PanoramaModule", "stage", stage, STAGES)
         if vision_loss_weight < 0:
             fail("PanoramaModule", "vision_loss_weight", "at least 0", vision_loss_weight)
         self.stage, self.model_spec = stage, model
@@ -73,12 +73,11 @@ class PanoramaModule(L.LightningModule):
             rule = "without texts in the vision stage, with texts in the others"
             fail("PanoramaModule", "batch", rule, f"stage {self.stage!r}", "PanoramaData has the same `stage`.")
         output = self.model(batch)
-        if self.stage == "finetune":
+        weight = {"vision": 1.0, "resampler": self.vision_loss_weight, "finetune": 0.0}[self.stage]
+        if not weight:
             return PanoramaStep(output.loss, output.features, output.loss, None, None)
         overlap, table = self._overlap(batch, output.features)
-        if self.stage == "vision":
-            return PanoramaStep(overlap.total, output.features, None, overlap, table)
-        total = output.loss + self.vision_loss_weight * overlap.total
+        total = weight * overlap.total if output.loss is None else output.loss + weight * overlap.total
         return PanoramaStep(total, output.features, output.loss, overlap, table)
 
     def _overlap(
@@ -90,6 +89,14 @@ class PanoramaModule(L.LightningModule):
         )
         with torch.autocast(self.device.type, enabled=False):  # statistics in float32 under mixed precision
             return vision_loss(spec, features, batch.layout, table, vision.head), table
+
+    def on_fit_start(self) -> None:
+        """Frozen vision parts compute as in evaluation. The language model does not: its gradient checkpointing
+        works in training mode alone, also while it is frozen."""
+        self.model.train()
+        vision = self.model.vision
+        for part in (vision.encoder, vision.resampler, vision.head):
+            part.train(any(parameter.requires_grad for parameter in part.parameters()))
 
     def training_step(self, batch: PanoBatch, batch_idx: int) -> Tensor:
         """One step; logs the losses and their terms."""

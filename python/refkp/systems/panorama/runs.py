@@ -13,21 +13,18 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from refkp._checks import fail
 from refkp.systems.panorama.objective import LossSpec
-from refkp.systems.panorama.stages import Stage
+from refkp.systems.panorama.stages import STAGES, Stage
 from refkp.systems.panorama.text import TextSpec
 from refkp.systems.panorama.viewing import Viewing
 from refkp.systems.panorama.vlm import PanoramaVLM, PanoramaVLMSpec
 from refkp.training.config import from_plain
 from refkp.training.files import write_atomically
-
-#: The stages in the order of training.
-STAGES: tuple[Stage, ...] = get_args(Stage)
 
 _STATE = "stage_state.json"
 

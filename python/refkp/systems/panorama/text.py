@@ -16,13 +16,11 @@ from torch import Tensor
 
 from refkp._checks import fail, require_choice
 from refkp.systems.panorama.batch import TextBatch
+from refkp.systems.panorama.fusion import IGNORE
 from refkp.systems.panorama.language import VISION_TOKEN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-#: Label of a token that is not learned.
-IGNORE = -100
 
 
 @dataclass(frozen=True)

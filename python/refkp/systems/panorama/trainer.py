@@ -135,8 +135,6 @@ def run_stage(stage: Stage | None, arguments: Sequence[str], *, fresh: bool = Fa
     held_out = list(dict.fromkeys(path.name for path in cli.datamodule.val_set.paths))
     num_training = len(cli.datamodule.train_set.paths)
     run = TrainingRun(cli.model.stage, before, after, held_out, num_training, seconds, cli.folder)
-    if cli.trainer.interrupted:
-        raise KeyboardInterrupt
     if rank_zero_only.rank == 0:
         _write_summary(run)
         complete_stage(cli.run, run.stage, _best_checkpoint(cli))

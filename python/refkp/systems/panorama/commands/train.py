@@ -49,7 +49,7 @@ def train(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> list[TrainingRun]:
-    from refkp.systems.panorama.runs import STAGES
+    from refkp.systems.panorama.stages import STAGES
     from refkp.systems.panorama.trainer import run_stage
 
     parser = argparse.ArgumentParser(prog="refkp train panorama", add_help=False, allow_abbrev=False)
