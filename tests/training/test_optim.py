@@ -61,8 +61,8 @@ def test_errors() -> None:
         build_optimizer([frozen], OptimizerSpec(), 1)
     with pytest.raises(ValueError, match="trainable parameters"):
         build_optimizer([], OptimizerSpec(), 1)
+    groups = [_group("a", nn.Linear(2, 2))]
     with pytest.raises(ValueError, match=r"groups that exist \(a\); got language"):
-        groups = [_group("a", nn.Linear(2, 2))]
         build_optimizer(groups, OptimizerSpec(group_weight_decay={"language": 0.0}), 1)
     with pytest.raises(ValueError, match="`lr` must be above 0"):
         OptimizerSpec(lr=0.0)

@@ -47,9 +47,11 @@ class ParameterGroup(Protocol):
     @property
     def name(self) -> str:
         """What the learning-rate log calls it."""
+
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
         """What is trained."""
+
     @property
     def lr_scale(self) -> float:
         """Learning rate of the group, as a multiple of the spec's."""
@@ -70,7 +72,13 @@ def build_optimizer(
     if not parameters or not all(parameter.requires_grad for parameter in parameters):
         frozen = sum(not parameter.requires_grad for parameter in parameters)
         got = f"{frozen} frozen ones among {len(parameters)}"
-        fail("build_optimizer", "groups", "made of trainable parameters", got, "Unfreeze them or leave them out.")
+        fail(
+            "build_optimizer",
+            "groups",
+            "made of trainable parameters",
+            got,
+            "Unfreeze them or leave them out.",
+        )
     unknown = sorted(set(spec.group_weight_decay) - {group.name for group in groups})
     if unknown:
         names = ", ".join(group.name for group in groups)

@@ -55,7 +55,9 @@ def test_cider_ignores_words_that_every_sample_has_and_punishes_length() -> None
 
 
 def test_the_mean_over_references() -> None:
-    one, two = (cider(["red door", "sea"], [refs, ["sea"]])[0] for refs in (["red door"], ["red door", "hall"]))
+    one, two = (
+        cider(["red door", "sea"], [refs, ["sea"]])[0] for refs in (["red door"], ["red door", "hall"])
+    )
     assert two == pytest.approx(one / 2)
 
 

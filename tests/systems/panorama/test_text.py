@@ -109,7 +109,7 @@ def test_tokenizers_that_lack_something_are_refused() -> None:
 
 
 def test_specs_are_checked() -> None:
-    with pytest.raises(ValueError, match="`{query}` in it once"):
+    with pytest.raises(ValueError, match=r"`\{query\}` in it once"):
         TextSpec(query_template="What is it?")
     with pytest.raises(ValueError, match="overflow"):
         TextSpec(overflow="cut")  # type: ignore[arg-type]

@@ -164,7 +164,9 @@ def _similarity(own: Weights, other: Weights) -> float:
     norms = math.sqrt(math.fsum(v * v for v in own.values()) * math.fsum(v * v for v in other.values()))
     if norms == 0:
         return 0.0
-    return sum(min(weight, other[gram]) * other[gram] for gram, weight in own.items() if gram in other) / norms
+    return (
+        sum(min(weight, other[gram]) * other[gram] for gram, weight in own.items() if gram in other) / norms
+    )
 
 
 def _bigrams(grams: NGrams) -> int:

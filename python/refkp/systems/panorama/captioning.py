@@ -30,7 +30,7 @@ class Request(NamedTuple):
 def answer(
     run: LoadedRun,
     requests: Sequence[Request],
-    generation: GenerationSpec = GenerationSpec(),
+    generation: GenerationSpec = GenerationSpec(),  # noqa: B008 (frozen)
     *,
     batch_size: int = 4,
 ) -> Iterator[str]:

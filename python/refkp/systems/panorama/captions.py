@@ -46,7 +46,9 @@ def read_captions(sources: Sequence[str | Path]) -> list[Caption]:
     """
     captions = [caption for source in sources for caption in _read_captions(Path(source))]
     if not captions:
-        fail("read_captions", "sources", "caption files with at least one row", [str(item) for item in sources])
+        fail(
+            "read_captions", "sources", "caption files with at least one row", [str(item) for item in sources]
+        )
     return captions
 
 

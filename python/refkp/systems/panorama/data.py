@@ -113,25 +113,24 @@ class PanoramaData(L.LightningDataModule):
         """Find the panoramas, read and tokenise their texts, and split them."""
         if hasattr(self, "train_set"):
             return
-        train, held_out = self._split()
         processor = None
         if self.stage != "vision":
             processor = TextProcessor(load_tokenizer(self.language), self.text)
             self._pad_id = processor.pad_id
-        self.train_set = PanoramaDataset(
-            [row.path for row in train],
+        train, held_out = self._split()
+        self.train_set = self._dataset(train, processor, self.augmentation, self.repeat)
+        self.val_set = self._dataset(held_out, processor, "none", 1)
+
+    def _dataset(
+        self, rows: Sequence[_Row], processor: TextProcessor | None, augmentation: Augmentation, repeat: int
+    ) -> PanoramaDataset:
+        return PanoramaDataset(
+            [row.path for row in rows],
             self.viewing.erp_height,
             self.layout,
-            texts=processor and _texts(train, processor),
-            augmentation=self.augmentation,
-            repeat=self.repeat,
-            cache=self.cache,
-        )
-        self.val_set = PanoramaDataset(
-            [row.path for row in held_out],
-            self.viewing.erp_height,
-            self.layout,
-            texts=processor and _texts(held_out, processor),
+            texts=None if processor is None else _texts(rows, processor),
+            augmentation=augmentation,
+            repeat=repeat,
             cache=self.cache,
         )
 
@@ -145,7 +144,9 @@ class PanoramaData(L.LightningDataModule):
             remedy = "Add panoramas, or name held-out ones with `val_source`."
             fail("PanoramaData", "source", "at least two panoramas", len(paths), remedy)
         held_out = set(paths[-count:])
-        return [row for row in rows if row.path not in held_out], [row for row in rows if row.path in held_out]
+        return [row for row in rows if row.path not in held_out], [
+            row for row in rows if row.path in held_out
+        ]
 
     def _rows(self, source: str | list[str]) -> list[_Row]:
         """The rows of a source whose panoramas exist, and under `on_error` "skip" can be read."""
@@ -162,7 +163,9 @@ class PanoramaData(L.LightningDataModule):
         left_out = [f"{row.origin}: {reasons[row.path]}" for row in rows if row.path in reasons]
         if left_out:
             self.skipped += left_out
-            rank_zero_warn(f"PanoramaData: {len(left_out)} of {len(rows)} rows left out:\n" + "\n".join(left_out))
+            rank_zero_warn(
+                f"PanoramaData: {len(left_out)} of {len(rows)} rows left out:\n" + "\n".join(left_out)
+            )
         rows = [row for row in rows if row.path not in reasons]
         if not rows:
             fail("PanoramaData", "source", "a place with a readable panorama", repr(source))

@@ -9,7 +9,9 @@ from refkp.systems.panorama.metrics import effective_rank, feature_std, overlap_
 from refkp.systems.panorama.model import VisionFeatures
 
 
-def view_values(features: VisionFeatures, table: CorrespondenceTable, *, first_tile: int) -> dict[str, Tensor]:
+def view_values(
+    features: VisionFeatures, table: CorrespondenceTable, *, first_tile: int
+) -> dict[str, Tensor]:
     """Retrieval, rank and spread of the tokens after the resampler ("tokens/...") and the head ("projected/...").
 
     `retrieval_elsewhere` asks a tile of the next panorama in the batch: what a code of the position in the

@@ -47,7 +47,7 @@ class Evaluation:
 def evaluate(
     run: LoadedRun,
     captions: Sequence[Caption],
-    generation: GenerationSpec = GenerationSpec(),
+    generation: GenerationSpec = GenerationSpec(),  # noqa: B008 (frozen)
     *,
     batch_size: int = 4,
 ) -> Evaluation:
@@ -115,5 +115,7 @@ def _table(evaluation: Evaluation) -> str:
         strict=True,
     ):
         joined = " | ".join(references)
-        writer.writerow((request.panorama, request.query, prediction, joined, f"{rouge:.6f}", f"{consensus:.6f}"))
+        writer.writerow(
+            (request.panorama, request.query, prediction, joined, f"{rouge:.6f}", f"{consensus:.6f}")
+        )
     return text.getvalue()

@@ -71,7 +71,9 @@ class PanoramaModule(L.LightningModule):
         """The whole differentiable step; layout and texts come with the batch."""
         if (batch.text is None) != (self.stage == "vision"):
             rule = "without texts in the vision stage, with texts in the others"
-            fail("PanoramaModule", "batch", rule, f"stage {self.stage!r}", "PanoramaData has the same `stage`.")
+            fail(
+                "PanoramaModule", "batch", rule, f"stage {self.stage!r}", "PanoramaData has the same `stage`."
+            )
         output = self.model(batch)
         weight = {"vision": 1.0, "resampler": self.vision_loss_weight, "finetune": 0.0}[self.stage]
         if not weight:
@@ -80,9 +82,7 @@ class PanoramaModule(L.LightningModule):
         total = weight * overlap.total if output.loss is None else output.loss + weight * overlap.total
         return PanoramaStep(total, output.features, output.loss, overlap, table)
 
-    def _overlap(
-        self, batch: PanoBatch, features: VisionFeatures
-    ) -> tuple[OverlapLoss, CorrespondenceTable]:
+    def _overlap(self, batch: PanoBatch, features: VisionFeatures) -> tuple[OverlapLoss, CorrespondenceTable]:
         spec, vision = self.loss_spec, self.model.vision
         table = correspondence_table(
             batch.layout, vision.grid, spec.pairs, margin=spec.margin, device=self.device

@@ -34,7 +34,9 @@ class StageState:
     """What stage_state.json holds."""
 
     config: dict[str, Any] = field(default_factory=dict)  # shared by all stages: networks and layout
-    checkpoints: dict[str, str] = field(default_factory=dict)  # complete stage -> its checkpoint inside the run
+    checkpoints: dict[str, str] = field(
+        default_factory=dict
+    )  # complete stage -> its checkpoint inside the run
 
     @classmethod
     def read(cls, run: Path) -> StageState:
@@ -75,7 +77,13 @@ def plan_stage(run: Path, stage: Stage, config: Mapping[str, Any], *, fresh: boo
     if kept:
         if kept[-1] not in state.checkpoints:
             remedy = f"Train it first with `--stage {kept[-1]}`, or all stages with `--stage all`."
-            fail("plan_stage", "stage", f"one after a complete stage {kept[-1]!r} in {run}", repr(stage), remedy)
+            fail(
+                "plan_stage",
+                "stage",
+                f"one after a complete stage {kept[-1]!r} in {run}",
+                repr(stage),
+                remedy,
+            )
         start_from = run / state.checkpoints[kept[-1]]
     if stage in state.checkpoints and not fresh:
         return StagePlan("done", start_from, None)
@@ -177,7 +185,9 @@ def load_run(run: str | Path, stage: Stage | None = None) -> LoadedRun:
     if "panorama" not in saved or "PanoramaData" not in saved:
         fail("load_run", "run", "a checkpoint of `refkp train panorama`", repr(str(checkpoint)))
     network, data = saved["panorama"], saved["PanoramaData"]
-    model = PanoramaVLM(from_plain(PanoramaVLMSpec, network["model"]), with_language=network["stage"] != "vision")
+    model = PanoramaVLM(
+        from_plain(PanoramaVLMSpec, network["model"]), with_language=network["stage"] != "vision"
+    )
     load_weights(model, checkpoint)
     return LoadedRun(
         model.eval(),

@@ -80,7 +80,7 @@ class TextProcessor:
             if getattr(tokenizer, name) is None:
                 remedy = "`load_tokenizer` sets it."
                 fail("TextProcessor", "tokenizer", f"one with `{name}`", "None", remedy)
-        self._vision_id = int(tokenizer.convert_tokens_to_ids(VISION_TOKEN))
+        self._vision_id: Any = tokenizer.convert_tokens_to_ids(VISION_TOKEN)
         if tokenizer.convert_ids_to_tokens(self._vision_id) != VISION_TOKEN:
             remedy = "`load_tokenizer` adds it."
             fail("TextProcessor", "tokenizer", f"one that knows {VISION_TOKEN}", "one that does not", remedy)
@@ -128,7 +128,7 @@ class TextProcessor:
         if not answer.strip():
             fail("TextProcessor", "answer", "a text", repr(answer))
         self._require_plain("answer", answer)
-        ids = self._ids(answer.strip()) + [int(self.tokenizer.eos_token_id)]
+        ids = [*self._ids(answer.strip()), int(self.tokenizer.eos_token_id)]
         room = self.spec.max_length - len(prompt)
         if len(ids) > room and self.spec.overflow == "error":
             self._too_long("answer", len(prompt) + len(ids))

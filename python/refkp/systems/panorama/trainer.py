@@ -23,7 +23,6 @@ from refkp.training.files import write_atomically
 with named_extras():
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.cli import LightningArgumentParser
-    from lightning.pytorch.utilities import rank_zero_only
 
 _PRESETS = "refkp.systems.panorama.configs"
 
@@ -122,7 +121,7 @@ def run_stage(stage: Stage | None, arguments: Sequence[str], *, fresh: bool = Fa
     cli = PanoramaCLI(_Stage(stage or "vision", stage is not None, fresh, list(arguments)))
     if cli.plan.action == "done":
         return _read_summary(cli.folder)
-    if rank_zero_only.rank == 0:
+    if cli.trainer.is_global_zero:
         begin_stage(cli.run, cli.model.stage, cli.shared, fresh=fresh)
     if cli.plan.start_from is not None:
         load_weights(cli.model.model, cli.plan.start_from)
@@ -135,7 +134,7 @@ def run_stage(stage: Stage | None, arguments: Sequence[str], *, fresh: bool = Fa
     held_out = list(dict.fromkeys(path.name for path in cli.datamodule.val_set.paths))
     num_training = len(cli.datamodule.train_set.paths)
     run = TrainingRun(cli.model.stage, before, after, held_out, num_training, seconds, cli.folder)
-    if rank_zero_only.rank == 0:
+    if cli.trainer.is_global_zero:
         _write_summary(run)
         complete_stage(cli.run, run.stage, _best_checkpoint(cli))
     return run

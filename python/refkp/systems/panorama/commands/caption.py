@@ -19,13 +19,19 @@ def caption(argv: list[str]) -> int:
 
     parser = ArgumentParser(prog="refkp panorama caption", description=caption.__doc__)
     parser.add_argument("panoramas", type=str, nargs="+", help="2:1 equirectangular pictures")
-    parser.add_argument("--run", type=str, required=True, help="folder of `refkp train panorama`, or a checkpoint")
+    parser.add_argument(
+        "--run", type=str, required=True, help="folder of `refkp train panorama`, or a checkpoint"
+    )
     parser.add_argument("--stage", type=Stage | None, default=None, help="default: the last complete one")
     parser.add_argument("--query", type=str, default="the whole scene", help="the subject to describe")
-    parser.add_argument("--instruction", type=str | None, default=None, help="asked as it is, instead of a query")
+    parser.add_argument(
+        "--instruction", type=str | None, default=None, help="asked as it is, instead of a query"
+    )
     parser.add_argument("--batch_size", type=int, default=4, help="panoramas at once")
     parser.add_argument("--device", type=str, default="cpu", help="where the model runs")
-    parser.add_argument("--generation", type=GenerationSpec, default=GenerationSpec(), help="choice of tokens")
+    parser.add_argument(
+        "--generation", type=GenerationSpec, default=GenerationSpec(), help="choice of tokens"
+    )
     options = parser.instantiate(parser.parse_args(argv))
     run = load_run(options.run, options.stage)
     run.model.to(options.device)

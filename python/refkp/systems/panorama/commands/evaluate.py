@@ -19,13 +19,17 @@ def evaluate(argv: list[str]) -> int:
     from refkp.systems.panorama.vlm import GenerationSpec
 
     parser = ArgumentParser(prog="refkp panorama eval", description=evaluate.__doc__)
-    parser.add_argument("--run", type=str, required=True, help="folder of `refkp train panorama`, or a checkpoint")
+    parser.add_argument(
+        "--run", type=str, required=True, help="folder of `refkp train panorama`, or a checkpoint"
+    )
     parser.add_argument("--data", type=str, nargs="+", required=True, help="caption files")
     parser.add_argument("--out", type=str | None, default=None, help="default: the folder eval of the run")
     parser.add_argument("--stage", type=Stage | None, default=None, help="default: the last complete one")
     parser.add_argument("--batch_size", type=int, default=4, help="panoramas at once")
     parser.add_argument("--device", type=str, default="cpu", help="where the model runs")
-    parser.add_argument("--generation", type=GenerationSpec, default=GenerationSpec(), help="choice of tokens")
+    parser.add_argument(
+        "--generation", type=GenerationSpec, default=GenerationSpec(), help="choice of tokens"
+    )
     options = parser.instantiate(parser.parse_args(argv))
     captions, run = read_captions(options.data), load_run(options.run, options.stage)
     run.model.to(options.device)
