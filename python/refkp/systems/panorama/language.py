@@ -208,9 +208,14 @@ class LanguageModel(nn.Module):
             got = f"{len(found)} factors with alpha {alpha} where {len(mine)} are wanted, or of other shapes"
             remedy = "Use the rank, alpha and target modules that they were trained with."
             fail("load_lora", "folder", "adapters of this spec", got, remedy)
-        unexpected = set_peft_model_state_dict(self.model, weights).unexpected_keys
-        if unexpected:
-            fail("load_lora", "folder", "adapters of the layers of this model", f"those of {unexpected[:3]}")
+        result: Any = set_peft_model_state_dict(self.model, weights)
+        if result.unexpected_keys:
+            fail(
+                "load_lora",
+                "folder",
+                "adapters of the layers of this model",
+                f"those of {result.unexpected_keys[:3]}",
+            )
 
     def merge_lora(self) -> None:
         """Add the adapters to the weights and drop them."""
