@@ -125,7 +125,31 @@ def test_views_of_another_size(family: str, tmp_path: Path) -> None:
     assert encoder(torch.rand(1, 2, 3, 48, 48)).shape == (1, 2, 36, 16)
 
 
-def test_set_trainable_returns_to_the_choice_of_the_spec(tmp_path: Path) -> None:
+def test_pixels_are_normalised_by_the_encoder() -> None:
+    """SigLIP's statistics map grey 0.5 to zero: the patch embedding of a grey view is its bias."""
+    encoder = VisionEncoder(EncoderSpec("tiny", 96))
+    seen = []
+    encoder.backbone.register_forward_pre_hook(
+        lambda _, __, kwargs: seen.append(kwargs["pixel_values"]), with_kwargs=True
+    )
+    encoder(torch.full((1, 1, 3, 96, 96), 0.5))
+    assert float(seen[0].abs().max()) == 0
+
+
+def test_unknown_statistics_are_an_error(tmp_path: Path) -> None:
+    FAMILIES["vit"][0]().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no normalisation statistics"):
+        VisionEncoder(EncoderSpec(str(tmp_path), 32))
+
+
+def test_view_sizes_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="multiple of the patch size 8"):
+        VisionEncoder(EncoderSpec("tiny", 100))
+    with pytest.raises(ValueError, match=r"H=96, W=96; got \[1,2,3,64,64\]"):
+        VisionEncoder(EncoderSpec("tiny", 96))(torch.rand(1, 2, 3, 64, 64))
+
+
+def test_set_trainable_returns_to_the_choice_of_the_spec() -> None:
     encoder = VisionEncoder(EncoderSpec("tiny", 32, 1))
     first = {name for name, p in encoder.named_parameters() if p.requires_grad}
     encoder.set_trainable(False)

@@ -107,6 +107,15 @@ def test_gradients(stitching: str) -> None:
     assert [name for name, parameter in module.named_parameters() if parameter.grad is None] == []
 
 
+@pytest.mark.parametrize("stitching", ["views", "concat", "stride_views", "resample"])
+def test_another_device(stitching: str) -> None:
+    """The meta device stands for any: nothing of the layout stays behind."""
+    module = projector(stitching=stitching, overlap=0.5 if stitching == "stride_views" else None).to("meta")
+    views = view_tokens(grid=(4, 4))
+    out = module(views._replace(tokens=views.tokens.to("meta")), RING, EYE.to("meta"))
+    assert out.device.type == "meta"
+
+
 def test_errors() -> None:
     with pytest.raises(ValueError, match="V=9"):
         projector()(view_tokens(TWO_ROWS, (2, 2)), RING, EYE)

@@ -77,6 +77,17 @@ def test_the_loss_is_the_cross_entropy_of_the_whole_fused_sequence() -> None:
     torch.testing.assert_close(model(batch).loss, want)
 
 
+def test_logits_are_computed_where_a_row_is_labelled_and_nowhere_else() -> None:
+    """The head of the language model never sees the vision tokens of the sequence."""
+    model, seen = build(), []
+    head = model.language.model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    batch = training_batch()
+    model(batch)
+    labelled = (texts(batch).labels != -100).any(0)  # type: ignore[union-attr]
+    assert seen == [(2, int(labelled.sum()), 64)]
+
+
 def test_padding_of_the_text_changes_nothing() -> None:
     model, batch = build().eval(), training_batch()
     text = texts(batch)
