@@ -177,6 +177,12 @@ def test_models_that_are_no_plain_vision_transformers(tmp_path: Path) -> None:
         VisionEncoder(EncoderSpec(save(swin, tmp_path / "swin"), 32))
 
 
+def test_convolutional_models_are_an_error(tmp_path: Path) -> None:
+    convnext = transformers.ConvNextModel(transformers.ConvNextConfig(hidden_sizes=[4] * 4, depths=[1] * 4))
+    with pytest.raises(ValueError, match="a plain vision transformer; got ConvNextModel without hidden_size"):
+        VisionEncoder(EncoderSpec(save(convnext, tmp_path), 32))
+
+
 def test_a_position_code_that_cannot_be_interpolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fixed(self: Any, *_: Any, **__: Any) -> torch.Tensor:
         raise ValueError("no interpolation")

@@ -40,8 +40,8 @@ class EncoderSpec:
         source: a model name on the Hugging Face hub, a local folder, or "tiny" (random weights, no files).
         image_size: side of the views in pixels; position codes are interpolated when the weights had another
             one.
-        train_blocks: number of last transformer blocks that are trained in the vision stage; -1 trains the
-            whole encoder, 0 freezes it.
+        train_blocks: number of last transformer blocks that are trained in the vision stage, with what follows
+            them; -1 trains the whole encoder, 0 freezes it.
         lr_scale: learning rate of what is trained, as a part of the run's.
     """
 
@@ -68,6 +68,7 @@ class VisionEncoder(nn.Module):
         tiny = spec.source == "tiny"
         self.backbone, missing = (_tiny(), set[str]()) if tiny else _pretrained(spec.source)
         mean, std = _SIGLIP_STATISTICS if tiny else _statistics(spec.source)
+        _require_transformer(self.backbone)
         patch = self.patch_size
         if spec.image_size < patch or spec.image_size % patch:
             fail("VisionEncoder", "image_size", f"a multiple of the patch size {patch}", spec.image_size)
@@ -161,6 +162,16 @@ class VisionEncoder(nn.Module):
             )
         leaves = _leaves(tokens)
         return {name for name, parameter in self.backbone.named_parameters() if parameter in leaves}
+
+
+def _require_transformer(backbone: nn.Module) -> None:
+    """Raise ValueError unless a model has what this module reads of a plain vision transformer."""
+    config: Any = backbone.config
+    needed = ("patch_size", "hidden_size", "num_hidden_layers")
+    absent = [name for name in needed if getattr(config, name, None) is None]
+    if absent or not hasattr(backbone, "embeddings"):
+        got = f"{type(backbone).__name__} without {', '.join(absent) or 'embeddings'}"
+        fail("VisionEncoder", "source", "a plain vision transformer", got)
 
 
 def _leaves(tensor: Tensor) -> set[Tensor]:
