@@ -40,8 +40,8 @@ class EncoderSpec:
         source: a model name on the Hugging Face hub, a local folder, or "tiny" (random weights, no files).
         image_size: side of the views in pixels; position codes are interpolated when the weights had another
             one.
-        train_blocks: number of last transformer blocks that are trained in the vision stage; -1 trains the
-            whole encoder, 0 freezes it.
+        train_blocks: number of last transformer blocks that are trained in the vision stage, with what follows
+            them; -1 trains the whole encoder, 0 freezes it.
         lr_scale: learning rate of what is trained, as a part of the run's.
     """
 
@@ -65,13 +65,19 @@ class VisionEncoder(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone, (mean, std) = _tiny() if spec.source == "tiny" else _pretrained(spec.source)
+        tiny = spec.source == "tiny"
+        self.backbone, missing = (_tiny(), set[str]()) if tiny else _pretrained(spec.source)
+        mean, std = _SIGLIP_STATISTICS if tiny else _statistics(spec.source)
+        _require_transformer(self.backbone)
         patch = self.patch_size
         if spec.image_size < patch or spec.image_size % patch:
             fail("VisionEncoder", "image_size", f"a multiple of the patch size {patch}", spec.image_size)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self._trained = self._trained_names()
+        read = self._read_names()
+        if absent := sorted(missing & read):
+            fail("VisionEncoder", "source", "complete weights", f"none for {absent[:3]} in {spec.source!r}")
+        self._trained = self._trained_names(read)
         self.set_trainable(True)
 
     @property
@@ -117,16 +123,15 @@ class VisionEncoder(nn.Module):
 
     @property
     def _resized(self) -> bool:
-        return self.backbone.config.image_size != self.spec.image_size
+        return getattr(self.backbone.config, "image_size", None) != self.spec.image_size
 
-    def _trained_names(self) -> set[str]:
-        """The parameters that `train_blocks` trains: those that the patch tokens read, from its first block on."""
+    def _trained_names(self, read: set[str]) -> set[str]:
+        """The parameters that `train_blocks` trains: those of `read` from its first block on."""
         names = [name for name, _ in self.backbone.named_parameters()]
         prefix, blocks = _block_list(self.backbone)
         count = self.spec.train_blocks
         if not -1 <= count <= len(blocks):
             fail("VisionEncoder", "train_blocks", f"from -1 to {len(blocks)}", count)
-        read = self._read_names()
         if count < 0:
             return read
         frozen = {f"{prefix}.{index}." for index in range(len(blocks) - count)}
@@ -142,10 +147,10 @@ class VisionEncoder(nn.Module):
             with torch.enable_grad():
                 tokens = self._patch_tokens(pixels)
         except (ValueError, TypeError, RuntimeError) as error:
+            remedy = "Set `image_size` to that of its weights, or take a plain vision transformer."
             raise ValueError(
-                f"VisionEncoder: `source` {self.spec.source!r} does not encode a view of {size} pixels "
-                f"({error}). Set `image_size` to the {self.backbone.config.image_size} of its weights, or take a "
-                "plain vision transformer."
+                f"VisionEncoder: `source` {self.spec.source!r} cannot encode a view of {size} pixels: {error}. "
+                + remedy
             ) from error
         if tokens.shape[1] != self.grid[0] * self.grid[1]:
             fail(
@@ -157,6 +162,16 @@ class VisionEncoder(nn.Module):
             )
         leaves = _leaves(tokens)
         return {name for name, parameter in self.backbone.named_parameters() if parameter in leaves}
+
+
+def _require_transformer(backbone: nn.Module) -> None:
+    """Raise ValueError unless a model has what this module reads of a plain vision transformer."""
+    config: Any = backbone.config
+    needed = ("patch_size", "hidden_size", "num_hidden_layers")
+    absent = [name for name in needed if getattr(config, name, None) is None]
+    if absent or not hasattr(backbone, "embeddings"):
+        got = f"{type(backbone).__name__} without {', '.join(absent) or 'embeddings'}"
+        fail("VisionEncoder", "source", "a plain vision transformer", got)
 
 
 def _leaves(tensor: Tensor) -> set[Tensor]:
@@ -183,25 +198,25 @@ def _block_list(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
     return found
 
 
-def _tiny() -> tuple[Any, Statistics]:
+def _tiny() -> Any:
     transformers = _transformers()
-    config = transformers.SiglipVisionConfig(**TINY, vision_use_head=False)
-    return transformers.SiglipVisionModel(config), _SIGLIP_STATISTICS
+    return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**TINY, vision_use_head=False))
 
 
-def _pretrained(source: str) -> tuple[Any, Statistics]:
-    """The vision model of `source`, alone where it is a part of a two-tower model."""
+def _pretrained(source: str) -> tuple[Any, set[str]]:
+    """The vision model of `source`, alone where it is one tower of two, and its parameters without weights."""
     transformers = _transformers()
     config = transformers.AutoConfig.from_pretrained(source)
-    config = getattr(config, "vision_config", config)
+    tower = getattr(config, "vision_config", config)
+    if hasattr(tower, "vision_use_head"):
+        tower.vision_use_head = False  # SigLIP's pooling of all tokens to one
+    if type(tower) in transformers.MODEL_MAPPING:
+        config = tower
     model, report = transformers.AutoModel.from_pretrained(
         source, config=config, dtype=torch.float32, output_loading_info=True
     )
-    missing = sorted(name for name in report["missing_keys"] if "head" not in name and "pooler" not in name)
-    if missing:
-        got = f"no weights for {missing[:3]} in {source!r}"
-        fail("VisionEncoder", "source", f"complete weights of {type(model).__name__}", got)
-    return model, _statistics(source)
+    missing = {name.removeprefix("vision_model.") for name in report["missing_keys"]}
+    return getattr(model, "vision_model", model), missing
 
 
 def _statistics(source: str) -> Statistics:

@@ -39,6 +39,8 @@ class GenerationSpec:
             fail("GenerationSpec", "max_new_tokens", "at least 1", self.max_new_tokens)
         if self.temperature <= 0:
             fail("GenerationSpec", "temperature", "above 0", self.temperature)
+        if not 0 < self.top_p <= 1:
+            fail("GenerationSpec", "top_p", "in (0,1]", self.top_p)
         if not self.do_sample and (self.temperature, self.top_p, self.top_k) != (1.0, 1.0, 0):
             got = f"temperature {self.temperature}, top_p {self.top_p}, top_k {self.top_k} without it"
             fail("GenerationSpec", "do_sample", "set where its options are", got)

@@ -198,16 +198,24 @@ class LanguageModel(nn.Module):
         """
         self._require_lora("load_lora")
         with named_extras():
-            from peft import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
+            from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
 
         weights = load_peft_weights(str(folder), device="cpu")
-        mine = get_peft_model_state_dict(self.model, save_embedding_layers=False)
-        wanted, found = ({k: tuple(v.shape) for k, v in state.items()} for state in (mine, weights))
-        if wanted != found:
-            differing = sorted(dict(wanted.items() ^ found.items()))
-            remedy = "Use the rank and the target modules that they were trained with."
-            fail("load_lora", "folder", "adapters of this spec", f"other shapes at {differing[:3]}", remedy)
-        set_peft_model_state_dict(self.model, weights)
+        mine = [tuple(parameter.shape) for parameter in self.adapter_parameters()]
+        found = [tuple(weight.shape) for weight in weights.values()]
+        alpha = LoraConfig.from_pretrained(str(folder)).lora_alpha
+        if sorted(mine) != sorted(found) or self.spec.lora is None or alpha != self.spec.lora.alpha:
+            got = f"{len(found)} factors with alpha {alpha} where {len(mine)} are wanted, or of other shapes"
+            remedy = "Use the rank, alpha and target modules that they were trained with."
+            fail("load_lora", "folder", "adapters of this spec", got, remedy)
+        result: Any = set_peft_model_state_dict(self.model, weights)
+        if result.unexpected_keys:
+            fail(
+                "load_lora",
+                "folder",
+                "adapters of the layers of this model",
+                f"those of {result.unexpected_keys[:3]}",
+            )
 
     def merge_lora(self) -> None:
         """Add the adapters to the weights and drop them."""

@@ -14,18 +14,20 @@ from refkp._checks import fail, require_shape
 from refkp.geometry import sphere
 from refkp.systems.panorama.layout import ErpLayout, ViewRecord
 
+_NO_WIDTH = 1e-9  # of a view's side; what a box shares with a border that it touches
+
 
 def token_directions(layout: ErpLayout, boxes: Tensor, world_from_rig: Tensor | None = None) -> Tensor:
     """Unit directions in the panorama's frame of the centres of token boxes in every view.
 
-    In a tile the direction is world_from_rig R_view (t, s, 1). The global view shows the whole panorama in its
-    letterbox and is never turned: there it is that of the ERP position under the centre of what the box shares
-    with the letterbox.
+    In a tile the direction is world_from_rig R_view (t, s, 1). The other views show a rectangle of the panorama's
+    longitudes and latitudes: there it is that under the centre of what the box shares with the view's letterbox.
+    The global view is never turned.
 
     Args:
         layout: the views.
         boxes: [S,4] (left, top, right, bottom) in [0,1], the same in every view.
-        world_from_rig: [B,3,3], the rotation of all tiles of a sample; None: identity.
+        world_from_rig: [B,3,3], the rotation of all views of a sample but the global one; None: identity.
 
     Returns:
         float64 [V,S,3], or [B,V,S,3] with `world_from_rig`, on its device.
@@ -33,34 +35,40 @@ def token_directions(layout: ErpLayout, boxes: Tensor, world_from_rig: Tensor | 
     require_shape("token_directions", "boxes", boxes, "S,4")
     boxes = boxes.to("cpu", torch.float64)
     x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2).unbind(-1)
-    unit = torch.stack((2 * x - 1, 1 - 2 * y), -1)
-    ray = unit * layout.half_tangents[:, None]
+    ray = torch.stack((2 * x - 1, 1 - 2 * y), -1) * layout.half_tangents[:, None]
     ray = torch.cat((ray, torch.ones_like(ray[..., :1])), -1)
     tiles = nn.functional.normalize(ray @ layout.rotations.mT, dim=-1)
-    if world_from_rig is not None:
-        require_shape("token_directions", "world_from_rig", world_from_rig, "B,3,3")
-        tiles = torch.einsum("bij,vsj->bvsi", world_from_rig.double(), tiles.to(world_from_rig.device))
-    if not layout.has_global_view:
-        return tiles
-    everything = _letterbox_directions(layout.views[0], boxes).to(tiles.device)
-    return torch.cat((everything.expand(*tiles.shape[:-3], 1, -1, -1), tiles), -3)
+    directions = torch.cat((*(_flat_directions(view, boxes)[None] for view in flat_views(layout)), tiles))
+    if world_from_rig is None:
+        return directions
+    require_shape("token_directions", "world_from_rig", world_from_rig, "B,3,3")
+    directions = directions.to(world_from_rig.device)
+    turned = torch.einsum("bij,vsj->bvsi", world_from_rig.double(), directions)
+    if layout.has_global_view:
+        turned[:, 0] = directions[0]
+    return turned
 
 
-def _letterbox_directions(view: ViewRecord, boxes: Tensor) -> Tensor:
-    """Directions [S,3] of boxes in a view that holds the whole panorama; padding counts as its nearest border."""
+def flat_views(layout: ErpLayout) -> tuple[ViewRecord, ...]:
+    """The views that show a rectangle of the panorama's longitudes and latitudes; they come before the tiles."""
+    return tuple(view for view in layout.views if view.kind != "tile")
+
+
+def _flat_directions(view: ViewRecord, boxes: Tensor) -> Tensor:
+    """Directions [S,3] of boxes in a rectangle of the panorama; padding counts as its nearest border."""
     left, top, right, bottom = view.letterbox
-    low = boxes.new_tensor((left, top))
-    size = boxes.new_tensor((right - left, bottom - top))
+    low, size = boxes.new_tensor((left, top)), boxes.new_tensor((right - left, bottom - top))
     corners = ((boxes.unflatten(-1, (2, 2)) - low) / size).clamp(0, 1)
     x, y = corners.mean(-2).unbind(-1)
-    return sphere.direction_from_lonlat((x - 0.5) * (2 * math.pi), (0.5 - y) * math.pi)
+    lon, lat = view.yaw_deg + (x - 0.5) * view.hfov_deg, view.pitch_deg + (0.5 - y) * view.vfov_deg
+    return sphere.direction_from_lonlat(torch.deg2rad(lon), torch.deg2rad(lat))
 
 
 def sees_picture(view: ViewRecord, boxes: Tensor) -> Tensor:
     """Whether each box [S,4] shares an area with the letterbox of a view; bool [S]. The rest is padding."""
     letterbox = boxes.new_tensor(view.letterbox)
     shared = torch.minimum(boxes[:, 2:], letterbox[2:]) - torch.maximum(boxes[:, :2], letterbox[:2])
-    return (shared > 1e-9).all(-1)
+    return (shared > _NO_WIDTH).all(-1)
 
 
 class SphericalPosition(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from refkp._checks import fail, require_choice, require_shape
 from refkp.systems.panorama.layout import ErpLayout
-from refkp.systems.panorama.position import SphericalPosition, sees_picture, token_directions
+from refkp.systems.panorama.position import SphericalPosition, flat_views, sees_picture, token_directions
 from refkp.systems.panorama.resampler import ViewTokens
 from refkp.systems.panorama.stitching import blend_grid, stitch_order
 
@@ -25,7 +25,8 @@ Stitching = Literal["views", "concat", "stride_views", "resample"]
 class ProjectorSpec:
     """How view tokens become the vision part of the language model's input.
 
-    The tokens of the global view come first; the stitching orders those of the tiles.
+    The tokens of the global view come first, as those of any view that is no tile; the stitching orders the
+    tokens of the tiles.
 
     Args:
         stitching: "views" (tile after tile), "concat" (by row, tile, column), "stride_views" ("concat"
@@ -91,7 +92,7 @@ class PanoramaProjector(nn.Module):
         require_shape("PanoramaProjector", "tokens", views.tokens, "B,V,S,D", V=layout.num_views)
         directions = token_directions(layout, views.boxes, world_from_rig).flatten(1, 2)
         tokens = views.tokens.flatten(1, 2)
-        order = self._global_order(views, layout)
+        order = self._flat_order(views, layout)
         if self.spec.stitching != "resample":
             order = torch.cat((order, _tile_order(views, layout, self.spec.stitching, self.spec.overlap)))
         order = order.to(tokens.device)
@@ -102,18 +103,18 @@ class PanoramaProjector(nn.Module):
         projected = self.linear(tokens)
         return projected if self.position is None else projected + self.position(directions.float())
 
-    def _global_order(self, views: ViewTokens, layout: ErpLayout) -> Tensor:
-        """The indices of the tokens of the global view, without padding on request."""
-        if not layout.has_global_view:
-            return torch.arange(0)
-        if not self.spec.drop_padding:
-            return torch.arange(len(views.boxes))
-        return sees_picture(layout.views[0], views.boxes).nonzero()[:, 0]
+    def _flat_order(self, views: ViewTokens, layout: ErpLayout) -> Tensor:
+        """The flat indices of the tokens of all views but the tiles, without padding on request."""
+        kept = [torch.arange(0)]
+        for view in flat_views(layout):
+            seen = sees_picture(view, views.boxes)
+            kept.append(view.view_index * len(seen) + (seen | (not self.spec.drop_padding)).nonzero()[:, 0])
+        return torch.cat(kept)
 
     def _blend(self, views: ViewTokens, layout: ErpLayout, world_from_rig: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [B,T,D] of the tiles on a common grid, and their directions [B,T,3]."""
         blend = blend_grid(layout, _require_grid(views, "resample"), self.spec.resample_height)
-        tiles = views.tokens[:, 1 if layout.has_global_view else 0 :].flatten(1, 2)
+        tiles = views.tokens[:, len(flat_views(layout)) :].flatten(1, 2)
         directions = blend.directions.to(world_from_rig.device) @ world_from_rig.double().mT
         return blend.weights.to(tiles) @ tiles, directions
 
@@ -132,7 +133,7 @@ def _tile_order(
         _require_one_row(layout, stitching)
         grid = _require_grid(views, stitching)
         order = stitch_order(num_tiles, grid, stitching, 0.0 if overlap is None else overlap)
-    return order + (count if layout.has_global_view else 0)
+    return len(flat_views(layout)) * count + order
 
 
 def _require_grid(views: ViewTokens, stitching: str) -> tuple[int, int]:
@@ -144,6 +145,6 @@ def _require_grid(views: ViewTokens, stitching: str) -> tuple[int, int]:
 
 def _require_one_row(layout: ErpLayout, stitching: str) -> None:
     rows = len({tile.row for tile in layout.tiles})
-    if rows > 1:
+    if rows != 1:
         remedy = "Use 'views' or 'resample'."
         fail("PanoramaProjector", "layout", f"of one pitch row for {stitching!r}", f"{rows} rows", remedy)

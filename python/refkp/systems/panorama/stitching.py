@@ -48,8 +48,10 @@ def stitch_views(
 ) -> Tensor:
     """The tokens [B,V,Gh*Gw,D] of a row of views as one sequence [B,T,D], in the order of `stitch_order`.
 
+    Gradients reach `tokens`.
+
     Raises:
-        ValueError: tokens that do not fill the grid, an overlap outside [0,1). Gradients reach `tokens`.
+        ValueError: tokens that do not fill the grid, an overlap outside [0,1).
     """
     require_shape("stitch_views", "tokens", tokens, "B,V,S,D", S=grid[0] * grid[1])
     order = stitch_order(tokens.shape[1], grid, mode, overlap)
@@ -76,7 +78,12 @@ def blend_grid(layout: ErpLayout, grid: Grid, height: int | None = None) -> Blen
         grid: tokens (rows, columns) of a tile.
         height: rows of the ERP grid, with twice as many columns; None takes the angular size of a token in
             the middle of a tile.
+
+    Raises:
+        ValueError: a layout without tiles.
     """
+    if not layout.tiles:
+        fail("blend_grid", "layout", "one with tiles", f"{layout.num_views} other views")
     rotation, limit = layout.rotations, layout.half_tangents
     if height is None:
         token = 2 * math.atan(float(limit[0, 1]) / grid[0])
