@@ -64,4 +64,4 @@ def test_errors(batch: PanoBatch) -> None:
     with pytest.raises(ValueError, match="H=32, W=32"):
         module(replace(batch, views=torch.rand(2, 9, 3, 48, 48)))
     with pytest.raises(ValueError, match="kind"):
-        LossSpec(kind="none")  # type: ignore[arg-type]
+        LossSpec(kind="grid")  # type: ignore[arg-type]

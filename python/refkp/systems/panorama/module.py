@@ -11,7 +11,7 @@ from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.correspondence import CorrespondenceTable, correspondence_table
-from refkp.systems.panorama.losses import OverlapLoss
+from refkp.systems.panorama.losses import LossTerms
 from refkp.systems.panorama.metrics import effective_rank, feature_std, overlap_retrieval
 from refkp.systems.panorama.model import VisionFeatures, VisionStage, VisionStageSpec
 from refkp.systems.panorama.objective import LossSpec, vision_loss
@@ -25,7 +25,7 @@ with named_extras():
 class VisionStep(NamedTuple):
     """Everything one forward pass computes."""
 
-    loss: OverlapLoss
+    loss: LossTerms
     features: VisionFeatures
     table: CorrespondenceTable
 
@@ -97,12 +97,11 @@ class VisionModule(L.LightningModule):
             self.log_dict(values, batch_size=len(batch.names), sync_dist=True)
         self.log("val/chance", retrieval.chance, batch_size=len(batch.names), sync_dist=True)
 
-    def _log_loss(self, phase: str, loss: OverlapLoss, batch_size: int) -> None:
-        values: dict[str, Any] = loss._asdict()
-        path = values.pop("loss_path")
+    def _log_loss(self, phase: str, loss: LossTerms, batch_size: int) -> None:
+        values = {"total": loss.total, **loss.terms}
         shared: dict[str, Any] = {"batch_size": batch_size, "sync_dist": phase == "val"}
         self.log_dict({f"{phase}/{name}": value for name, value in values.items()}, **shared)
-        self.log(f"{phase}/{path}", loss.total, prog_bar=True, **shared)
+        self.log(f"{phase}/{loss.loss_path}", loss.total, prog_bar=True, **shared)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and its schedule over the planned number of steps."""
