@@ -122,4 +122,4 @@ def test_errors(batch: PanoBatch, text_batch: PanoBatch) -> None:
     with pytest.raises(ValueError, match="vision_loss_weight"):
         PanoramaModule(vision_loss_weight=-1.0)
     with pytest.raises(ValueError, match="kind"):
-        LossSpec(kind="none")  # type: ignore[arg-type]
+        LossSpec(kind="grid")  # type: ignore[arg-type]

@@ -82,8 +82,7 @@ def _view_values(run: LoadedRun, panoramas: Sequence[Path], batch_size: int) -> 
         table = correspondence_table(
             batch.layout, vision.grid, run.loss.pairs, margin=run.loss.margin, device=views.views.device
         )
-        first_tile = int(batch.layout.has_global_view)
-        for name, value in view_values(vision(views.views), table, first_tile=first_tile).items():
+        for name, value in view_values(vision(views.views), table, batch.layout).items():
             collected.setdefault(name, []).append(float(value))
     return {name: sum(values) / len(values) for name, values in collected.items()}
 

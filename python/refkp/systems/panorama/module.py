@@ -13,7 +13,7 @@ from refkp._extras import named_extras
 from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.correspondence import CorrespondenceTable, correspondence_table
 from refkp.systems.panorama.diagnostics import view_values
-from refkp.systems.panorama.losses import OverlapLoss
+from refkp.systems.panorama.losses import LossTerms
 from refkp.systems.panorama.model import VisionFeatures
 from refkp.systems.panorama.objective import LossSpec, vision_loss
 from refkp.systems.panorama.stages import STAGES, Stage, parameter_groups, select_stage
@@ -31,7 +31,7 @@ class PanoramaStep(NamedTuple):
     total: Tensor  # scalar, what is trained
     features: VisionFeatures
     caption: Tensor | None  # scalar, cross entropy of the answers
-    overlap: OverlapLoss | None
+    overlap: LossTerms | None
     table: CorrespondenceTable | None
 
 
@@ -82,7 +82,7 @@ class PanoramaModule(L.LightningModule):
         total = weight * overlap.total if output.loss is None else output.loss + weight * overlap.total
         return PanoramaStep(total, output.features, output.loss, overlap, table)
 
-    def _overlap(self, batch: PanoBatch, features: VisionFeatures) -> tuple[OverlapLoss, CorrespondenceTable]:
+    def _overlap(self, batch: PanoBatch, features: VisionFeatures) -> tuple[LossTerms, CorrespondenceTable]:
         spec, vision = self.loss_spec, self.model.vision
         table = correspondence_table(
             batch.layout, vision.grid, spec.pairs, margin=spec.margin, device=self.device
@@ -110,7 +110,7 @@ class PanoramaModule(L.LightningModule):
         self._log_losses("val", step, len(batch.names))
         if step.table is None:
             return
-        values = view_values(step.features, step.table, first_tile=int(batch.layout.has_global_view))
+        values = view_values(step.features, step.table, batch.layout)
         named = {f"val/{name}": value for name, value in values.items()}
         self.log_dict(named, batch_size=len(batch.names), sync_dist=True)
 
@@ -119,9 +119,7 @@ class PanoramaModule(L.LightningModule):
         if step.caption is not None:
             values["caption"] = step.caption
         if step.overlap is not None:
-            terms: dict[str, Any] = step.overlap._asdict()
-            values[terms.pop("loss_path")] = terms.pop("total")
-            values |= terms
+            values |= {step.overlap.loss_path: step.overlap.total, **step.overlap.terms}
         shared: dict[str, Any] = {"batch_size": batch_size, "sync_dist": phase == "val"}
         self.log(f"{phase}/total", values.pop("total"), prog_bar=True, **shared)
         self.log_dict({f"{phase}/{name}": value for name, value in values.items()}, **shared)
