@@ -11,28 +11,25 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
-from refkp.geometry import sphere
+from refkp.systems.panorama.augmentation import Augmentation, draw_rig_rotations
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch
+from refkp.systems.panorama.images import read_panorama
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
-from refkp.systems.panorama.views import render_views
+from refkp.systems.panorama.views import Antialias, render_views
 
 with named_extras():
     import lightning as L
-    from PIL import Image
 
 #: File name endings that a panorama may have.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-
-Augmentation = Literal["none", "yaw", "full"]
 
 
 def find_panoramas(source: str | Path) -> list[Path]:
@@ -66,33 +63,6 @@ def _csv_paths(source: Path) -> Iterator[Path]:
             if not row["url"]:
                 fail("find_panoramas", "source", "a CSV file with a path in column `url` of every row", row)
             yield source.parent / row["url"]
-
-
-def read_panorama(path: str | Path, height: int | None = None) -> Tensor:
-    """Decode a panorama to uint8 [3,H,2H], reduced or enlarged to `height` rows unless that is None.
-
-    Raises:
-        ValueError: the picture cannot be decoded, or is not twice as wide as high.
-    """
-    try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"read_panorama: cannot decode {str(path)!r}: {error}. Repair or remove the file."
-        ) from error
-    if picture.width != 2 * picture.height:
-        remedy = "Crop or pad it to a full 360 x 180 degree equirectangular panorama."
-        fail(
-            "read_panorama",
-            "path",
-            "a panorama twice as wide as high",
-            f"{picture.size} in {str(path)!r}",
-            remedy,
-        )
-    if height is not None and height != picture.height:
-        picture = picture.resize((2 * height, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
 class PanoramaItem(NamedTuple):
@@ -132,7 +102,7 @@ class PanoramaDataset(Dataset[PanoramaItem]):
 
     def __getitem__(self, index: int) -> PanoramaItem:
         path = self.paths[index % len(self.paths)]
-        return PanoramaItem(self._read(path), self._draw_rotation(), path.name)
+        return PanoramaItem(self._read(path), draw_rig_rotations(self.augmentation, 1)[0], path.name)
 
     def _read(self, path: Path) -> Tensor:
         if self._cache is None:
@@ -140,12 +110,6 @@ class PanoramaDataset(Dataset[PanoramaItem]):
         if path not in self._cache:
             self._cache[path] = read_panorama(path, self.height)
         return self._cache[path]
-
-    def _draw_rotation(self) -> Tensor:
-        if self.augmentation == "full":
-            return sphere.random_rotation(1)[0].float()
-        yaw = 360 * torch.rand((), dtype=torch.float64) if self.augmentation == "yaw" else 0.0
-        return sphere.view_rotation(yaw).float()
 
 
 class PanoramaData(L.LightningDataModule):
@@ -176,7 +140,7 @@ class PanoramaData(L.LightningDataModule):
         layout: LayoutSpec = LayoutSpec(),  # noqa: B008 (frozen)
         view_size: int = 224,
         erp_height: int = 1024,
-        antialias: Literal["none", "box"] = "none",
+        antialias: Antialias = "none",
         augmentation: Augmentation = "full",
         jitter_deg: float = 0.0,
         batch_size: int = 8,
