@@ -73,6 +73,19 @@ class ViewRecord:
         columns, rows = round(self.hfov_deg / 360 * width), round(self.vfov_deg / 180 * height)
         return left % width, top, max(1, columns), max(1, rows)
 
+    def outline(self, samples: int = 64) -> Tensor:
+        """Directions [4 samples + 1,3] along the border: a closed line from the lower left corner."""
+        if self.kind == "tile":
+            return sphere.tile_outline(
+                self.rotation, sphere.half_tangents(self.hfov_deg, self.vfov_deg), samples
+            )
+        step = torch.linspace(-0.5, 0.5, samples + 1, dtype=torch.float64)[:-1]
+        edge = torch.full_like(step, 0.5)
+        right = torch.cat((step, edge, -step, -edge, -edge[:1]))
+        up = torch.cat((-edge, step, edge, -step, -edge[:1]))
+        lon, lat = self.yaw_deg + right * self.hfov_deg, self.pitch_deg + up * self.vfov_deg
+        return sphere.direction_from_lonlat(torch.deg2rad(lon), torch.deg2rad(lat))
+
     def sees(self, direction: Tensor) -> Tensor:
         """Whether the view shows the directions [...,3]; bool [...]."""
         if self.kind == "tile":
