@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -40,7 +41,10 @@ def outline_picture(erp: Tensor, layout: ErpLayout) -> Figure:
     names = [str(view.tile_id) if view.kind == "tile" else f"view {view.view_index}" for view in views]
     colours = list(colormaps["hsv"](np.arange(len(views)) / max(len(views), 1)))
     outlines = [view.outline() for view in views]
-    return viz.view_outlines(_picture(erp), outlines, _centres(views), names, colours)
+    # Crops of one column have one centre, so their names stand at their upper edges.
+    places = [replace(view, pitch_deg=view.pitch_deg + 0.42 * view.vfov_deg) if view.kind == "crop" else view
+              for view in views]  # fmt: skip
+    return viz.view_outlines(_picture(erp), outlines, _centres(places), names, colours)
 
 
 def coverage_picture(erp: Tensor, layout: ErpLayout) -> Figure:

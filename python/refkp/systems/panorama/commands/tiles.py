@@ -74,8 +74,8 @@ def _print_report(report: LayoutReport, digest: str, num_pairs: int) -> None:
     )
     for row in report.rows:
         print(
-            f"  {row.num_views:3} {row.kind}s at pitch {row.pitch_deg:6.1f}°, overlapping by "
-            f"{100 * row.overlap:.0f} % in yaw"
+            f"  {row.num_views:3} x {row.kind} at pitch {row.pitch_deg:6.1f}°, overlapping by "
+            f"{round(100 * row.overlap)} % in yaw"
         )
     for count, share in enumerate(report.multiplicity):
         print(f"  {100 * share:5.1f} % of the sphere seen {count} times")
