@@ -13,9 +13,10 @@ image = pytest.importorskip("PIL.Image", reason="needs the extra `panorama`")
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch  # noqa: E402
 from refkp.systems.panorama.data import PanoramaData  # noqa: E402
 from refkp.systems.panorama.datasets import PanoramaDataset, collate  # noqa: E402
-from refkp.systems.panorama.images import find_panoramas, read_panorama  # noqa: E402
+from refkp.systems.panorama.images import read_panorama  # noqa: E402
 from refkp.systems.panorama.language import LanguageSpec  # noqa: E402
 from refkp.systems.panorama.layout import ErpLayout  # noqa: E402
+from refkp.systems.panorama.sources import find_panoramas  # noqa: E402
 from refkp.systems.panorama.text import TextSpec  # noqa: E402
 
 
@@ -96,7 +97,7 @@ def test_errors(panorama_folder: Path) -> None:
     with pytest.raises(ValueError, match="val_fraction"):
         PanoramaData(str(panorama_folder), val_fraction=0.0)
     with pytest.raises(ValueError, match="augmentation"):
-        PanoramaDataset([], 32, ErpLayout.build(), augmentation="flip")  # type: ignore[arg-type]
+        PanoramaDataset(find_panoramas(panorama_folder), 32, ErpLayout.build(), augmentation="flip")[0]  # type: ignore[arg-type]
 
 
 def test_unreadable_pictures_are_errors_not_substitutes(panorama_folder: Path) -> None:

@@ -18,15 +18,17 @@ from torch.utils.data import DataLoader
 
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
+from refkp.systems.panorama.augmentation import Augmentation
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch
 from refkp.systems.panorama.captions import Caption, read_captions
-from refkp.systems.panorama.datasets import Augmentation, PanoramaDataset, PanoramaItem, collate
-from refkp.systems.panorama.images import find_panoramas, unreadable_panoramas
+from refkp.systems.panorama.datasets import PanoramaDataset, PanoramaItem, collate
 from refkp.systems.panorama.language import LanguageSpec, load_tokenizer
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
+from refkp.systems.panorama.sources import find_panoramas, unreadable_panoramas
 from refkp.systems.panorama.stages import Stage
 from refkp.systems.panorama.text import TextProcessor, TextSample, TextSpec
-from refkp.systems.panorama.viewing import Antialias, Viewing
+from refkp.systems.panorama.viewing import Viewing
+from refkp.systems.panorama.views import Antialias
 
 with named_extras():
     import lightning as L

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from refkp._checks import fail, require_choice
-from refkp.geometry import sphere
+from refkp._checks import fail
+from refkp.systems.panorama.augmentation import Augmentation, draw_rig_rotations
 from refkp.systems.panorama.batch import ErpBatch
 from refkp.systems.panorama.images import read_panorama
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.text import TextSample, collate_text
-
-Augmentation = Literal["none", "yaw", "full"]
 
 
 class PanoramaItem(NamedTuple):
@@ -54,7 +52,6 @@ class PanoramaDataset(Dataset[PanoramaItem]):
         repeat: int = 1,
         cache: bool = True,
     ) -> None:
-        require_choice("PanoramaDataset", "augmentation", augmentation, ("none", "yaw", "full"))
         if texts is not None and len(texts) != len(paths):
             fail("PanoramaDataset", "texts", f"one per panorama ({len(paths)})", len(texts))
         self.paths, self.height, self.layout, self.texts = list(paths), height, layout, texts
@@ -67,8 +64,9 @@ class PanoramaDataset(Dataset[PanoramaItem]):
     def __getitem__(self, index: int) -> PanoramaItem:
         sample = index % len(self.paths)
         path = self.paths[sample]
+        rotation = draw_rig_rotations(self.augmentation, 1)[0]
         text = None if self.texts is None else self.texts[sample]
-        return PanoramaItem(self._read(path), self._draw_rotation(), path.name, self.layout, text)
+        return PanoramaItem(self._read(path), rotation, path.name, self.layout, text)
 
     def _read(self, path: Path) -> Tensor:
         if self._cache is None:
@@ -76,12 +74,6 @@ class PanoramaDataset(Dataset[PanoramaItem]):
         if path not in self._cache:
             self._cache[path] = read_panorama(path, self.height)
         return self._cache[path]
-
-    def _draw_rotation(self) -> Tensor:
-        if self.augmentation == "full":
-            return sphere.random_rotation(1)[0].float()
-        yaw = 360 * torch.rand((), dtype=torch.float64) if self.augmentation == "yaw" else 0.0
-        return sphere.view_rotation(yaw).float()
 
 
 def collate(items: Sequence[PanoramaItem], pad_id: int | None = None) -> ErpBatch:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from refkp._checks import fail
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch
 from refkp.systems.panorama.layout import LayoutSpec
-from refkp.systems.panorama.views import render_views
-
-Antialias = Literal["none", "box"]
+from refkp.systems.panorama.views import Antialias, render_views
 
 
 @dataclass(frozen=True)
