@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
-import torch
 from torch import nn
 
 from refkp.training.optim import OptimizerSpec, build_optimizer, rate
+
+
+class Group(NamedTuple):
+    name: str
+    parameters: list[nn.Parameter]
+    lr_scale: float = 1.0
+
+
+def _group(name: str, module: nn.Module, lr_scale: float = 1.0) -> Group:
+    return Group(name, list(module.parameters()), lr_scale)
 
 
 def test_rate_rises_then_falls_to_zero() -> None:
@@ -17,18 +28,42 @@ def test_rate_rises_then_falls_to_zero() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
-def test_vectors_are_not_decayed_and_frozen_parts_are_left_out() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2).requires_grad_(False))
-    optimizer = build_optimizer(model, OptimizerSpec(weight_decay=0.1), 10)["optimizer"]
-    decayed, plain = optimizer.param_groups
-    assert [parameter.shape for parameter in decayed["params"]] == [torch.Size([4, 3])]
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
-    assert len(plain["params"]) == 3
+def test_groups_have_their_own_rate_and_decay_and_vectors_none() -> None:
+    body, language = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)), nn.Linear(4, 2, bias=False)
+    spec = OptimizerSpec(lr=1.0, weight_decay=0.1, group_weight_decay={"language": 0.01}, warmup=0.0)
+    groups = [_group("body", body, 0.5), _group("language", language)]
+    optimizer = build_optimizer(groups, spec, 10)["optimizer"]
+    found = {group["name"]: group for group in optimizer.param_groups}
+    assert {name: (group["lr"], group["weight_decay"]) for name, group in found.items()} == {
+        "body": (0.5, 0.1),
+        "body/vectors": (0.5, 0.0),
+        "language": (1.0, 0.01),
+    }
+    assert [tuple(parameter.shape) for parameter in found["body"]["params"]] == [(4, 3)]
+    assert len(found["body/vectors"]["params"]) == 3
+    assert found["language"]["betas"] == (0.9, 0.98)
+
+
+def test_the_schedule_keeps_the_ratio_of_the_groups() -> None:
+    groups = [_group("a", nn.Linear(2, 2), 0.1), _group("b", nn.Linear(2, 2))]
+    config = build_optimizer(groups, OptimizerSpec(lr=1.0, warmup=0.5), 4)
+    for wanted in (0.5, 1.0, 1.0, 0.5):
+        rates = {group["name"]: group["lr"] for group in config["optimizer"].param_groups}
+        assert rates["b"] == pytest.approx(wanted)
+        assert rates["a"] == pytest.approx(wanted / 10)
+        config["optimizer"].step()
+        config["lr_scheduler"]["scheduler"].step()
 
 
 def test_errors() -> None:
+    frozen = _group("a", nn.Linear(2, 2).requires_grad_(False))
+    with pytest.raises(ValueError, match="trainable parameters; got 2 frozen ones among 2"):
+        build_optimizer([frozen], OptimizerSpec(), 1)
     with pytest.raises(ValueError, match="trainable parameters"):
-        build_optimizer(nn.Linear(2, 2).requires_grad_(False), OptimizerSpec(), 1)
+        build_optimizer([], OptimizerSpec(), 1)
+    groups = [_group("a", nn.Linear(2, 2))]
+    with pytest.raises(ValueError, match=r"groups that exist \(a\); got language"):
+        build_optimizer(groups, OptimizerSpec(group_weight_decay={"language": 0.0}), 1)
     with pytest.raises(ValueError, match="`lr` must be above 0"):
         OptimizerSpec(lr=0.0)
     with pytest.raises(ValueError, match="warmup"):

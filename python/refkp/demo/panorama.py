@@ -8,9 +8,10 @@ from refkp._extras import named_extras
 from refkp.data.synthetic import render_panorama
 from refkp.systems.panorama import pictures
 from refkp.systems.panorama.commands.train import REPORTED, run_training
-from refkp.systems.panorama.data import find_panoramas, read_panorama
+from refkp.systems.panorama.images import read_panorama
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.sources import find_panoramas
 from refkp.systems.panorama.views import render_views
 from refkp.training.curves import read_curves
 from refkp.viz.curves import training_curves
@@ -71,7 +72,7 @@ def picture_pages(report: Report, path: Path) -> None:
 
 def training_page(report: Report, source: Path, runs: Path, epochs: int | None) -> None:
     """Train the tiny vision stage; accuracy before and after against chance, and the curves."""
-    arguments = ["--config", "tiny", "--data", str(source), "--out", str(runs)]
+    arguments = ["--config", "tiny", "--data", str(source), "--out", str(runs), "--fresh"]
     arguments += [f"--trainer.max_epochs={epochs}"] if epochs is not None else []
     run = run_training(arguments)
     report.section("Learning from true overlaps")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 from torch.optim import AdamW
@@ -22,12 +23,14 @@ class OptimizerSpec:
     Args:
         lr: learning rate at its peak.
         weight_decay: of matrices; biases, norms and other vectors are not decayed.
+        group_weight_decay: the same for single parameter groups, by name.
         betas: momentum constants.
         warmup: part of all steps in which the rate rises linearly, in [0,1); then it falls linearly to 0.
     """
 
     lr: float = 1e-4
     weight_decay: float = 0.05
+    group_weight_decay: Mapping[str, float] = field(default_factory=dict)
     betas: tuple[float, float] = (0.9, 0.98)
     warmup: float = 0.1
 
@@ -38,24 +41,68 @@ class OptimizerSpec:
             fail("OptimizerSpec", "warmup", "in [0,1)", self.warmup)
 
 
-def build_optimizer(module: nn.Module, spec: OptimizerSpec, steps: int) -> OptimizerLRSchedulerConfig:
-    """What `configure_optimizers` returns: AdamW on the trained parameters, its schedule stepped per batch.
+class ParameterGroup(Protocol):
+    """Parameters that are trained alike."""
+
+    @property
+    def name(self) -> str:
+        """What the learning-rate log calls it."""
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """What is trained."""
+
+    @property
+    def lr_scale(self) -> float:
+        """Learning rate of the group, as a multiple of the spec's."""
+
+
+def build_optimizer(
+    groups: Sequence[ParameterGroup], spec: OptimizerSpec, steps: int
+) -> OptimizerLRSchedulerConfig:
+    """What `configure_optimizers` returns: AdamW on the groups, its schedule stepped per optimiser step.
 
     Args:
-        module: its parameters with `requires_grad` are trained.
+        groups: every parameter once; those without `requires_grad` are refused.
         spec: the constants.
-        steps: optimiser steps of the whole run.
+        steps: optimiser steps of the whole run, accumulation accounted for
+            (`trainer.estimated_stepping_batches`).
     """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if not trained:
-        fail("build_optimizer", "module", "one with trainable parameters", "none", "Unfreeze a part of it.")
-    groups = [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": spec.weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    optimizer = AdamW(groups, lr=spec.lr, betas=spec.betas)
+    parameters = [parameter for group in groups for parameter in group.parameters]
+    if not parameters or not all(parameter.requires_grad for parameter in parameters):
+        frozen = sum(not parameter.requires_grad for parameter in parameters)
+        got = f"{frozen} frozen ones among {len(parameters)}"
+        fail(
+            "build_optimizer",
+            "groups",
+            "made of trainable parameters",
+            got,
+            "Unfreeze them or leave them out.",
+        )
+    unknown = sorted(set(spec.group_weight_decay) - {group.name for group in groups})
+    if unknown:
+        names = ", ".join(group.name for group in groups)
+        fail("OptimizerSpec", "group_weight_decay", f"for groups that exist ({names})", ", ".join(unknown))
+    optimizer = AdamW(_settings(groups, spec), lr=spec.lr, betas=spec.betas)
     schedule = LambdaLR(optimizer, lambda step: rate(step, steps, spec.warmup))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _settings(groups: Sequence[ParameterGroup], spec: OptimizerSpec) -> list[dict[str, Any]]:
+    """What AdamW is told of each group, matrices and vectors apart."""
+    settings = []
+    for group in groups:
+        decay = spec.group_weight_decay.get(group.name, spec.weight_decay)
+        halves = {
+            group.name: ([p for p in group.parameters if p.dim() >= 2], decay),
+            f"{group.name}/vectors": ([p for p in group.parameters if p.dim() < 2], 0.0),
+        }
+        settings += [
+            {"name": name, "params": members, "weight_decay": value, "lr": spec.lr * group.lr_scale}
+            for name, (members, value) in halves.items()
+            if members
+        ]
+    return settings
 
 
 def rate(step: int, steps: int, warmup: float) -> float:

@@ -1,4 +1,4 @@
-"""Pictures of panorama layouts: view mosaic, tile outlines, coverage map, token correspondences of a pair.
+"""Pictures of panorama layouts: view mosaic, outlines, coverage map, pair graph, tokens of a pair.
 
 Each function takes arrays and returns a matplotlib Figure; nothing here opens a window or knows a layout
 class.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,22 +38,43 @@ def view_mosaic(views: Sequence[Picture], titles: Sequence[str], columns: int) -
     return figure
 
 
-def tile_outlines(
-    erp: Picture, rotation: Tensor, half_tangent: Tensor, titles: Sequence[str], colours: Sequence[Any]
+def view_outlines(
+    erp: Picture, outlines: Sequence[Tensor], centres: Tensor, titles: Sequence[str], colours: Sequence[Any]
 ) -> Figure:
-    """The panorama with the curved border and the centre of every tile [N,3,3], [N,2], cut where they cross
-    the seam.
+    """The panorama with the border of every view and its centre, cut where they cross the seam.
+
+    `outlines` are directions [n,3] along each border, `centres` directions [N,3].
     """
-    height, width = erp.shape[:2]
     figure, axis = _erp_axis(erp)
-    for index, title in enumerate(titles):
-        outline = sphere.tile_outline(rotation[index], half_tangent[index])
-        for line in split_at_seam(sphere.erp_from_direction(outline, height, width).numpy(), width):
-            axis.plot(line[:, 0], line[:, 1], color=colours[index], linewidth=2)
-        x, y = sphere.erp_from_direction(rotation[index, :, 2], height, width).tolist()
-        for shown in (x - width, x, x + width):  # a centre on the seam is labelled at both ends
-            if -1 <= shown <= width:
-                _label(axis, shown, y, title, colours[index])
+    for outline, colour in zip(outlines, colours, strict=True):
+        _draw_line(axis, outline, erp, color=colour, linewidth=2)
+    for centre, title, colour in zip(centres, titles, colours, strict=True):
+        _label_direction(axis, centre, erp, title, colour)
+    return figure
+
+
+def pair_graph(
+    erp: Picture, centres: Tensor, pairs: Sequence[tuple[int, int]], overlap: Sequence[float]
+) -> Figure:
+    """Tiles as nodes at their centres, directions [N,3], and pairs as arcs, coloured by their overlap."""
+    with named_extras():
+        from matplotlib import colormaps
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+    figure, axis = _erp_axis(erp // 2)
+    norm = Normalize(0.0, max(overlap, default=1.0))
+    step = torch.linspace(0, 1, 33, dtype=centres.dtype)[:, None]
+    for (a, b), share in sorted(zip(pairs, overlap, strict=True), key=lambda pair: pair[1]):
+        arc = centres[a] * (1 - step) + centres[b] * step
+        colour = colormaps["plasma"](norm(share))
+        _draw_line(axis, arc, erp, color=colour, linewidth=1.5 + 3 * float(norm(share)))
+    for tile, centre in enumerate(centres):
+        _label_direction(axis, centre, erp, str(tile), "white")
+    if pairs:
+        scale = ScalarMappable(norm, colormaps["plasma"])
+        figure.colorbar(scale, ax=axis, fraction=0.025, pad=0.02).set_label("shared part of the smaller tile")
+    axis.set_title(f"{len(pairs)} pairs of {len(centres)} tiles", fontsize=11)
     return figure
 
 
@@ -154,6 +176,20 @@ def _erp_axis(erp: Picture) -> tuple[Figure, Axes]:
     axis.set_xticks((yaws / 360 + 0.5) * width - 0.5, labels=[f"{yaw}°" for yaw in yaws])
     axis.set_yticks((0.5 - pitches / 180) * height - 0.5, labels=[f"{pitch}°" for pitch in pitches])
     return figure, axis
+
+
+def _draw_line(axis: Axes, directions: Tensor, erp: Picture, **style: Any) -> None:
+    height, width = erp.shape[:2]
+    for part in split_at_seam(sphere.erp_from_direction(directions, height, width).numpy(), width):
+        axis.plot(part[:, 0], part[:, 1], **style)
+
+
+def _label_direction(axis: Axes, direction: Tensor, erp: Picture, text: str, colour: Any) -> None:
+    height, width = erp.shape[:2]
+    x, y = sphere.erp_from_direction(direction, height, width).tolist()
+    for shown in (x - width, x, x + width):  # a centre on the seam is labelled at both ends
+        if -1 <= shown <= width:
+            _label(axis, shown, y, text, colour)
 
 
 def _label(axis: Axes, x: float, y: float, text: str, colour: Any) -> None:

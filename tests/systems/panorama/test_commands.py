@@ -13,11 +13,12 @@ pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 
+from refkp.systems.panorama.commands.budget import budget
 from refkp.systems.panorama.commands.tiles import tiles
 from refkp.systems.panorama.commands.train import REPORTED, train
 
 SMALL = [
-    "--model.model.encoder.image_size=32",
+    "--model.model.vision.encoder.image_size=32",
     "--data.erp_height=32",
     "--data.batch_size=2",
     "--data.repeat=1",
@@ -42,7 +43,33 @@ def test_tiles_draws_every_picture(panorama_folder: Path, tmp_path: Path) -> Non
         == 0
     )
     names = {path.name for path in out.iterdir()}
-    assert names == {"mosaic.png", "outlines.png", "coverage.png", "pair_0_1.png", "layout.json"}
+    assert names == {
+        "mosaic.png",
+        "outlines.png",
+        "coverage.png",
+        "pair_graph.png",
+        "pair_0_1.png",
+        "layout.json",
+    }
+
+
+@pytest.mark.parametrize("strategy", ["sliding_window", "resize", "anyres"])
+def test_tiles_draws_every_strategy(strategy: str, panorama_folder: Path, tmp_path: Path) -> None:
+    options = ["--out", str(tmp_path), "--size", "32", f"--crops.strategy={strategy}"]
+    assert tiles([str(panorama_folder / "pano_0.png"), *options]) == 0
+    assert (tmp_path / "outlines.png").exists()
+    assert not (tmp_path / "pair_graph.png").exists()
+    with pytest.raises(ValueError, match="Give one of the two"):
+        tiles([str(panorama_folder / "pano_0.png"), *options, "--layout.overlap=0.2"])
+
+
+def test_budget_prints_and_writes_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        budget(["--layout.overlap=0.2", "--encoder.patch_size=32", "--json", str(tmp_path / "b.json")]) == 0
+    )
+    assert "7 x 7 = 49" in capsys.readouterr().out
+    written = json.loads((tmp_path / "b.json").read_text())
+    assert (written["num_views"], written["vision_tokens"]["concat"]) == (6, 294)
 
 
 def test_a_run_is_complete_and_repeatable(panorama_folder: Path, tmp_path: Path) -> None:
@@ -50,11 +77,11 @@ def test_a_run_is_complete_and_repeatable(panorama_folder: Path, tmp_path: Path)
     summaries = []
     for name in ("first", "second"):
         assert train(["--config", "tiny", *data, "--out", str(tmp_path / name), *SMALL]) == 0
-        summaries.append(json.loads((tmp_path / name / "version_0" / "summary.json").read_text()))
+        summaries.append(json.loads((tmp_path / name / "vision" / "summary.json").read_text()))
     first, second = summaries
     assert (first["before"], first["after"]) == (second["before"], second["after"])
-    assert set(first["after"]) >= set(REPORTED)
-    run = tmp_path / "first" / "version_0"
+    assert set(first["after"]) >= set(REPORTED) - {"val/caption"}  # the vision stage has no texts
+    run = tmp_path / "first" / "vision"
     assert "erp_height: 32" in (run / "config.yaml").read_text()
     assert len(list((run / "checkpoints").glob("*.ckpt"))) == 2
     assert list(run.glob("events.out.tfevents.*"))
@@ -98,7 +125,7 @@ def test_held_out_retrieval_rises_without_collapse(tmp_path: Path) -> None:
             "--trainer.enable_progress_bar=false",
         ]
     )
-    summary = json.loads((tmp_path / "version_0" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "vision" / "summary.json").read_text())
     before, after = summary["before"], summary["after"]
     for name in ("tokens", "projected"):
         start = before[f"val/{name}/retrieval"]

@@ -9,16 +9,16 @@ from torch.nn import functional
 from refkp.geometry import sphere
 from refkp.systems.panorama.correspondence import (
     correspondence_table,
-    gather_pairs,
     project_tokens,
     require_grid,
+    token_directions,
 )
+from refkp.systems.panorama.gather import gather_pairs
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.pairs import PairRule
 
 LAYOUT = ErpLayout.build()
 GRID = (14, 14)
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def _directions(layout: ErpLayout, grid: tuple[int, int]) -> torch.Tensor:
@@ -79,47 +79,7 @@ def test_tables_are_cached() -> None:
     assert correspondence_table(ErpLayout.build(), GRID) is correspondence_table(ErpLayout.build(), GRID)
 
 
-def test_gradcheck() -> None:
-    table = correspondence_table(LAYOUT, (4, 4))
-    features = torch.randn(2, 9, 16, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda f: gather_pairs(f, table)[:2], features)
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_backward_is_bitwise_repeatable(device: str) -> None:
-    table = correspondence_table(LAYOUT, GRID, device=device)
-    features = torch.randn(2, 9, 196, 32, device=device, requires_grad=True)
-    x, y, _ = gather_pairs(features, table)
-    cotangent = torch.randn_like(y)
-    grads = [
-        torch.autograd.grad((x, y), features, (cotangent, cotangent), retain_graph=True)[0] for _ in range(3)
-    ]
-    assert torch.equal(grads[0], grads[1])
-    assert torch.equal(grads[0], grads[2])
-
-
-def test_offsets_of_a_batch_follow_the_samples() -> None:
-    table = correspondence_table(LAYOUT, GRID)
-    features = torch.randn(3, 9, 196, 4)
-    x, _, offsets = gather_pairs(features, table)
-    assert offsets.numel() == 3 * 16 + 1
-    assert int(offsets[-1]) == len(x)
-    alone, _, _ = gather_pairs(features[2:], table)
-    torch.testing.assert_close(x[int(offsets[32]) :], alone)
-
-
-def test_half_precision_is_read_as_float32() -> None:
-    table = correspondence_table(LAYOUT, GRID)
-    pairs = gather_pairs(torch.randn(1, 9, 196, 4, dtype=torch.bfloat16), table)
-    assert pairs.x.dtype == pairs.y.dtype == torch.float32
-
-
 def test_errors() -> None:
-    table = correspondence_table(LAYOUT, GRID)
-    with pytest.raises(ValueError, match=r"\[B,V,S,D\] with V=9, S=196"):
-        gather_pairs(torch.zeros(1, 8, 196, 4), table)
-    with pytest.raises(ValueError, match="S=196"):
-        gather_pairs(torch.zeros(1, 9, 64, 4), table)
     apart = ErpLayout.from_angles([0.0, 180.0], [0.0, 0.0], hfov_deg=60.0)
     with pytest.raises(ValueError, match="pairs of tiles that overlap; got none of 2 tiles"):
         correspondence_table(apart, GRID)
@@ -133,3 +93,32 @@ def test_pairs_follow_the_rule() -> None:
     two_rows = ErpLayout.build(pitch_min_deg=-67.5, pitch_max_deg=67.5)
     table = correspondence_table(two_rows, GRID, PairRule("all_pairs", min_overlap=0.3))
     assert table.views.shape == (2 * 24, 2)
+
+
+def test_the_global_view_shows_the_direction_of_every_tile_token() -> None:
+    """In the letterboxed panorama the continuous position leads back to the token's direction."""
+    table = correspondence_table(LAYOUT, GRID, PairRule(include_global=True))
+    to_global = [p for p, (_, b) in enumerate(table.views.tolist()) if b == 0]
+    assert [table.views[p, 0].item() for p in to_global] == list(range(1, 9))
+    rows = slice(int(table.offsets[to_global[0]]), int(table.offsets[to_global[-1] + 1]))
+    row, col = table.partner[rows].double().unbind(-1)
+    v = (row + 0.5 - 3.5) / 7  # the panorama fills the rows 3.5 to 10.5 of 14
+    seen = sphere.direction_from_lonlat(((col + 0.5) / 14 - 0.5) * 2 * torch.pi, (0.5 - v) * torch.pi)
+    own = token_directions(LAYOUT, GRID).flatten(0, 1)[table.index_a[rows] - 196]
+    torch.testing.assert_close(seen, own, atol=1e-5, rtol=0)
+    without = correspondence_table(LAYOUT, GRID)
+    assert int(without.offsets[-1]) == int(table.offsets[to_global[0]])
+
+
+def test_taps_in_the_global_view_go_round_the_seam() -> None:
+    layout = ErpLayout.from_angles([-180.0, -150.0], [0.0, 0.0], hfov_deg=60.0, global_view=True)
+    table = correspondence_table(layout, GRID, PairRule(include_global=True))
+    taps = table.taps_b[int(table.offsets[2]) : int(table.offsets[3])] % 14
+    first, last = (taps == 0).any(1), (taps == 13).any(1)
+    assert bool((first & last).any())
+    torch.testing.assert_close(table.weights.sum(1), torch.ones(len(table.weights)))
+
+
+def test_without_a_global_view_it_cannot_be_included() -> None:
+    with pytest.raises(ValueError, match="with a global view"):
+        correspondence_table(ErpLayout.build(global_view=False), GRID, PairRule(include_global=True))

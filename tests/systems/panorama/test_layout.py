@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from refkp.systems.panorama.correspondence import correspondence_table
+from refkp.systems.panorama.coverage import layout_report
 from refkp.systems.panorama.layout import LETTERBOX, ErpLayout, LayoutSpec
+from refkp.systems.panorama.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.placement import tile_centres
+from refkp.systems.panorama.records import global_record
 
 
 @pytest.mark.parametrize(
@@ -110,6 +122,83 @@ def test_jitter_turns_tiles_within_bounds() -> None:
         assert abs(after.roll_deg) <= 20
 
 
+def cover(**parameters: Any) -> ErpLayout:
+    return ErpLayout.build(LayoutSpec(mode="cover", **parameters))
+
+
+WHOLE = {"pitch_min_deg": -90.0, "pitch_max_deg": 90.0}
+
+
+@pytest.mark.parametrize("caps", [False, True])
+@pytest.mark.parametrize("by_latitude", [False, True])
+def test_cover_sees_the_whole_sphere(caps: bool, by_latitude: bool) -> None:
+    report = layout_report(cover(**WHOLE, polar_caps=caps, yaw_by_latitude=by_latitude))
+    assert report.coverage == pytest.approx(1.0, abs=1e-12)
+    assert report.pitch_overlap == pytest.approx(0.5)
+    assert [row.num_views for row in report.rows][1 if caps else 0] == (6 if by_latitude else 8)
+
+
+def test_cover_without_overlap_is_the_cube() -> None:
+    layout = cover(**WHOLE, overlap=0.0, polar_caps=True, global_view=False)
+    axes = torch.stack([tile.forward_xyz for tile in layout.tiles]).round().int().tolist()
+    assert sorted(axes) == [[-1, 0, 0], [0, -1, 0], [0, 0, -1], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    assert layout_report(layout).solid_angle == pytest.approx(4 * math.pi)
+
+
+@given(
+    fov=st.floats(40, 120),
+    overlap=st.floats(0.3, 0.7),
+    phase=st.floats(-180, 180),
+    caps=st.booleans(),
+)
+def test_cover_property_whole_sphere(fov: float, overlap: float, phase: float, caps: bool) -> None:
+    layout = cover(**WHOLE, hfov_deg=fov, overlap=overlap, yaw_phase_deg=phase, polar_caps=caps)
+    report = layout_report(layout, height=40)
+    assert report.coverage == pytest.approx(1.0, abs=1e-12)
+    assert all(row.overlap >= overlap - 1e-9 for row in report.rows if abs(row.pitch_deg) < 1)
+    # Counted on a grid, every tile has its solid angle.
+    counted = sum(k * share for k, share in enumerate(layout.coverage(90)))
+    assert counted == pytest.approx(report.solid_angle / (4 * math.pi), rel=0.03)
+
+
+@given(
+    fov=st.floats(20, 120),
+    overlap=st.floats(0, 0.9),
+    low=st.floats(-90, 89),
+    high=st.floats(-90, 90),
+)
+def test_cover_property_edges_meet_the_range(fov: float, overlap: float, low: float, high: float) -> None:
+    low, high = min(low, high), max(low, high)
+    pitches = sorted({tile_centre.pitch_deg for tile_centre in tile_centres(
+        LayoutSpec("cover", fov, overlap=overlap, pitch_min_deg=low, pitch_max_deg=high))})  # fmt: skip
+    if high - low <= fov:
+        assert pitches == [pytest.approx((low + high) / 2)]
+        return
+    assert (pitches[0] - fov / 2, pitches[-1] + fov / 2) == pytest.approx((low, high), abs=1e-6)
+    steps = [after - before for before, after in pairwise(pitches)]
+    assert max(steps) <= fov * (1 - overlap) + 1e-6
+    assert max(steps) - min(steps) < 1e-6
+
+
+def test_rows_of_different_counts_pair_and_correspond() -> None:
+    layout = cover(**WHOLE, polar_caps=True, yaw_by_latitude=True)
+    assert [row.num_views for row in layout_report(layout).rows] == [1, 6, 8, 6, 1]
+    pairs = tile_pairs(layout, PairRule("all_pairs", min_overlap=0.1))
+    assert set(pairs.ij.flatten().tolist()) == set(range(22))
+    table = correspondence_table(layout, (6, 6), PairRule("all_pairs", min_overlap=0.1))
+    assert table.num_views == 23
+
+
+def test_report_of_the_original_layout() -> None:
+    """Builder default: four open tiles leave 126..180 degrees uncovered (spec 2.3)."""
+    report = layout_report(ErpLayout.build(overlap=0.2, closed_loop_yaw=False))
+    (row,) = report.rows
+    assert (row.num_views, row.pitch_deg, report.pitch_overlap) == (4, 0.0, None)
+    assert row.overlap == pytest.approx(1 - 144 / 90)
+    assert report.solid_angle == pytest.approx(4 * 2 * math.pi / 3)
+    assert sum(report.multiplicity) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -120,6 +209,12 @@ def test_jitter_turns_tiles_within_bounds() -> None:
         ({"overlap": -0.1}, r"`overlap` must be in \[0,1\)"),
         ({"pitch_min_deg": 10.0, "pitch_max_deg": 0.0}, "at most `pitch_max_deg`"),
         ({"mode": "spiral"}, "'original'"),
+        ({"polar_caps": True}, "mode 'original'"),
+        ({"yaw_by_latitude": True}, "mode 'original'"),
+        ({"mode": "cover", "closed_loop_yaw": False}, "closed_loop_yaw"),
+        ({"mode": "cover", "pitch_full_span": True}, "pitch_full_span"),
+        ({"mode": "cover", "pitch_min_deg": -100.0}, r"in \[-90,90\]"),
+        ({"mode": "cover", "polar_caps": True}, "Set them to -90 and 90"),
     ],
 )
 def test_errors(parameters: dict[str, object], message: str) -> None:
@@ -127,8 +222,13 @@ def test_errors(parameters: dict[str, object], message: str) -> None:
         ErpLayout.build(LayoutSpec(**parameters))
 
 
-def test_a_layout_needs_tiles() -> None:
-    with pytest.raises(ValueError, match="at least one tile"):
+def test_a_layout_needs_views() -> None:
+    with pytest.raises(ValueError, match="at least one view"):
         ErpLayout(())
+    with pytest.raises(ValueError, match="at least one tile"):
+        ErpLayout.from_angles([], [], hfov_deg=90.0)
+    tile = ErpLayout.build().tiles[0]
+    with pytest.raises(ValueError, match="then crops, then tiles"):
+        ErpLayout((replace(tile, view_index=0), replace(global_record(), view_index=1)))
     with pytest.raises(ValueError, match="schema"):
         ErpLayout.from_json('{"schema": 9, "views": []}')

@@ -57,3 +57,50 @@ def test_errors() -> None:
         PairRule(estimate="guess")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="min_overlap"):
         PairRule(min_overlap=1.0)
+
+
+def _rows_of_different_counts() -> ErpLayout:
+    """Four tiles at -50, eight on the horizon, four at 50, one at each pole."""
+    rows = [(-90.0, 1), (-50.0, 4), (0.0, 8), (50.0, 4), (90.0, 1)]
+    cells = [
+        (row, col, 360.0 * col / count, pitch)
+        for row, (pitch, count) in enumerate(rows)
+        for col in range(count)
+    ]
+    return ErpLayout.from_angles(
+        [yaw for *_, yaw, _ in cells],
+        [pitch for *_, pitch in cells],
+        hfov_deg=90.0,
+        cells=[(row, col) for row, col, *_ in cells],
+    )
+
+
+def test_polar_caps_meet_every_tile_of_the_next_row() -> None:
+    """A cap has no yaw to speak of: all four tiles below it overlap with it alike."""
+    layout = _rows_of_different_counts()
+    pairs = tile_pairs(layout, PairRule("adjacent"))
+    north = len(layout.tiles) - 1
+    with_north = pairs.ij[:, 1] == north
+    assert pairs.ij[with_north, 0].tolist() == [13, 14, 15, 16]
+    torch.testing.assert_close(pairs.overlap[with_north], pairs.overlap[with_north][:1].expand(4))
+
+
+def test_rows_of_different_counts() -> None:
+    """Adjacent pairs are pairs that overlap; those left out lie in one row or two rows apart."""
+    layout = _rows_of_different_counts()
+    adjacent = {tuple(pair) for pair in tile_pairs(layout, PairRule("adjacent")).ij.tolist()}
+    every = {tuple(pair) for pair in tile_pairs(layout, PairRule("all_pairs")).ij.tolist()}
+    assert adjacent < every
+    for a, b in every - adjacent:
+        assert abs(layout.tiles[a].row - layout.tiles[b].row) != 1
+    far = tile_pairs(layout, PairRule("distance_based", max_distance_deg=180.0))
+    assert {tuple(pair) for pair in far.ij.tolist()} == every
+
+
+def test_jitter_keeps_rows_and_neighbours() -> None:
+    """Jittered rows have no common pitch; the rows of the layout still hold."""
+    for layout in (ErpLayout.build(), TWO_ROWS):
+        rule = PairRule("adjacent", min_overlap=0.05)
+        before = tile_pairs(layout, rule).ij.tolist()
+        for _ in range(3):
+            assert tile_pairs(layout.jittered(5.0), rule).ij.tolist() == before

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from refkp.geometry import sphere
+from refkp.systems.panorama.crops import CropSpec, crop_layout
+from refkp.systems.panorama.cubemap import CUBE_FACES, render_cubemap
 from refkp.systems.panorama.layout import ErpLayout
-from refkp.systems.panorama.views import CUBE_FACES, letterbox, render_cubemap, render_views
+from refkp.systems.panorama.pixels import IMAGENET, PixelStatistics, normalise
+from refkp.systems.panorama.views import letterbox, render_views
 from tests.systems.panorama.conftest import direction_image
 
 LAYOUT = ErpLayout.build()
@@ -42,13 +46,19 @@ def test_a_batch_equals_its_samples() -> None:
 
 
 def test_bytes_and_floats_agree() -> None:
+    """Tiles are not rounded; the letterbox of bytes is, after each of its two passes."""
     erp = torch.randint(0, 256, (1, 3, 32, 64), dtype=torch.uint8)
-    torch.testing.assert_close(
-        render_views(erp, LAYOUT, 12).pixels,
-        render_views(erp.float() / 255, LAYOUT, 12).pixels,
-        atol=1e-5,
-        rtol=0,
-    )
+    of_bytes, of_floats = (render_views(image, LAYOUT, 12).pixels for image in (erp, erp.float() / 255))
+    torch.testing.assert_close(of_bytes[:, 1:], of_floats[:, 1:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(of_bytes[:, 0], of_floats[:, 0], atol=1.2 / 255, rtol=0)
+
+
+def test_gradients_reach_every_kind_of_view() -> None:
+    for strategy in ("anyres", "anyres_e2p"):
+        erp = torch.rand(1, 3, 16, 32, requires_grad=True)
+        layout = crop_layout(CropSpec(strategy), (16, 32), 8)
+        (gradient,) = torch.autograd.grad(render_views(erp, layout, 8).pixels.square().sum(), erp)
+        assert bool((gradient.abs().sum(1) > 0).all())
 
 
 def test_letterbox_fills_the_middle_half() -> None:
@@ -77,6 +87,58 @@ def test_convention_cube_faces() -> None:
     assert float(faces["D"][0, 4, 2]) > 0.5
     assert float(faces["F"][4, -1, 0]) > 0.5
     assert float(faces["R"][4, 0, 2]) > 0.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 64), (48, 64), (64, 48), (30, 100)])
+def test_letterbox_of_any_aspect(height: int, width: int) -> None:
+    """Against Pillow: the longer side fills the square, the picture is in its middle."""
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    scale = 20 / max(height, width)
+    rows, columns = round(height * scale), round(width * scale)
+    want = np.zeros((20, 20, 3), np.uint8)
+    top, left = (20 - rows) // 2, (20 - columns) // 2
+    resized = image.fromarray(pixels).resize((columns, rows), image.Resampling.BICUBIC)
+    want[top : top + rows, left : left + columns] = np.array(resized)
+    erp = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    for source in (erp, erp.float() / 255):
+        got = 255 * letterbox(source, 20)[0].permute(1, 2, 0)
+        assert float((got - torch.from_numpy(want)).abs().max()) <= 1.6
+
+
+def test_letterbox_in_two_steps() -> None:
+    erp = torch.rand(1, 3, 32, 64)
+    want = functional.interpolate(letterbox(erp, 24), size=(16, 16), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(letterbox(erp, 16, base_size=24), want)
+    torch.testing.assert_close(letterbox(erp, 16, base_size=16), letterbox(erp, 16))
+
+
+def test_crops_follow_a_turn_about_the_vertical() -> None:
+    layout = crop_layout(CropSpec("sliding_window"), (32, 64), 8)
+    erp = torch.rand(2, 3, 32, 64)
+    turn = sphere.view_rotation(torch.tensor([0.0, 90.0]))
+    turned = render_views(erp, layout, 8, world_from_rig=turn).pixels
+    still = render_views(erp, layout, 8).pixels
+    torch.testing.assert_close(turned[0], still[0])
+    torch.testing.assert_close(turned[1], still[1].roll(-2, 0))  # windows are 45 degrees apart
+    with pytest.raises(ValueError, match="about the vertical"):
+        render_views(erp, layout, 8, world_from_rig=sphere.view_rotation(torch.tensor([0.0, 0.0]), 20.0))
+
+
+def test_normalise() -> None:
+    views = render_views(torch.rand(1, 3, 8, 16), LAYOUT, 4)
+    done = views.normalised(IMAGENET)
+    assert done.statistics == IMAGENET
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET.mean, IMAGENET.std))
+    torch.testing.assert_close(done.pixels, (views.pixels - mean) / std)
+    with pytest.raises(ValueError, match=r"in \[0,1\]"):
+        done.normalised(IMAGENET)
+    with pytest.raises(ValueError, match="imagenet, clip, siglip"):
+        PixelStatistics.named("dino")
+    with pytest.raises(ValueError, match="positive"):
+        PixelStatistics((0.5, 0.5, 0.5), (0.5, 0.0, 0.5))
+    with pytest.raises(ValueError, match="Divide bytes"):
+        normalise(torch.zeros(3, 2, 2, dtype=torch.uint8), IMAGENET)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,11 @@ class TextBatch:
         labels = None if self.labels is None else self.labels.to(device)
         return TextBatch(self.input_ids.to(device), self.attention_mask.to(device), labels)
 
+    def pin_memory(self) -> TextBatch:
+        """The same batch in pinned memory; the data loader calls this."""
+        labels = None if self.labels is None else self.labels.pin_memory()
+        return TextBatch(self.input_ids.pin_memory(), self.attention_mask.pin_memory(), labels)
+
 
 @dataclass(frozen=True)
 class ErpBatch:
@@ -41,6 +46,15 @@ class ErpBatch:
             erp=self.erp.to(device),
             world_from_rig=self.world_from_rig.to(device),
             text=None if self.text is None else self.text.to(device),
+        )
+
+    def pin_memory(self) -> ErpBatch:
+        """The same batch in pinned memory; the data loader calls this."""
+        return replace(
+            self,
+            erp=self.erp.pin_memory(),
+            world_from_rig=self.world_from_rig.pin_memory(),
+            text=None if self.text is None else self.text.pin_memory(),
         )
 
 

@@ -1,21 +1,22 @@
 """Which token of one tile sees what a token of another tile sees: spherical correspondences of a layout.
 
 A table depends only on the layout, the token grid and the pair rule, so it is computed once and cached; a
-rotation common to all tiles leaves it as it is. Losses, metrics and pictures read it; `gather_pairs` applies
-it to features. Source: spec panorama 3.5 and 13.
+rotation common to all tiles leaves it as it is. Losses, metrics and pictures read it;
+`gather.gather_pairs` applies it to features. Source: spec panorama 3.5 and 13.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from refkp._checks import fail, require_shape, shape_text
+from refkp._checks import fail, shape_text
 from refkp.geometry import sphere
-from refkp.systems.panorama.layout import ErpLayout
+from refkp.systems.panorama.layout import ErpLayout, ViewRecord
 from refkp.systems.panorama.pairs import PairRule, tile_pairs
 
 _MIN_DEPTH = 1e-6  # a token this close to the partner's image plane, or behind it, is not visible there
@@ -59,6 +60,13 @@ def project_tokens(
     return TokenProjection(row, col, inside_x & inside_y)
 
 
+class TokenBags(NamedTuple):
+    """The transpose of a table of taps [T,K]: which taps read each token."""
+
+    taps: Tensor  # int64 [T*K], flat taps t * K + k, token after token
+    starts: Tensor  # int64 [V*S], where the taps of a token start
+
+
 class CorrespondenceTable(NamedTuple):
     """T token correspondences of P ordered view pairs (A, B), stacked pair after pair.
 
@@ -73,6 +81,8 @@ class CorrespondenceTable(NamedTuple):
     taps_b: Tensor  # int64 [T,4], the tokens of B around the same direction
     weights: Tensor  # float32 [T,4], bilinear, summing to one
     partner: Tensor  # float32 [T,2], continuous (row, column) of the direction in the grid of B
+    bags_a: TokenBags  # of index_a as [T,1]
+    bags_b: TokenBags  # of taps_b
 
     @property
     def num_tokens(self) -> int:
@@ -91,10 +101,12 @@ def correspondence_table(
 ) -> CorrespondenceTable:
     """The correspondences of the tile pairs that `rule` keeps, in both directions, on `device`.
 
+    With `rule.include_global` the tokens of every tile, as A, also meet the letterboxed panorama, as B.
+
     Args:
-        layout: the views; a global view takes no part.
+        layout: the views.
         grid: tokens (rows, columns) of a view.
-        rule: which tiles are paired.
+        rule: which views are paired.
         margin: distance to the border of B, in tokens, that a correspondence must keep; at 0.5 all four taps
             lie in B.
 
@@ -102,122 +114,110 @@ def correspondence_table(
         A table without empty pairs: one that has no token in common is dropped.
 
     Raises:
-        ValueError: no pair or no correspondence is left.
+        ValueError: no pair or no correspondence is left, or there is no global view to include.
     """
+    parts = [_between_tiles(layout, grid, rule, margin)]
+    if rule.include_global:
+        parts.append(_with_global_view(layout, grid, margin))
+    views, position, visible = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    count = visible.sum((1, 2))
+    shared = count > 0
+    if not bool(shared.any()):
+        got = f"none in a grid of {grid[0]}x{grid[1]} with a margin of {margin:g} tokens"
+        fail("correspondence_table", "layout", "one with tokens that two tiles share", got)
+    pair, row_a, col_a = visible.nonzero().unbind(-1)
+    base_a, base_b = (view[pair] * grid[0] * grid[1] for view in views.unbind(-1))
+    partner = position[visible]
+    wraps = torch.tensor([view.kind == "global" for view in layout.views])[views[:, 1]][pair]
+    index_a = base_a + row_a * grid[1] + col_a
+    taps, weights = _bilinear_taps(partner, grid, wraps)
+    taps_b = base_b[:, None] + taps
+    num_tokens = layout.num_views * grid[0] * grid[1]
+    return CorrespondenceTable(
+        num_views=layout.num_views,
+        grid=grid,
+        views=views[shared],
+        offsets=torch.cat((count.new_zeros(1), count[shared].cumsum(0))),
+        index_a=index_a.to(device),
+        taps_b=taps_b.to(device),
+        weights=weights.float().to(device),
+        partner=partner.float().to(device),
+        bags_a=_token_bags(index_a, num_tokens, device),
+        bags_b=_token_bags(taps_b, num_tokens, device),
+    )
+
+
+class _Projected(NamedTuple):
+    """The tokens of A seen in B, for P ordered view pairs."""
+
+    views: Tensor  # int64 [P,2]
+    position: Tensor  # float64 [P,Gh,Gw,2], continuous (row, column) in B
+    visible: Tensor  # bool [P,Gh,Gw]
+
+
+def _between_tiles(layout: ErpLayout, grid: tuple[int, int], rule: PairRule, margin: float) -> _Projected:
     ij = tile_pairs(layout, rule).ij
     if not len(ij):
         got = f"none of {len(layout.tiles)} tiles overlapping by more than {rule.min_overlap:g}"
         remedy = "Raise the layout's overlap or lower `min_overlap`."
         fail("correspondence_table", "layout", "one with pairs of tiles that overlap", got, remedy)
-    tile_a, tile_b = torch.cat((ij, ij.flip(-1))).unbind(-1)
+    tiles = torch.cat((ij, ij.flip(-1)))
+    a, b = tiles.unbind(-1)
     rotation, half_tangent = layout.rotations, layout.half_tangents
-    projection = project_tokens(
-        rotation[tile_a], rotation[tile_b], half_tangent[tile_a], half_tangent[tile_b], grid, margin=margin
-    )
-    count = projection.visible.sum((1, 2))
-    shared = count > 0
-    if not bool(shared.any()):
-        got = f"none in a grid of {grid[0]}x{grid[1]} with a margin of {margin:g} tokens"
-        fail("correspondence_table", "layout", "one with tokens that two tiles share", got)
-    pair, row_a, col_a = projection.visible.nonzero().unbind(-1)
-    first_view = 1 if layout.has_global_view else 0
-    base_a, base_b = ((first_view + tile[pair]) * grid[0] * grid[1] for tile in (tile_a, tile_b))
-    partner = torch.stack((projection.row, projection.col), -1)[projection.visible]
-    taps, weights = _bilinear_taps(partner, grid)
-    return CorrespondenceTable(
-        num_views=layout.num_views,
-        grid=grid,
-        views=first_view + torch.stack((tile_a, tile_b), -1)[shared],
-        offsets=torch.cat((count.new_zeros(1), count[shared].cumsum(0))),
-        index_a=(base_a + row_a * grid[1] + col_a).to(device),
-        taps_b=(base_b[:, None] + taps).to(device),
-        weights=weights.float().to(device),
-        partner=partner.float().to(device),
-    )
+    seen = project_tokens(rotation[a], rotation[b], half_tangent[a], half_tangent[b], grid, margin=margin)
+    first_tile = 1 if layout.has_global_view else 0
+    return _Projected(first_tile + tiles, torch.stack((seen.row, seen.col), -1), seen.visible)
 
 
-def _bilinear_taps(position: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Tokens [T,4] around continuous positions (row, column) [T,2] and their weights; border tokens stand in
-    outside.
+def _with_global_view(layout: ErpLayout, grid: tuple[int, int], margin: float) -> _Projected:
+    """Every direction is in the panorama; only its upper and lower border has a margin."""
+    panorama = require_global_view("correspondence_table", layout)
+    left, top, right, bottom = panorama.letterbox
+    height, width = ((bottom - top) * grid[0], (right - left) * grid[1])
+    direction = token_directions(layout, grid).unflatten(1, grid)
+    lon, lat = sphere.lonlat_from_direction(direction)
+    down = (0.5 - lat / math.pi) * height  # in tokens, from the upper border
+    row = top * grid[0] + down - 0.5
+    col = left * grid[1] + (lon / (2 * math.pi) + 0.5) * width - 0.5
+    tiles = torch.tensor([tile.view_index for tile in layout.tiles])
+    views = torch.stack((tiles, torch.full_like(tiles, panorama.view_index)), -1)
+    return _Projected(views, torch.stack((row, col), -1), (down >= margin) & (down <= height - margin))
+
+
+def token_directions(layout: ErpLayout, grid: tuple[int, int]) -> Tensor:
+    """Unit directions of the token centres of every tile, float64 [N,S,3]."""
+    ray = sphere.tangent_grid(*grid, layout.half_tangents)
+    direction = torch.einsum("nij,nhwj->nhwi", layout.rotations, ray).flatten(1, 2)
+    return direction / direction.norm(dim=-1, keepdim=True)
+
+
+def require_global_view(function: str, layout: ErpLayout) -> ViewRecord:
+    """The record of the global view; ValueError without one."""
+    if not layout.has_global_view:
+        got = f"{layout.num_views} tiles alone"
+        fail(function, "layout", "one with a global view", got, "Build it with `global_view=True`.")
+    return layout.views[0]
+
+
+def _bilinear_taps(position: Tensor, grid: tuple[int, int], wraps: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens [T,4] around continuous positions (row, column) [T,2] and their weights.
+
+    Outside the grid the border token stands in; where `wraps` [T], the columns go round.
     """
-    limit = position.new_tensor(grid) - 1
     low = position.floor()
     fraction = position - low
     corners = torch.tensor([(0, 0), (0, 1), (1, 0), (1, 1)], device=position.device)
-    cell = torch.minimum((low[:, None] + corners).clamp_min(0), limit).long()
+    row, col = (low[:, None] + corners).long().unbind(-1)
+    col = torch.where(wraps[:, None], col % grid[1], col.clamp(0, grid[1] - 1))
     weights = torch.where(corners.bool(), fraction[:, None], 1 - fraction[:, None]).prod(-1)
-    return cell[..., 0] * grid[1] + cell[..., 1], weights
+    return row.clamp(0, grid[0] - 1) * grid[1] + col, weights
 
 
-class PairedTokens(NamedTuple):
-    """Features of the same directions in two tiles, stacked over the samples of a batch and the pairs of a
-    table.
-    """
-
-    x: Tensor  # [B*T,D], tokens of A
-    y: Tensor  # [B*T,D], tokens of B, interpolated
-    offsets: Tensor  # int64 [B*P+1] on the CPU
-
-
-def gather_pairs(features: Tensor, table: CorrespondenceTable) -> PairedTokens:
-    """Apply a correspondence table to token features: x = F[index_a], y = sum_k weights_k F[taps_k].
-
-    The backward pass sorts the taps by token and adds each token's gradients in that fixed order, so it is
-    bitwise repeatable on every device (`index_add_` on CUDA is not). Features in half precision are read as
-    float32.
-
-    Args:
-        features: [B,V,S,D] floating, views and tokens as in `table`.
-        table: on the device of `features`.
-
-    Returns:
-        float32 pairs (float64 for float64 features); gradients reach `features`.
-    """
-    require_shape("gather_pairs", "features", features, "B,V,S,D", V=table.num_views, S=table.num_tokens)
-    if features.device != table.index_a.device:
-        fail(
-            "gather_pairs", "table", f"on the device of `features` ({features.device})", table.index_a.device
-        )
-    batch, dim = features.shape[0], features.shape[-1]
-    flat = features.reshape(-1, dim)
-    flat = flat if flat.dtype == torch.float64 else flat.float()
-    start = torch.arange(batch, device=flat.device)[:, None]
-    tokens = start * (table.num_views * table.num_tokens)
-    index_a = (tokens + table.index_a).reshape(-1, 1)
-    taps_b = (tokens[..., None] + table.taps_b).reshape(-1, 4)
-    weights = table.weights.to(flat.dtype).repeat(batch, 1)
-    x = _GatherRows.apply(flat, index_a, torch.ones_like(weights[:, :1]))
-    y = _GatherRows.apply(flat, taps_b, weights)
-    ends = torch.arange(batch)[:, None] * table.index_a.numel() + table.offsets[1:]
-    offsets = torch.cat((table.offsets[:1], ends.flatten()))
-    return PairedTokens(x, y, offsets)
-
-
-class _GatherRows(torch.autograd.Function):
-    """out_t = sum_k weights_tk rows[index_tk] for index, weights [T,K], with a fixed-order backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(index, weights)
-        ctx.num_rows = rows.shape[0]
-        out = rows[index[:, 0]] * weights[:, :1]
-        for tap in range(1, index.shape[1]):
-            out.addcmul_(rows[index[:, tap]], weights[:, tap, None])
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None, None]:
-        index, weights = ctx.saved_tensors
-        if grad_out.device.type == "cpu":  # sequential there, hence already in a fixed order
-            grad_rows = grad_out.new_zeros(ctx.num_rows, grad_out.shape[1])
-            for tap in range(index.shape[1]):
-                grad_rows.index_add_(0, index[:, tap], grad_out * weights[:, tap, None])
-            return grad_rows, None, None
-        order = index.flatten().argsort(stable=True)
-        lengths = torch.bincount(index.flatten(), minlength=ctx.num_rows)
-        parts = grad_out[order // index.shape[1]] * weights.flatten()[order, None]
-        return torch.segment_reduce(parts, "sum", lengths=lengths), None, None
+def _token_bags(taps: Tensor, num_tokens: int, device: torch.device | str) -> TokenBags:
+    tokens = taps.flatten()
+    ends = torch.bincount(tokens, minlength=num_tokens).cumsum(0)
+    starts = torch.cat((ends.new_zeros(1), ends[:-1]))
+    return TokenBags(tokens.argsort(stable=True).to(device), starts.to(device))
 
 
 def nearest_token(table: CorrespondenceTable) -> Tensor:

@@ -1,218 +1,177 @@
-"""Panoramas from a folder or CSV files, as a dataset and a Lightning DataModule. Source: spec panorama 5.
+"""The Lightning DataModule of the panorama system: panoramas alone, or with questions and answers.
 
 A worker decodes a panorama and draws a rotation; the views of a whole batch are rendered on the training
 device, in one launch, after the transfer. So the random rotation costs nothing, and 25 MB tiles never cross a
-process border.
+process border. Every batch carries its layout and, in the text stages, its tokens. Source: spec panorama 5
+and 6.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
-from refkp.geometry import sphere
+from refkp.systems.panorama.augmentation import Augmentation
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch
+from refkp.systems.panorama.captions import Caption, read_captions
+from refkp.systems.panorama.datasets import PanoramaDataset, PanoramaItem, collate
+from refkp.systems.panorama.language import LanguageSpec, load_tokenizer
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
-from refkp.systems.panorama.views import render_views
+from refkp.systems.panorama.sources import find_panoramas, unreadable_panoramas
+from refkp.systems.panorama.stages import Stage
+from refkp.systems.panorama.text import TextProcessor, TextSample, TextSpec
+from refkp.systems.panorama.viewing import Viewing
+from refkp.systems.panorama.views import Antialias
 
 with named_extras():
     import lightning as L
-    from PIL import Image
-
-#: File name endings that a panorama may have.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-
-Augmentation = Literal["none", "yaw", "full"]
+    from lightning.pytorch.utilities import rank_zero_warn
 
 
-def find_panoramas(source: str | Path) -> list[Path]:
-    """The panoramas of a folder (sorted by name, subfolders included) or of a CSV file.
+class _Row(NamedTuple):
+    """A sample before it is decoded and tokenised."""
 
-    A CSV file has a column `url` with one path per row, absolute or relative to the file; rows that name the
-    same panorama again, with another question, count once.
+    path: Path
+    caption: Caption | None  # None in the vision stage
 
-    Raises:
-        ValueError: nothing is there, or the CSV lacks its column.
-    """
-    source = Path(source)
-    if source.is_dir():
-        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    elif source.suffix.lower() == ".csv" and source.is_file():
-        paths = list(dict.fromkeys(_csv_paths(source)))
-    else:
-        fail("find_panoramas", "source", "a folder of panoramas or a CSV file", repr(str(source)))
-    if not paths:
-        remedy = f"Panoramas end in {', '.join(IMAGE_SUFFIXES)}."
-        fail("find_panoramas", "source", "a place with at least one panorama", repr(str(source)), remedy)
-    return paths
-
-
-def _csv_paths(source: Path) -> Iterator[Path]:
-    with source.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin their files with a mark
-        reader = csv.DictReader(file)
-        if "url" not in (reader.fieldnames or ()):
-            fail("find_panoramas", "source", "a CSV file with a column `url`", reader.fieldnames)
-        for row in reader:
-            if not row["url"]:
-                fail("find_panoramas", "source", "a CSV file with a path in column `url` of every row", row)
-            yield source.parent / row["url"]
-
-
-def read_panorama(path: str | Path, height: int | None = None) -> Tensor:
-    """Decode a panorama to uint8 [3,H,2H], reduced or enlarged to `height` rows unless that is None.
-
-    Raises:
-        ValueError: the picture cannot be decoded, or is not twice as wide as high.
-    """
-    try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"read_panorama: cannot decode {str(path)!r}: {error}. Repair or remove the file."
-        ) from error
-    if picture.width != 2 * picture.height:
-        remedy = "Crop or pad it to a full 360 x 180 degree equirectangular panorama."
-        fail(
-            "read_panorama",
-            "path",
-            "a panorama twice as wide as high",
-            f"{picture.size} in {str(path)!r}",
-            remedy,
-        )
-    if height is not None and height != picture.height:
-        picture = picture.resize((2 * height, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
-
-
-class PanoramaItem(NamedTuple):
-    """One sample of the dataset."""
-
-    erp: Tensor  # uint8 [3,H,2H]
-    world_from_rig: Tensor  # float32 [3,3]
-    name: str
-
-
-class PanoramaDataset(Dataset[PanoramaItem]):
-    """Panoramas of one common height, each with a random rotation of its tiles.
-
-    Args:
-        paths: the pictures.
-        height: rows to which every panorama is resized.
-        augmentation: "yaw" turns the tiles about the vertical, "full" about any axis.
-        repeat: passes over the panoramas in one epoch, each with its own rotation.
-        cache: keep decoded panoramas in memory (1.5 height^2 x 4 bytes each).
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        height: int,
-        *,
-        augmentation: Augmentation = "none",
-        repeat: int = 1,
-        cache: bool = True,
-    ) -> None:
-        require_choice("PanoramaDataset", "augmentation", augmentation, ("none", "yaw", "full"))
-        self.paths, self.height, self.augmentation, self.repeat = list(paths), height, augmentation, repeat
-        self._cache: dict[Path, Tensor] | None = {} if cache else None
-
-    def __len__(self) -> int:
-        return len(self.paths) * self.repeat
-
-    def __getitem__(self, index: int) -> PanoramaItem:
-        path = self.paths[index % len(self.paths)]
-        return PanoramaItem(self._read(path), self._draw_rotation(), path.name)
-
-    def _read(self, path: Path) -> Tensor:
-        if self._cache is None:
-            return read_panorama(path, self.height)
-        if path not in self._cache:
-            self._cache[path] = read_panorama(path, self.height)
-        return self._cache[path]
-
-    def _draw_rotation(self) -> Tensor:
-        if self.augmentation == "full":
-            return sphere.random_rotation(1)[0].float()
-        yaw = 360 * torch.rand((), dtype=torch.float64) if self.augmentation == "yaw" else 0.0
-        return sphere.view_rotation(yaw).float()
+    @property
+    def origin(self) -> str:
+        return f"{self.path}" if self.caption is None else self.caption.origin
 
 
 class PanoramaData(L.LightningDataModule):
     """Training and held-out panoramas, rendered to views of one layout.
 
+    The vision stage reads panoramas: a folder, or the column `url` of CSV files. The text stages read CSV
+    files with questions and answers (`read_captions`); each text is tokenised at set-up, so that one that is
+    too long is found before the first step.
+
     Args:
-        source: a folder or a CSV file of panoramas.
-        val_source: the held-out ones; None holds out `val_fraction` of `source`, the last by name (at least
-            one).
+        source: a folder or a CSV file of panoramas, or several CSV files.
+        val_source: the held-out ones; None holds out `val_fraction` of the panoramas of `source`, the last by
+            name (at least one), with all their rows.
         val_fraction: part of `source` that is held out when there is no `val_source`, in (0,1).
+        stage: what is trained; "vision" needs no texts.
         layout: the views.
         view_size: side of the views in pixels; set by the encoder.
         erp_height: rows of a decoded panorama; about 180 / fov times the view size avoids aliasing.
         antialias: of the rendering, as in `ops.e2p`.
+        language: the language model whose tokenizer is used.
+        text: how texts become tokens.
         augmentation: random rotation of all tiles of a training sample: "none", "yaw" or "full".
         jitter_deg: random turn of each tile by itself, one layout per training batch (`ErpLayout.jittered`).
         batch_size: panoramas in a step.
         repeat: passes over the panoramas in one epoch.
         num_workers: loader processes; 0 decodes in the training process.
+        prefetch: batches that each loader process prepares ahead.
         cache: keep decoded panoramas in memory.
+        on_error: what to do with a panorama that cannot be read: "raise", or "skip" all its rows. To skip,
+            every panorama is decoded once at set-up; a row never gets another row's panorama.
     """
 
     def __init__(
         self,
-        source: str,
-        val_source: str | None = None,
+        source: str | list[str],
+        val_source: str | list[str] | None = None,
         val_fraction: float = 0.25,
+        stage: Stage = "vision",
         layout: LayoutSpec = LayoutSpec(),  # noqa: B008 (frozen)
         view_size: int = 224,
         erp_height: int = 1024,
-        antialias: Literal["none", "box"] = "none",
+        antialias: Antialias = "none",
+        language: LanguageSpec = LanguageSpec(),  # noqa: B008 (frozen)
+        text: TextSpec = TextSpec(),  # noqa: B008 (frozen)
         augmentation: Augmentation = "full",
         jitter_deg: float = 0.0,
         batch_size: int = 8,
         repeat: int = 1,
         num_workers: int = 0,
+        prefetch: int = 2,
         cache: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
         super().__init__()
         if not 0 < val_fraction < 1:
             fail("PanoramaData", "val_fraction", "inside (0,1)", val_fraction)
+        require_choice("PanoramaData", "on_error", on_error, ("raise", "skip"))
         self.source, self.val_source, self.val_fraction = source, val_source, val_fraction
-        self.layout = ErpLayout.build(layout)
-        self.view_size, self.erp_height, self.antialias = view_size, erp_height, antialias
+        self.stage, self.language, self.text = stage, language, text
+        self.viewing, self.layout = Viewing(layout, view_size, erp_height, antialias), ErpLayout.build(layout)
         self.augmentation, self.jitter_deg = augmentation, jitter_deg
         self.batch_size, self.repeat = batch_size, repeat
-        self.num_workers, self.cache = num_workers, cache
+        self.num_workers, self.prefetch, self.cache = num_workers, prefetch, cache
+        self.on_error = on_error
+        self.skipped: list[str] = []  # the rows left out by `on_error`, with the reason
+        self._pad_id: int | None = None
 
     def setup(self, stage: str) -> None:
-        """Find the panoramas and split them."""
+        """Find the panoramas, read and tokenise their texts, and split them."""
         if hasattr(self, "train_set"):
             return
+        processor = None
+        if self.stage != "vision":
+            processor = TextProcessor(load_tokenizer(self.language), self.text)
+            self._pad_id = processor.pad_id
         train, held_out = self._split()
-        self.train_set = PanoramaDataset(
-            train, self.erp_height, augmentation=self.augmentation, repeat=self.repeat, cache=self.cache
-        )
-        self.val_set = PanoramaDataset(held_out, self.erp_height, cache=self.cache)
+        self.train_set = self._dataset(train, processor, self.augmentation, self.repeat)
+        self.val_set = self._dataset(held_out, processor, "none", 1)
 
-    def _split(self) -> tuple[list[Path], list[Path]]:
-        paths = find_panoramas(self.source)
+    def _dataset(
+        self, rows: Sequence[_Row], processor: TextProcessor | None, augmentation: Augmentation, repeat: int
+    ) -> PanoramaDataset:
+        return PanoramaDataset(
+            [row.path for row in rows],
+            self.viewing.erp_height,
+            self.layout,
+            texts=None if processor is None else _texts(rows, processor),
+            augmentation=augmentation,
+            repeat=repeat,
+            cache=self.cache,
+        )
+
+    def _split(self) -> tuple[list[_Row], list[_Row]]:
+        rows = self._rows(self.source)
         if self.val_source is not None:
-            return paths, find_panoramas(self.val_source)
+            return rows, self._rows(self.val_source)
+        paths = sorted({row.path for row in rows})
         count = max(1, round(self.val_fraction * len(paths)))
         if count >= len(paths):
             remedy = "Add panoramas, or name held-out ones with `val_source`."
             fail("PanoramaData", "source", "at least two panoramas", len(paths), remedy)
-        return paths[:-count], paths[-count:]
+        held_out = set(paths[-count:])
+        return [row for row in rows if row.path not in held_out], [
+            row for row in rows if row.path in held_out
+        ]
+
+    def _rows(self, source: str | list[str]) -> list[_Row]:
+        """The rows of a source whose panoramas exist, and under `on_error` "skip" can be read."""
+        sources = [source] if isinstance(source, str) else source
+        if self.stage == "vision":
+            paths = dict.fromkeys(path for item in sources for path in find_panoramas(item))
+            rows = [_Row(path, None) for path in paths]
+        else:
+            rows = [_Row(caption.panorama, caption) for caption in read_captions(_require_files(sources))]
+        if self.on_error == "raise":
+            _require_panoramas(rows)
+            return rows
+        reasons = unreadable_panoramas(row.path for row in rows)
+        left_out = [f"{row.origin}: {reasons[row.path]}" for row in rows if row.path in reasons]
+        if left_out:
+            self.skipped += left_out
+            rank_zero_warn(
+                f"PanoramaData: {len(left_out)} of {len(rows)} rows left out:\n" + "\n".join(left_out)
+            )
+        rows = [row for row in rows if row.path not in reasons]
+        if not rows:
+            fail("PanoramaData", "source", "a place with a readable panorama", repr(source))
+        return rows
 
     def train_dataloader(self) -> DataLoader[PanoramaItem]:
         """Shuffled training panoramas."""
@@ -223,7 +182,7 @@ class PanoramaData(L.LightningDataModule):
         return self._loader(self.val_set, self._collate, shuffle=False)
 
     def _loader(
-        self, dataset: PanoramaDataset, collate: Callable[[list[PanoramaItem]], ErpBatch], *, shuffle: bool
+        self, dataset: PanoramaDataset, collate_fn: Callable[[list[PanoramaItem]], ErpBatch], *, shuffle: bool
     ) -> DataLoader[PanoramaItem]:
         return DataLoader(
             dataset,
@@ -231,12 +190,13 @@ class PanoramaData(L.LightningDataModule):
             shuffle=shuffle,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            collate_fn=collate,
+            prefetch_factor=self.prefetch if self.num_workers else None,
+            pin_memory=torch.accelerator.is_available(),
+            collate_fn=collate_fn,
         )
 
     def _collate(self, items: list[PanoramaItem]) -> ErpBatch:
-        erp, world_from_rig, names = zip(*items, strict=True)
-        return ErpBatch(torch.stack(erp), torch.stack(world_from_rig), names, self.layout)
+        return collate(items, self._pad_id)
 
     def _collate_training(self, items: list[PanoramaItem]) -> ErpBatch:
         batch = self._collate(items)
@@ -244,11 +204,38 @@ class PanoramaData(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: ErpBatch, dataloader_idx: int) -> PanoBatch:
         """Render the views on the device of the batch."""
-        views = render_views(
-            batch.erp,
-            batch.layout,
-            self.view_size,
-            world_from_rig=batch.world_from_rig,
-            antialias=self.antialias,
-        )
-        return PanoBatch(views.pixels, batch.world_from_rig, batch.names, batch.layout)
+        return self.viewing.render(batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `runs.load_run` needs of the data; Lightning puts it into every checkpoint."""
+        return {"viewing": asdict(self.viewing), "text": asdict(self.text)}
+
+
+def _texts(rows: Sequence[_Row], processor: TextProcessor) -> list[TextSample]:
+    """The texts in tokens; an error names the row."""
+    samples = []
+    for row in rows:
+        assert row.caption is not None  # the text stages read captions
+        caption = row.caption
+        try:
+            sample = processor.training(caption.query, caption.answer, instruction=caption.instruction)
+        except ValueError as error:
+            raise ValueError(f"PanoramaData: {row.origin}: {error}") from error
+        samples.append(sample)
+    return samples
+
+
+def _require_files(sources: Sequence[str]) -> Sequence[str]:
+    for source in sources:
+        if not (source.lower().endswith(".csv") and Path(source).is_file()):
+            remedy = "Give CSV files with columns url,query,annotation or url,instruction,response."
+            fail("PanoramaData", "source", "a caption file in the text stages", repr(source), remedy)
+    return sources
+
+
+def _require_panoramas(rows: Sequence[_Row]) -> None:
+    missing = [row for row in rows if not row.path.is_file()]
+    if missing:
+        remedy = "Correct the column `url`, or leave such rows out with `on_error` 'skip'."
+        got = f"{str(missing[0].path)!r} in {missing[0].origin}, {len(missing)} missing in all"
+        fail("PanoramaData", "source", "made of panoramas that exist", got, remedy)

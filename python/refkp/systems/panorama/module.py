@@ -1,20 +1,23 @@
-"""Training of the vision stage: loss, optimiser, and what is logged. Source: spec panorama 4.2 and 5."""
+"""Training of the three stages: losses, optimiser, and what is logged. Source: spec panorama 4.2 and 5."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from refkp._checks import fail
+from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
 from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.correspondence import CorrespondenceTable, correspondence_table
-from refkp.systems.panorama.losses import OverlapLoss
-from refkp.systems.panorama.metrics import effective_rank, feature_std, overlap_retrieval
-from refkp.systems.panorama.model import VisionFeatures, VisionStage, VisionStageSpec
+from refkp.systems.panorama.diagnostics import view_values
+from refkp.systems.panorama.losses import LossTerms
+from refkp.systems.panorama.model import VisionFeatures
 from refkp.systems.panorama.objective import LossSpec, vision_loss
+from refkp.systems.panorama.stages import STAGES, Stage, parameter_groups, select_stage
+from refkp.systems.panorama.vlm import PanoramaVLM, PanoramaVLMSpec
 from refkp.training.optim import OptimizerSpec, build_optimizer
 
 with named_extras():
@@ -22,89 +25,111 @@ with named_extras():
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 
-class VisionStep(NamedTuple):
-    """Everything one forward pass computes."""
+class PanoramaStep(NamedTuple):
+    """Everything one forward pass computes; a part that the stage does not need is None."""
 
-    loss: OverlapLoss
+    total: Tensor  # scalar, what is trained
     features: VisionFeatures
-    table: CorrespondenceTable
+    caption: Tensor | None  # scalar, cross entropy of the answers
+    overlap: LossTerms | None
+    table: CorrespondenceTable | None
 
 
-class VisionModule(L.LightningModule):
-    """The vision stage of the panorama model with its loss.
+class PanoramaModule(L.LightningModule):
+    """One stage of the panorama model with its loss.
+
+    vision: the overlap loss; resampler: caption loss + `vision_loss_weight` x overlap loss; finetune: the
+    caption loss. What is trained in each is `stages.select_stage`.
 
     Args:
-        model: the networks.
-        loss: what they are trained for.
+        stage: "vision", "resampler" or "finetune".
+        model: the networks; the vision stage builds no language model.
+        loss: the overlap loss.
         optimizer: AdamW with linear warm-up and decay.
+        vision_loss_weight: of the overlap loss in the resampler stage.
     """
 
     def __init__(
         self,
-        model: VisionStageSpec = VisionStageSpec(),  # noqa: B008 (frozen)
+        stage: Stage = "vision",
+        model: PanoramaVLMSpec = PanoramaVLMSpec(),  # noqa: B008 (frozen)
         loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
         optimizer: OptimizerSpec = OptimizerSpec(),  # noqa: B008 (frozen)
+        vision_loss_weight: float = 0.1,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        self.model = VisionStage(model)
+        require_choice("PanoramaModule", "stage", stage, STAGES)
+        if vision_loss_weight < 0:
+            fail("PanoramaModule", "vision_loss_weight", "at least 0", vision_loss_weight)
+        self.stage, self.model_spec = stage, model
+        self.model = PanoramaVLM(model, with_language=stage != "vision")
+        select_stage(self.model, stage)
         self.loss_spec, self.optimizer_spec = loss, optimizer
+        self.vision_loss_weight = vision_loss_weight
 
-    def forward(self, batch: PanoBatch) -> VisionStep:
-        """The whole differentiable step; the layout comes with the batch."""
-        if batch.views.shape[1] != batch.layout.num_views:
+    def forward(self, batch: PanoBatch) -> PanoramaStep:
+        """The whole differentiable step; layout and texts come with the batch."""
+        if (batch.text is None) != (self.stage == "vision"):
+            rule = "without texts in the vision stage, with texts in the others"
             fail(
-                "VisionModule",
-                "views",
-                f"the {batch.layout.num_views} views of the layout",
-                batch.views.shape[1],
+                "PanoramaModule", "batch", rule, f"stage {self.stage!r}", "PanoramaData has the same `stage`."
             )
-        features = self.model(batch.views)
-        spec = self.loss_spec
+        output = self.model(batch)
+        weight = {"vision": 1.0, "resampler": self.vision_loss_weight, "finetune": 0.0}[self.stage]
+        if not weight:
+            return PanoramaStep(output.loss, output.features, output.loss, None, None)
+        overlap, table = self._overlap(batch, output.features)
+        total = weight * overlap.total if output.loss is None else output.loss + weight * overlap.total
+        return PanoramaStep(total, output.features, output.loss, overlap, table)
+
+    def _overlap(self, batch: PanoBatch, features: VisionFeatures) -> tuple[LossTerms, CorrespondenceTable]:
+        spec, vision = self.loss_spec, self.model.vision
         table = correspondence_table(
-            batch.layout, self.model.grid, spec.pairs, margin=spec.margin, device=self.device
+            batch.layout, vision.grid, spec.pairs, margin=spec.margin, device=self.device
         )
         with torch.autocast(self.device.type, enabled=False):  # statistics in float32 under mixed precision
-            loss = vision_loss(spec, features, batch.layout, table, self.model.head)
-        return VisionStep(loss, features, table)
+            return vision_loss(spec, features, batch.layout, table, vision.head), table
+
+    def on_fit_start(self) -> None:
+        """Frozen vision parts compute as in evaluation. The language model does not: its gradient checkpointing
+        works in training mode alone, also while it is frozen."""
+        self.model.train()
+        vision = self.model.vision
+        for part in (vision.encoder, vision.resampler, vision.head):
+            part.train(any(parameter.requires_grad for parameter in part.parameters()))
 
     def training_step(self, batch: PanoBatch, batch_idx: int) -> Tensor:
-        """One step; logs the loss and its terms."""
-        loss = self(batch).loss
-        self._log_loss("train", loss, len(batch.names))
-        return loss.total
+        """One step; logs the losses and their terms."""
+        step = self(batch)
+        self._log_losses("train", step, len(batch.names))
+        return step.total
 
     def validation_step(self, batch: PanoBatch, batch_idx: int) -> None:
-        """Held-out loss, and what the tokens know before and after the head.
-
-        `retrieval_elsewhere` asks a tile of the next panorama in the batch: what a code of the position
-        in the tile earns without content. It should stay far below `retrieval`.
-        """
+        """Held-out losses, and what the tokens know before and after the head while they are trained."""
         step = self(batch)
-        self._log_loss("val", step.loss, len(batch.names))
-        first_tile = 1 if batch.layout.has_global_view else 0
-        for name, features in step.features._asdict().items():
-            retrieval = overlap_retrieval(features, step.table)
-            tiles = features[:, first_tile:].flatten(0, 2)
-            values = {
-                f"val/{name}/retrieval": retrieval.accuracy,
-                f"val/{name}/effective_rank": effective_rank(tiles),
-                f"val/{name}/std": feature_std(tiles),
-            }
-            if len(batch.names) > 1:
-                elsewhere = overlap_retrieval(features, step.table, partner_features=features.roll(1, 0))
-                values[f"val/{name}/retrieval_elsewhere"] = elsewhere.accuracy
-            self.log_dict(values, batch_size=len(batch.names), sync_dist=True)
-        self.log("val/chance", retrieval.chance, batch_size=len(batch.names), sync_dist=True)
+        self._log_losses("val", step, len(batch.names))
+        if step.table is None:
+            return
+        values = view_values(step.features, step.table, batch.layout)
+        named = {f"val/{name}": value for name, value in values.items()}
+        self.log_dict(named, batch_size=len(batch.names), sync_dist=True)
 
-    def _log_loss(self, phase: str, loss: OverlapLoss, batch_size: int) -> None:
-        values: dict[str, Any] = loss._asdict()
-        path = values.pop("loss_path")
+    def _log_losses(self, phase: str, step: PanoramaStep, batch_size: int) -> None:
+        values: dict[str, Any] = {"total": step.total}
+        if step.caption is not None:
+            values["caption"] = step.caption
+        if step.overlap is not None:
+            values |= {step.overlap.loss_path: step.overlap.total, **step.overlap.terms}
         shared: dict[str, Any] = {"batch_size": batch_size, "sync_dist": phase == "val"}
+        self.log(f"{phase}/total", values.pop("total"), prog_bar=True, **shared)
         self.log_dict({f"{phase}/{name}": value for name, value in values.items()}, **shared)
-        self.log(f"{phase}/{path}", loss.total, prog_bar=True, **shared)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and its schedule over the planned number of steps."""
+        """AdamW and its schedule over the planned number of optimiser steps."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return build_optimizer(self, self.optimizer_spec, steps)
+        return build_optimizer(parameter_groups(self.model, self.stage), self.optimizer_spec, steps)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The networks as plain values, so that `runs.load_run` can build them again."""
+        specs = {"model": asdict(self.model_spec), "loss": asdict(self.loss_spec)}
+        checkpoint["panorama"] = {"stage": self.stage, **specs}

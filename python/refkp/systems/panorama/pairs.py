@@ -23,22 +23,26 @@ Estimate = Literal["box", "solid_angle"]
 
 @dataclass(frozen=True)
 class PairRule:
-    """How tile pairs are chosen.
+    """How view pairs are chosen.
 
     Args:
         strategy: "adjacent": neighbours in a pitch row, closed at the seam, and tiles of consecutive rows
-            whose yaw differs by less than their field of view; "distance_based": centres closer than
+            whose yaw differs by less than their field of view or of which one sees a pole, where a yaw tells
+            little; "distance_based": centres closer than
             `max_distance_deg`; "all_pairs": all.
         estimate: of the overlap: "solid_angle" (the shared solid angle over the smaller tile's, exact) or
             "box" (the original's product of yaw and pitch overlaps, meaningless near the poles).
         min_overlap: only pairs with a larger overlap are kept; in [0,1).
         max_distance_deg: great-circle threshold of "distance_based".
+        include_global: pair each tile with the letterboxed panorama too (not a tile pair: `tile_pairs` leaves
+            it to `correspondence_table`).
     """
 
     strategy: Strategy = "adjacent"
     estimate: Estimate = "solid_angle"
     min_overlap: float = 0.01
     max_distance_deg: float = 120.0
+    include_global: bool = False
 
     def __post_init__(self) -> None:
         require_choice("PairRule", "strategy", self.strategy, ("adjacent", "distance_based", "all_pairs"))
@@ -83,13 +87,18 @@ def _candidates(layout: ErpLayout, rule: PairRule) -> list[tuple[int, int]]:
 
 
 def _adjacent(layout: ErpLayout) -> set[tuple[int, int]]:
-    rows: dict[float, list[ViewRecord]] = {}
-    for tile in sorted(layout.tiles, key=lambda tile: (tile.pitch_deg, tile.yaw_deg)):
-        rows.setdefault(round(tile.pitch_deg, 1), []).append(tile)
+    rows: dict[int, list[ViewRecord]] = {}
+    for tile in sorted(layout.tiles, key=lambda tile: (tile.row, tile.yaw_deg)):
+        rows.setdefault(tile.row, []).append(tile)
     found = [pair for row in rows.values() for pair in _ring(row)]
     for lower, upper in pairwise(rows.values()):
-        found += [(a, b) for a in lower for b in upper if _yaw_gap(a, b) < max(a.hfov_deg, b.hfov_deg)]
+        found += [(a, b) for a in lower for b in upper if _may_touch(a, b)]
     return {(min(a.tile_id, b.tile_id), max(a.tile_id, b.tile_id)) for a, b in found}
+
+
+def _may_touch(a: ViewRecord, b: ViewRecord) -> bool:
+    sees_pole = any(abs(tile.pitch_deg) + tile.vfov_deg / 2 >= 90.0 for tile in (a, b))
+    return sees_pole or _yaw_gap(a, b) < max(a.hfov_deg, b.hfov_deg)
 
 
 def _ring(row: list[ViewRecord]) -> list[tuple[ViewRecord, ViewRecord]]:

@@ -1,4 +1,4 @@
-"""Adapters of the losses: VICReg in its variants."""
+"""Adapters of the losses: VICReg in its variants, contrastive losses, global against local."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ import torch
 from torch import Tensor
 
 from refkp.ops import VICRegTerms, vicreg
+from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.losses import (
-    OverlapLoss,
+    LossTerms,
+    RegionView,
+    VICRegLOptions,
     VICRegOptions,
+    densecl,
+    global_local,
+    multicrop_pairs,
+    pano_contrastive,
+    ring_strip_vicreg,
     sequential_strip_vicreg,
     sequential_strips,
+    shared_vicreg,
+    strip_pairs,
+    vicregl,
 )
-from refkp.verify.gradients import leaf
+from refkp.verify.gradients import leaf, scalar_gradients
+from refkp.verify.ranks import run_ranks
 from refkp.verify.registry import Arrays, Params, Values, adapter
 
 
@@ -82,18 +94,120 @@ def vicreg_strip_sequential(params: Params, arrays: Arrays, backend: str | None)
     return {**values, "strip_curr": strips.current, "strip_next": strips.following}
 
 
+@adapter("panorama", "vicreg_facebook_ddp2")
+def vicreg_facebook_ddp2(params: Params, arrays: Arrays, backend: str | None) -> Values:
+    """The authors' loss in as many processes as ranks, with gathered statistics."""
+    options = VICRegOptions(_coefficients(params), unbiased=True, covariance="sum")
+    ranks = run_ranks(_rank_of_ddp, [(x, y, options) for x, y in zip(arrays["x"], arrays["y"], strict=True)])
+    return {name: torch.stack([values[name] for values in ranks]) for name in ("loss", "grad_x", "grad_y")}
+
+
+def _rank_of_ddp(x: Tensor, y: Tensor, options: VICRegOptions) -> Values:
+    x, y = leaf(x), leaf(y)
+    loss = shared_vicreg(x[None], y[None], options).total
+    return {"loss": loss.detach(), **scalar_gradients(loss, {"grad_x": x, "grad_y": y})}
+
+
+@adapter("panorama", "vicregl_lightly", op="vicreg")
+def vicregl_lightly(params: Params, arrays: Arrays, backend: str | None) -> Values:
+    """lightly's VICRegL on global and local crops; maps and grids are channels last."""
+    names = [f"g{k}" for k in range(params["n_global"])] + [f"l{k}" for k in range(params["n_local"])]
+    leaves = {
+        f"grad_{name}_{part}": leaf(arrays[f"{name}_{part}"]) for name in names for part in ("vec", "map")
+    }
+    views = [
+        RegionView(
+            leaves[f"grad_{name}_vec"],
+            leaves[f"grad_{name}_map"].flatten(1, 2),
+            arrays[f"{name}_grid"].flatten(1, 2),
+        )
+        for name in names
+    ]
+    first, second = params["num_matches"]
+    loss = vicregl(
+        views,
+        multicrop_pairs(params["n_global"], params["n_local"]),
+        VICRegLOptions(params["alpha"], (first, second)),
+        backend=backend,
+    )
+    values = {"loss": loss.total, "global_loss": loss.terms["global"], "local_loss": loss.terms["local"]}
+    scalars = {name: value.reshape(1) for name, value in values.items()}
+    return {**scalars, **scalar_gradients(loss.total, leaves)}
+
+
+@adapter("panorama", "vicreg_anyres_ring", op="vicreg")
+def vicreg_anyres_ring(params: Params, arrays: Arrays, backend: str | None) -> Values:
+    """panollava's grid pairing on one closed row of tiles."""
+    features = leaf(arrays["features"])
+    yaw = arrays["yaw_deg"].tolist()
+    layout = ErpLayout.from_angles(yaw, [0.0] * len(yaw), hfov_deg=params["hfov_deg"])
+    loss = ring_strip_vicreg(
+        features.unflatten(0, (params["B"], params["n_tiles"])),
+        layout,
+        (params["grid"], params["grid"]),
+        num_prefix_tokens=int(params["has_cls"]),
+        backend=backend,
+    ).total
+    return {"loss": loss, **scalar_gradients(loss, {"grad": features})}
+
+
+@adapter("panorama", "densecl_strip")
+def densecl_strip(params: Params, arrays: Arrays, backend: str | None) -> Values:
+    """DenseCL on the facing strips of consecutive views, candidates from the whole batch."""
+    features = leaf(arrays["features"])
+    views = features.unflatten(0, (params["B"], params["V"]))
+    pairs = strip_pairs(views, _square(params), params["overlap_ratio"], group="pair")
+    loss = densecl(pairs, temperature=params["temperature"]).total
+    return {"loss": loss, **scalar_gradients(loss, {"grad": features})}
+
+
+@adapter("panorama", "pano_contrastive")
+def pano_contrastive_strip(params: Params, arrays: Arrays, backend: str | None) -> Values:
+    """Contrast of two dropout samples, between facing strips and within each view."""
+    z1, z2 = leaf(arrays["z1"]), leaf(arrays["z2"])
+    first, second = (z.unflatten(0, (params["B"], params["V"])) for z in (z1, z2))
+    pairs = strip_pairs(
+        first, _square(params), params["overlap_ratio"], partner_features=second, group="pair"
+    )
+    loss = pano_contrastive(
+        pairs,
+        z1,
+        z2,
+        temperature=params["tau_overlap"],
+        tile_temperature=params["tau_tile"],
+        tile_weight=params["tile_weight"],
+    )
+    values = {"loss": loss.total, "overlap_loss": loss.terms["overlap"], "tile_loss": loss.terms["tile"]}
+    return {**values, **scalar_gradients(loss.total, {"grad_z1": z1, "grad_z2": z2})}
+
+
+@adapter("panorama", "global_local")
+def global_local_pooled(params: Params, arrays: Arrays, backend: str | None) -> Values:
+    """The mean token of the global view against that of the tiles."""
+    whole, tiles = leaf(arrays["global_features"]), leaf(arrays["tile_features"])
+    parts = tiles.unflatten(0, (params["B"], params["T"]))
+    loss = global_local(whole, parts, distance=params["loss_type"]).total
+    return {"loss": loss, **scalar_gradients(loss, {"grad_global": whole, "grad_tiles": tiles})}
+
+
+def _square(params: Params) -> tuple[int, int]:
+    return params["grid"], params["grid"]
+
+
 def _coefficients(params: Params) -> tuple[float, float, float]:
     a, b, c = (float(value) for value in params["coeff"])
     return a, b, c
 
 
-def _means(terms: VICRegTerms) -> VICRegTerms:
-    return VICRegTerms(*(term.mean() for term in terms))
+def _means(terms: VICRegTerms) -> LossTerms:
+    total, *parts = (term.mean() for term in terms)
+    return LossTerms(total, dict(zip(terms._fields[1:], parts, strict=True)), "vicreg")
 
 
-def _terms(loss: OverlapLoss | VICRegTerms, inputs: Mapping[str, Tensor]) -> Values:
+def _terms(loss: LossTerms, inputs: Mapping[str, Tensor]) -> Values:
     """The terms under the names of the golden cases, and the gradient of each to each input."""
-    terms = {"total": loss.total, "inv": loss.invariance, "var": loss.variance, "cov": loss.covariance}
+    names = {"inv": "invariance", "var": "variance", "cov": "covariance"}
+    terms = {"total": loss.total, **{short: loss.terms[name] for short, name in names.items()}}
     values: Values = dict(terms)
     for term, value in terms.items():
         grads = torch.autograd.grad(value, tuple(inputs.values()), retain_graph=True)

@@ -1,4 +1,4 @@
-"""Adapters of what renders a panorama: perspective views, cube faces."""
+"""Adapters of what renders a panorama: perspective views, cube faces, crop strategies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import torch
 
 from refkp.geometry.sphere import equilib_rotation, view_rotation
 from refkp.ops import e2p
-from refkp.systems.panorama.views import render_cubemap
+from refkp.systems.panorama.crops import CropSpec, crop_layout
+from refkp.systems.panorama.cubemap import render_cubemap
+from refkp.systems.panorama.layout import ErpLayout
+from refkp.systems.panorama.pixels import IMAGENET
+from refkp.systems.panorama.views import OriginalTiles, letterbox, render_views
 from refkp.verify.gradients import leaf, projected_gradients
 from refkp.verify.registry import Arrays, Params, Values, adapter
 
@@ -31,6 +35,13 @@ def e2p_py360(params: Params, arrays: Arrays, backend: str | None) -> Values:
     )
     out = view[0].permute(1, 2, 0).reshape(*params["out_hw"], *source.shape[2:])
     return {"out": out, **projected_gradients([(out, arrays.get("proj"))], {"grad_erp": source})}
+
+
+@adapter("panorama", "e2p_py360_uint8", op="e2p")
+def e2p_py360_uint8(params: Params, arrays: Arrays, backend: str | None) -> Values:
+    """The same from bytes; the float result is compared."""
+    view = e2p_py360(params, {"erp": arrays["erp"].double()}, backend)
+    return {"out_float": view["out"]}
 
 
 @adapter("panorama", "e2c_py360", op="e2p")
@@ -61,3 +72,42 @@ def equi2pers_equilib(params: Params, arrays: Arrays, backend: str | None) -> Va
     )
     out = views if source.dim() == 4 else views[0]
     return {"out": out, **projected_gradients([(out, arrays.get("proj"))], {"grad_equi": source})}
+
+
+@adapter("panorama", "crop_strategies")
+def crop_strategies(params: Params, arrays: Arrays, backend: str | None) -> Values:
+    """The views of every strategy of the image processor, with its two steps for tiles."""
+    erp = arrays["erp"].permute(2, 0, 1)[None]
+    height, width = params["image_size_hw"]
+    values: Values = {}
+    for strategy in params["num_views"]:
+        spec = CropSpec(strategy, params["fov_deg"], params["overlap_ratio"], params["anyres_max_patches"])
+        layout = crop_layout(spec, (erp.shape[2], erp.shape[3]), (height, width))
+        original = OriginalTiles((width, width) if strategy == "cubemap" else (height, width))
+        views = render_views(
+            erp, layout, (height, width), any_aspect=True, original=original, backend=backend
+        )
+        views = views.normalised(IMAGENET) if params["normalize"] else views
+        values[f"views_{strategy}"] = views.pixels[0]
+        values[f"yaw_{strategy}"] = torch.tensor([view.yaw_deg for view in layout.views], dtype=torch.float64)
+    return values
+
+
+@adapter("panorama", "anyres_pack")
+def anyres_pack(params: Params, arrays: Arrays, backend: str | None) -> Values:
+    """The letterboxed global view of the original, in its two steps, and the directions of the tiles."""
+    base_size, vit_size = params["base_size"], params["vit_size"]
+    size = base_size if vit_size is None else vit_size
+    layout = ErpLayout.build(
+        hfov_deg=params["hfov_deg"],
+        overlap=params["overlap"],
+        closed_loop_yaw=params["closed_loop_yaw"],
+        pitch_min_deg=params["pitch_min"],
+        pitch_max_deg=params["pitch_max"],
+    )
+    angles = {
+        name: torch.tensor([getattr(tile, name) for tile in layout.tiles], dtype=torch.float64)
+        for name in ("yaw_deg", "pitch_deg")
+    }
+    erp = arrays["erp"].permute(2, 0, 1)[None]
+    return {"global_image": letterbox(erp, size, base_size=base_size)[0], **angles}

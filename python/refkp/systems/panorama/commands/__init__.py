@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from refkp.systems.panorama.commands.bench import bench
+from refkp.systems.panorama.commands.budget import budget
+from refkp.systems.panorama.commands.caption import caption
 from refkp.systems.panorama.commands.compare import compare
+from refkp.systems.panorama.commands.evaluate import evaluate
 from refkp.systems.panorama.commands.tiles import tiles
 from refkp.systems.panorama.commands.train import train
 
-__all__ = ["VERBS", "compare", "tiles", "train"]
+__all__ = ["VERBS", "bench", "budget", "caption", "compare", "evaluate", "tiles", "train"]
 
 #: Verb -> the function that runs it, for `refkp panorama VERB`.
-VERBS: dict[str, Callable[[list[str]], int]] = {"tiles": tiles, "compare": compare}
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "tiles": tiles,
+    "budget": budget,
+    "caption": caption,
+    "eval": evaluate,
+    "compare": compare,
+    "bench": bench,
+}

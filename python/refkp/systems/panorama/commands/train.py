@@ -1,13 +1,12 @@
-"""`refkp train panorama`: one stage of training, with held-out values before and after."""
+"""`refkp train panorama`: one stage of training, or all, with held-out values before and after."""
 
 from __future__ import annotations
 
-import json
-import time
-from pathlib import Path
-from typing import NamedTuple
+import argparse
+from typing import TYPE_CHECKING
 
-_PRESETS = "refkp.systems.panorama.configs"
+if TYPE_CHECKING:
+    from refkp.systems.panorama.trainer import TrainingRun
 
 #: Values reported before and after training, and how they are called on paper.
 REPORTED = {
@@ -20,54 +19,44 @@ REPORTED = {
     "val/projected/effective_rank": "effective rank, head",
     "val/tokens/std": "feature std, tokens",
     "val/projected/std": "feature std, head",
+    "val/caption": "caption loss",
     "val/total": "loss",
 }
 
 
-class TrainingRun(NamedTuple):
-    """A finished training run: held-out values before and after, and where everything lies."""
-
-    before: dict[str, float]
-    after: dict[str, float]
-    held_out: list[str]  # file names
-    num_training: int
-    seconds: float  # of the training alone
-    folder: Path
-
-
 def run_training(argv: list[str]) -> TrainingRun:
-    """Train the vision stage as `refkp train panorama` does; writes summary.json beside the checkpoints."""
-    from refkp.systems.panorama.data import PanoramaData
-    from refkp.systems.panorama.module import VisionModule
-    from refkp.training.cli import TrainingCLI, resolve_arguments
+    """Train as `refkp train panorama` does; returns the last stage that was asked for.
 
-    cli = TrainingCLI(
-        VisionModule,
-        PanoramaData,
-        resolve_arguments(argv, _PRESETS),
-        monitor="val/tokens/retrieval",
-        links={"model.model.encoder.image_size": "data.view_size"},
-    )
-    before = dict(cli.trainer.validate(cli.model, cli.datamodule, verbose=False)[0])
-    start = time.perf_counter()
-    cli.trainer.fit(cli.model, cli.datamodule)
-    seconds = time.perf_counter() - start
-    after = dict(cli.trainer.validate(cli.model, cli.datamodule, verbose=False)[0])
-    folder = Path(cli.trainer.log_dir or cli.trainer.default_root_dir)
-    summary = {"before": before, "after": after, "seconds": seconds}
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    held_out = [path.name for path in cli.datamodule.val_set.paths]
-    return TrainingRun(before, after, held_out, len(cli.datamodule.train_set.paths), seconds, folder)
+    Two options are read here: `--stage vision|resampler|finetune|all` (default vision) and `--fresh`, which
+    trains what is complete already again. All others are those of the stage.
+    """
+    return _run(argv)[-1]
 
 
 def train(argv: list[str]) -> int:
-    """Train the vision stage and report held-out values before and after."""
-    run = run_training(argv)
-    print(f"{'held out':38} {'before':>10} {'after':>10}")
-    for key, title in REPORTED.items():
-        if key in run.before:
-            print(f"{title:38} {run.before[key]:10.4f} {run.after[key]:10.4f}")
-    print(
-        f"{run.seconds:.0f} s of training; configuration, checkpoints, logs and summary.json in {run.folder}"
-    )
+    """Train one stage, or with `--stage all` each in turn, and report held-out values before and after."""
+    for run in _run(argv):
+        print(f"{f'{run.stage}: held out':38} {'before':>10} {'after':>10}")
+        for key, title in REPORTED.items():
+            if key in run.before:
+                print(f"{title:38} {run.before[key]:10.4f} {run.after[key]:10.4f}")
+        files = f"configuration, checkpoints, logs and summary.json in {run.folder}"
+        if run.skipped:
+            print(f"{run.stage} was complete and is left as it is (--fresh trains it again); {files}")
+        else:
+            print(f"{run.seconds:.0f} s of training; {files}")
     return 0
+
+
+def _run(argv: list[str]) -> list[TrainingRun]:
+    from refkp.systems.panorama.stages import STAGES
+    from refkp.systems.panorama.trainer import run_stage
+
+    parser = argparse.ArgumentParser(prog="refkp train panorama", add_help=False, allow_abbrev=False)
+    parser.add_argument("--stage", choices=(*STAGES, "all"))
+    parser.add_argument("--fresh", action="store_true")
+    options, rest = parser.parse_known_args(argv)
+    if options.stage != "all":
+        return [run_stage(options.stage, rest, fresh=options.fresh)]
+    # Training a stage afresh puts the later ones aside, so only the first needs to be told.
+    return [run_stage(stage, rest, fresh=options.fresh and stage == STAGES[0]) for stage in STAGES]

@@ -1,4 +1,4 @@
-"""Overlap losses: values against a plain computation, gradients, errors."""
+"""VICReg of overlaps: values against a plain computation, gradients, errors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ import torch
 
 from refkp.geometry import sphere
 from refkp.ops import vicreg
-from refkp.systems.panorama.correspondence import correspondence_table, gather_pairs
+from refkp.systems.panorama.correspondence import correspondence_table
+from refkp.systems.panorama.gather import gather_pairs
 from refkp.systems.panorama.layout import ErpLayout
-from refkp.systems.panorama.losses import (
-    VICRegOptions,
-    overlap_vicreg,
-    sequential_strip_vicreg,
-    sequential_strips,
-)
+from refkp.systems.panorama.losses import VICRegOptions, overlap_vicreg
+from refkp.systems.panorama.pairs import PairRule
 
 LAYOUT = ErpLayout.build()
 TABLE = correspondence_table(LAYOUT, (6, 6))
@@ -33,7 +30,7 @@ def test_overlap_vicreg_is_the_mean_over_ordered_pairs() -> None:
             totals.append(terms.total[0])
     torch.testing.assert_close(loss.total, torch.stack(totals).mean())
     assert loss.loss_path == "overlap/pair"
-    weighted = 25 * loss.invariance + 25 * loss.variance + loss.covariance
+    weighted = 25 * loss.terms["invariance"] + 25 * loss.terms["variance"] + loss.terms["covariance"]
     torch.testing.assert_close(loss.total, weighted)
 
 
@@ -43,8 +40,8 @@ def test_features_that_depend_on_the_direction_alone_are_nearly_invariant() -> N
     unit = direction / direction.norm(dim=-1, keepdim=True)
     features = torch.cat((torch.zeros_like(unit[:1]), unit))[None]
     by_position = torch.randn(1, 1, 36, 3, dtype=torch.float64).expand(1, 9, 36, 3)
-    assert float(overlap_vicreg(features, TABLE).invariance) < 1e-3
-    assert float(overlap_vicreg(by_position, TABLE).invariance) > 0.1
+    assert float(overlap_vicreg(features, TABLE).terms["invariance"]) < 1e-3
+    assert float(overlap_vicreg(by_position, TABLE).terms["invariance"]) > 0.1
 
 
 def test_scope_all_uses_one_segment() -> None:
@@ -75,35 +72,29 @@ def test_non_finite_features_are_not_hidden() -> None:
     assert not bool(torch.isfinite(overlap_vicreg(features, TABLE).total))
 
 
-def test_strips_are_right_and_left_columns_in_a_ring() -> None:
-    cells = torch.arange(2 * 3 * 4).reshape(1, 2, 12, 1).float()
-    strips = sequential_strips(cells, (3, 4), 0.5)
-    assert strips.current[0].flatten().tolist() == [2, 3, 6, 7, 10, 11]
-    assert strips.following[0].flatten().tolist() == [12, 13, 16, 17, 20, 21]
-    assert strips.following[1].flatten().tolist() == [0, 1, 4, 5, 8, 9]
-    with_class_token = torch.cat((torch.full((1, 2, 1, 1), -1.0), cells), 2)
-    again = sequential_strips(with_class_token, (3, 4), 0.5, num_prefix_tokens=1)
-    torch.testing.assert_close(again, strips)
+def test_scope_position_is_over_the_batch_at_each_correspondence() -> None:
+    features = torch.randn(3, 9, 36, 5, dtype=torch.float64)
+    loss = overlap_vicreg(features, TABLE, scope="position")
+    x, y, _ = gather_pairs(features, TABLE)
+    positions = zip(x.view(3, -1, 5).unbind(1), y.view(3, -1, 5).unbind(1), strict=True)
+    totals = [
+        vicreg(*xy, unbiased=False, covariance="mean", backend="reference").total[0] for xy in positions
+    ]
+    torch.testing.assert_close(loss.total, torch.stack(totals).mean())
+    assert loss.loss_path == "overlap/position"
 
 
-@pytest.mark.parametrize("mode", ["pairwise", "batchwise"])
-def test_strip_loss_adds_its_terms(mode: str) -> None:
-    options = VICRegOptions(coefficients=(2.0, 3.0, 5.0))
-    loss = sequential_strip_vicreg(torch.randn(2, 4, 9, 3), (3, 3), 0.4, options, mode=mode)
-    total = 2 * loss.invariance + 3 * loss.variance + 5 * loss.covariance
-    torch.testing.assert_close(loss.total, total)
-    assert loss.loss_path == f"strips/{mode}"
+def test_the_global_view_can_take_part() -> None:
+    table = correspondence_table(LAYOUT, (6, 6), PairRule(include_global=True))
+    features = torch.randn(1, 9, 36, 5, requires_grad=True)
+    overlap_vicreg(features, table).total.backward()
+    assert float(features.grad[:, 0].abs().max()) > 0
 
 
 def test_errors() -> None:
-    features = torch.randn(1, 4, 10, 3)
-    with pytest.raises(ValueError, match=r"\[3,3\] = 9 in each view; got 10"):
-        sequential_strips(features, (3, 3), 0.5)
-    with pytest.raises(ValueError, match="overlap_ratio"):
-        sequential_strips(features, (2, 5), 0.0)
-    with pytest.raises(ValueError, match="mode"):
-        sequential_strip_vicreg(features, (2, 5), 0.5, mode="both")
     with pytest.raises(ValueError, match="scope"):
+        overlap_vicreg(torch.randn(1, 9, 36, 3), TABLE, scope="batch")
+    with pytest.raises(ValueError, match=r"two samples in a set; got 1. Enlarge the batch"):
         overlap_vicreg(torch.randn(1, 9, 36, 3), TABLE, scope="position")
     with pytest.raises(ValueError, match="V=9"):
         overlap_vicreg(torch.randn(1, 8, 36, 3), TABLE)

@@ -1,0 +1,73 @@
+"""Token and operation counts against the numbers of the spec and of the networks themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from refkp.systems.panorama.budget import EncoderSize, LanguageSize, token_budget
+from refkp.systems.panorama.crops import CropSpec, crop_layout
+from refkp.systems.panorama.layout import ErpLayout
+
+
+def test_numbers_of_the_spec() -> None:
+    """Spec 4.1 and 11: 1078 tokens at 14 x 14, 1408 at 16 x 16; a half-black global view."""
+    budget = token_budget(ErpLayout.build())
+    assert (budget.num_views, budget.num_tiles, budget.tokens_per_view) == (9, 8, 196)
+    assert (budget.vision_tokens.concat, budget.vision_tokens.stride_views) == (1764, 1078)
+    assert budget.padding_tokens == 98
+    assert token_budget(ErpLayout.build(), view_size=256).vision_tokens.stride_views == 1408
+    assert budget.tile_overlap == pytest.approx(0.4767, abs=1e-4)
+    assert budget.coverage == pytest.approx(0.698, abs=5e-3)
+    assert budget.mean_multiplicity == pytest.approx(8 / 6, abs=5e-3)
+
+
+def test_encoder_flops_are_those_of_the_network() -> None:
+    transformers = pytest.importorskip("transformers", reason="needs the extra `panorama`")
+    config = transformers.SiglipVisionConfig(
+        hidden_size=32, intermediate_size=80, num_hidden_layers=3, num_attention_heads=2, image_size=32,
+        patch_size=8, vision_use_head=False, attn_implementation="eager",
+    )  # fmt: skip
+    model = transformers.SiglipVisionModel(config)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 32, 32))
+    assert EncoderSize(32, 80, 3, 8).flops(16) == counter.get_total_flops()
+
+
+def test_prefill_flops_are_those_of_the_network() -> None:
+    """The network multiplies all L x L scores; the formula counts the causal half."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra `panorama`")
+    config = transformers.Qwen2Config(
+        vocab_size=50, hidden_size=32, intermediate_size=72, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, attn_implementation="eager",
+    )  # fmt: skip
+    model = transformers.Qwen2ForCausalLM(config)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 20, dtype=torch.int64), logits_to_keep=1)
+    rotary = counter.flop_counts["Global"].get(torch.ops.aten.bmm, 0) - 2 * 2 * 2 * 20 * 20 * 32
+    masked = 2 * 2 * 32 * (2 * 20 * 20 - 20 * 21)
+    got = LanguageSize(32, 72, 2, 4, 2, 50, text_tokens=5).prefill_flops(15)
+    assert got == counter.get_total_flops() - rotary - masked
+
+
+def test_strategies_without_tiles_or_global_view() -> None:
+    window = token_budget(crop_layout(CropSpec("sliding_window"), (64, 128), 224))
+    assert window.tile_overlap is None
+    assert window.padding_tokens == 0
+    assert window.vision_tokens.stride_views == 14 * (14 + 7 * 7)
+    alone = token_budget(crop_layout(CropSpec("resize"), (64, 128), 224))
+    assert (alone.vision_tokens.concat, alone.vision_tokens.stride_views, alone.coverage) == (196, 196, 0)
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="patch size 16"):
+        token_budget(ErpLayout.build(), view_size=225)
+    with pytest.raises(ValueError, match="overlap"):
+        token_budget(ErpLayout.build(), overlap=1.0)
+    with pytest.raises(ValueError, match="EncoderSize: `dim`"):
+        EncoderSize(dim=0)
+    with pytest.raises(ValueError, match="multiple of `kv_heads`"):
+        LanguageSize(heads=14, kv_heads=4)
+    with pytest.raises(ValueError, match="text_tokens"):
+        LanguageSize(text_tokens=-1)
