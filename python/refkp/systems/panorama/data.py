@@ -21,7 +21,7 @@ from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
 from refkp.systems.panorama.augmentation import Augmentation, draw_rig_rotations
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch
-from refkp.systems.panorama.images import read_panorama
+from refkp.systems.panorama.images import read_panorama, stack_panoramas
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
 from refkp.systems.panorama.views import Antialias, render_views
 
@@ -200,7 +200,7 @@ class PanoramaData(L.LightningDataModule):
 
     def _collate(self, items: list[PanoramaItem]) -> ErpBatch:
         erp, world_from_rig, names = zip(*items, strict=True)
-        return ErpBatch(torch.stack(erp), torch.stack(world_from_rig), names, self.layout)
+        return ErpBatch(stack_panoramas(erp), torch.stack(world_from_rig), names, self.layout)
 
     def _collate_training(self, items: list[PanoramaItem]) -> ErpBatch:
         batch = self._collate(items)
