@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refkp.ops.e2p.camera import pixel_grid, sample_count
+from refkp.ops.e2p.camera import erp_span, level_count, pixel_grid, pixels_per_radian, sample_count
 from refkp.ops.e2p.checks import check_values
 
 
@@ -45,20 +45,35 @@ def _tile(
 ) -> Tensor:  # fmt: skip
     step_x, start_x = pixel_grid(tangent_x, size[1], convention)
     step_y, start_y = pixel_grid(tangent_y, size[0], convention)
-    s = sample_count((image.shape[1], image.shape[2]), step_x, step_y, antialias)
+    erp_size = (image.shape[1], image.shape[2])
+    span = erp_span(erp_size, step_x, step_y)
+    s = sample_count(erp_size, span, antialias)
     columns, rows = (_sample_positions(count, s, image.device) for count in (size[1], size[0]))
     right = (start_x + step_x * columns)[None, :].expand(len(rows), -1)
     up = -(start_y + step_y * rows)[:, None].expand(-1, len(columns))
     directions = torch.stack([right, up, torch.ones_like(up)], dim=-1) @ rotation.mT
-    samples = _sample(
-        image, *_erp_position(directions, image.shape[1], image.shape[2], convention), convention, mode
-    )
+    position = _erp_position(directions, *erp_size, convention)
+    num_levels = level_count(erp_size, span, antialias)
+    level = _sample_level(right, up, step_x / s, step_y / s, pixels_per_radian(erp_size)).clamp(0, num_levels)
+    samples = torch.zeros(1, dtype=image.dtype, device=image.device)
+    for index in range(num_levels + 1):
+        share = (1 - (level - index).abs()).clamp(min=0)
+        coarse = ((at + 0.5) / 2**index - 0.5 for at in position)
+        samples = samples + share * _sample(image, *coarse, convention, mode)
+        image = image.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4)) if index < num_levels else image
     return samples.unflatten(1, (size[0], s)).unflatten(3, (size[1], s)).mean((2, 4))
 
 
 def _sample_positions(count: int, s: int, device: torch.device) -> Tensor:
     """Positions of `s` samples spread evenly over each of `count` pixels; integers are pixel centres."""
     return (torch.arange(count * s, dtype=torch.float64, device=device) + 0.5) / s - 0.5
+
+
+def _sample_level(right: Tensor, up: Tensor, step_x: float, step_y: float, scale: float) -> Tensor:
+    """The pyramid level of samples: of the longer side on the sphere, in pixels at the equator, less a half."""
+    reach = 1 + right.square() + up.square()
+    across, down = step_x * (1 + up.square()).sqrt(), step_y * (1 + right.square()).sqrt()
+    return torch.log2(scale * torch.maximum(across, down) / reach) - 0.5
 
 
 def _erp_position(directions: Tensor, height: int, width: int, convention: str) -> tuple[Tensor, Tensor]:
