@@ -81,15 +81,17 @@ Levels<Real> find_levels(const Grid<Real>& grid, double column, double row) {
   Levels<Real> levels;
   const Grid<Real> local = grid;
   const Real start = static_cast<Real>(column), height = static_cast<Real>(row);
-  Real least = local.num_levels, greatest = 0;
+  for (int k = 0; k < kChunk; ++k)
+    levels.of_sample[k] = sample_level(local, start + static_cast<Real>(k), height);
+  int least = INT32_MAX, greatest = 0;  // of integers: the compiler keeps a minimum of floats out of vectors
   for (int k = 0; k < kChunk; ++k) {
-    const Real level = sample_level(local, start + static_cast<Real>(k), height);
-    levels.of_sample[k] = level;
-    least = smaller(least, level);
-    greatest = larger(greatest, level);
+    const int below = static_cast<int>(levels.of_sample[k]);
+    const int above = below + (levels.of_sample[k] > static_cast<Real>(below) ? 1 : 0);
+    least = below < least ? below : least;
+    greatest = above > greatest ? above : greatest;
   }
-  levels.least = static_cast<int>(least);
-  levels.greatest = static_cast<int>(greatest) + (greatest > static_cast<int>(greatest) ? 1 : 0);
+  levels.least = least;
+  levels.greatest = greatest;
   return levels;
 }
 
