@@ -126,8 +126,7 @@ def pyramid_elements(erp_shape: Sequence[int], num_levels: int) -> int:
     """The elements of the levels 1 to `num_levels` of images [B,C,H,W], one after the other."""
     num_images, num_channels, height, width = erp_shape
     return sum(
-        num_images * num_channels * (height >> level) * (width >> level)
-        for level in range(1, num_levels + 1)
+        num_images * num_channels * (height >> level) * (width >> level) for level in range(1, num_levels + 1)
     )
 
 

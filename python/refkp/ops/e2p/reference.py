@@ -53,14 +53,10 @@ def _tile(
     up = -(start_y + step_y * rows)[:, None].expand(-1, len(columns))
     directions = torch.stack([right, up, torch.ones_like(up)], dim=-1) @ rotation.mT
     position = _erp_position(directions, *erp_size, convention)
-    num_levels = level_count(erp_size, span, antialias)
-    level = _sample_level(right, up, step_x / s, step_y / s, pixels_per_radian(erp_size)).clamp(0, num_levels)
-    samples = torch.zeros(1, dtype=image.dtype, device=image.device)
-    for index in range(num_levels + 1):
-        share = (1 - (level - index).abs()).clamp(min=0)
-        coarse = ((at + 0.5) / 2**index - 0.5 for at in position)
-        samples = samples + share * _sample(image, *coarse, convention, mode)
-        image = image.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4)) if index < num_levels else image
+    level = _sample_level(right, up, step_x / s, step_y / s, pixels_per_radian(erp_size))
+    samples = _sample_pyramid(
+        image, *position, level, level_count(erp_size, span, antialias), convention, mode
+    )
     return samples.unflatten(1, (size[0], s)).unflatten(3, (size[1], s)).mean((2, 4))
 
 
@@ -85,6 +81,20 @@ def _erp_position(directions: Tensor, height: int, width: int, convention: str) 
     column = (longitude / (2 * math.pi) + 0.5) * width + shift
     row = (0.5 - latitude / math.pi) * height + shift
     return column, row.clamp(0, height - 1) if convention == "equilib" else row
+
+
+def _sample_pyramid(
+    image: Tensor, column: Tensor, row: Tensor, level: Tensor, num_levels: int, convention: str, mode: str
+) -> Tensor:
+    """Samples of the image and `num_levels` halved ones, linear between the two next to `level`."""
+    level = level.clamp(0, num_levels)
+    samples = (1 - level).clamp(min=0) * _sample(image, column, row, convention, mode)
+    for k in range(1, num_levels + 1):
+        image = image.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4))
+        share = (1 - (level - k).abs()).clamp(min=0)
+        coarse_column, coarse_row = ((position + 0.5) / 2**k - 0.5 for position in (column, row))
+        samples = samples + share * _sample(image, coarse_column, coarse_row, convention, mode)
+    return samples
 
 
 def _sample(image: Tensor, column: Tensor, row: Tensor, convention: str, mode: str) -> Tensor:
