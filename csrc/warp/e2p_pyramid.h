@@ -1,6 +1,6 @@
 // The pyramid of e2p on the CPU: levels of half the rows and columns, and what their gradients add to the image.
 //
-// A level is made from the one before it, row by row; both passes are bound by the memory of level 0.
+// A level is made from the one before it, row by row. Both passes are bound by the memory of level 0.
 #pragma once
 
 #include "common/huge_pages.h"
@@ -43,44 +43,45 @@ inline void halve_byte_row(const uint8_t* above, const uint8_t* below, int64_t s
   }
 }
 
-inline void halve_bytes(const E2pGeometry& fine, const uint8_t* from, const E2pGeometry& coarse, float* to, int threads) {
-  const int64_t rows = coarse.erp_height;
-  parallel_for(coarse.num_images * rows, 16, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const uint8_t* above = from + i / rows * fine.stride_image + 2 * (i % rows) * fine.stride_row;
-      float* out = to + i / rows * coarse.stride_image + i % rows * coarse.stride_row;
-      halve_byte_row(above, above + fine.stride_row, fine.stride_column, fine.num_channels, coarse.erp_width, out,
-                     coarse.stride_channel);
-    }
-  });
-}
-
-// The level of geometry `coarse` from the one before it, of geometry `fine`.
+// Row `row` of all channels of an image of the level of geometry `coarse`, from the level before it.
 template <class T, class Real>
-void halve(const E2pGeometry& fine, const T* from, const E2pGeometry& coarse, Real* to, int threads) {
+void halve_rows(const E2pGeometry& fine, const T* from, const E2pGeometry& coarse, Real* to, int64_t image, int64_t row) {
+  const T *above = from + image * fine.stride_image + 2 * row * fine.stride_row, *below = above + fine.stride_row;
+  Real* out = to + image * coarse.stride_image + row * coarse.stride_row;
   if constexpr (sizeof(T) == 1) {
     const bool interleaved = fine.stride_channel == 1 && fine.num_channels <= fine.stride_column;
-    if (interleaved && fine.stride_column <= kPixelBytes) return halve_bytes(fine, from, coarse, to, threads);
+    if (interleaved && fine.stride_column <= kPixelBytes)
+      return halve_byte_row(above, below, fine.stride_column, fine.num_channels, coarse.erp_width, out, coarse.stride_channel);
   }
-  const int64_t rows = coarse.erp_height, planes = coarse.num_images * coarse.num_channels;
-  parallel_for(planes * rows, 16, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t plane = i / rows, row = i % rows;
-      const T* above = from + plane / fine.num_channels * fine.stride_image + plane % fine.num_channels * fine.stride_channel +
-                       2 * row * fine.stride_row;
-      halve_row(above, above + fine.stride_row, fine.stride_column, coarse.erp_width, to + i * coarse.erp_width);
-    }
-  });
+  for (int64_t c = 0; c < fine.num_channels; ++c)
+    halve_row(above + c * fine.stride_channel, below + c * fine.stride_channel, fine.stride_column, coarse.erp_width,
+              out + c * coarse.stride_channel);
 }
+
+// The rows of the levels `first` to `last` that lie under row `row` of the last.
+template <class T, class Real>
+void halve_strip(const E2pGeometry& g, const T* erp, Real* pyramid, int64_t first, int64_t last, int64_t image, int64_t row) {
+  for (int64_t level = first; level <= last; ++level) {
+    const E2pGeometry fine = level_geometry(g, level - 1), coarse = level_geometry(g, level);
+    const Real* from = pyramid + level_offset(g, level - 1);
+    Real* to = pyramid + level_offset(g, level);
+    for (int64_t r = row << (last - level); r < (row + 1) << (last - level); ++r) {
+      if (level == 1) halve_rows(fine, erp, coarse, to, image, r);
+      else halve_rows(fine, from, coarse, to, image, r);
+    }
+  }
+}
+
+constexpr int64_t kTogether = 3;  // levels that are made strip by strip: the rows just written are still in the cache
 
 template <class T, class Real>
 void fill_pyramid(const E2pGeometry& g, const T* erp, Real* pyramid, int threads) {
   prefer_huge_pages(pyramid, sizeof(Real) * level_offset(g, g.num_levels + 1));
-  for (int64_t level = 1; level <= g.num_levels; ++level) {
-    const E2pGeometry coarse = level_geometry(g, level);
-    Real* to = pyramid + level_offset(g, level);
-    if (level == 1) halve(g, erp, coarse, to, threads);
-    else halve(level_geometry(g, level - 1), pyramid + level_offset(g, level - 1), coarse, to, threads);
+  for (int64_t first = 1; first <= g.num_levels; first += kTogether) {
+    const int64_t last = smaller(first + kTogether - 1, g.num_levels), rows = g.erp_height >> last;
+    parallel_for(g.num_images * rows, 4, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) halve_strip(g, erp, pyramid, first, last, i / rows, i % rows);
+    });
   }
 }
 
