@@ -41,3 +41,12 @@ def views_py360convert(
     views *= scale
     views -= shift
     return torch.from_numpy(views).permute(0, 3, 1, 2)
+
+
+def e2p_py360convert_shrunk(pixels: Tensor, yaws: Sequence[float], side: int, scale: int) -> Tensor:
+    """The same tiles rendered `scale` times as large, and shrunk by OpenCV with the mean of the area."""
+    import cv2
+
+    large = e2p_py360convert(pixels, yaws, side * scale).permute(0, 2, 3, 1).numpy()
+    tiles = [cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA) for tile in large]
+    return torch.stack([torch.from_numpy(tile) for tile in tiles]).permute(0, 3, 1, 2)

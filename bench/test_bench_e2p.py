@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bench import peers
@@ -14,7 +15,7 @@ from refkp.ops import compositions, e2p
 
 ERP = (1, 3, 2048, 4096)
 YAWS = [45.0 * k - 180.0 for k in range(8)]
-SIZES = {672: "none", 224: "box"}
+TILES = [(672, "none"), (224, "box"), (224, "mip")]
 
 
 def smooth_erp(device: str) -> Tensor:
@@ -91,24 +92,65 @@ def test_bench_e2p_against_py360convert(compare: Compare, device: str) -> None:
     )
 
 
-@pytest.mark.parametrize("side", SIZES)
-def test_bench_e2p_floats(side: int, compare: Compare, device: str) -> None:
-    erp, rotation = smooth_erp(device).float().requires_grad_(), views(device)
-    options = {"hfov_deg": 90.0, "size": (side, side), "antialias": SIZES[side]}
-    scale = 1 if SIZES[side] == "none" else 6  # the samples that "box" takes at this size
+@pytest.mark.parametrize("antialias", ["box", "mip"])
+def test_bench_e2p_antialiased_bytes(antialias: str, compare: Compare, device: str) -> None:
+    """Small tiles against tiles of three times the size that are resized: what users do otherwise."""
+    erp, rotation, side = smooth_erp(device), views(device), 224
+    pixels = erp[0].permute(1, 2, 0).contiguous()
+    interleaved = pixels.permute(2, 0, 1)[None]
+    options = {"hfov_deg": 90.0, "size": (side, side), "antialias": antialias}
+    contenders = {
+        "torch, 672 resized": lambda: compositions.e2p_shrunk(erp, rotation, side, 3, antialias=False),
+        "torch, 672 resized antialiased": lambda: compositions.e2p_shrunk(
+            erp, rotation, side, 3, antialias=True
+        ),
+    }
+    if device == "cpu":
+        contenders["py360convert, 672 resized by area"] = lambda: peers.e2p_py360convert_shrunk(
+            pixels, YAWS, side, 3
+        )
     compare(
         Row(
             op="e2p",
-            mode=f"forward+backward {side} {SIZES[side]}",
+            mode=f"forward {side} {antialias} interleaved",
+            shape=ERP,
+            dtype=erp.dtype,
+            device=device,
+            ours=lambda: e2p(interleaved, rotation, **options),
+            own={"672, then bilinear": lambda: render_large(interleaved, rotation, side)},
+            peers=contenders,
+            target=5.0 if antialias == "mip" else 2.0,
+            bytes=nbytes(erp) + tiles_bytes(side),
+            tolerance=5e-3,  # each has a filter of its own
+            peer_tolerance=2e-2,  # py360convert has another grid too, and rounds
+        )
+    )
+
+
+def render_large(erp: Tensor, rotation: Tensor, side: int) -> Tensor:
+    """Our tiles of three times the size, resized without antialiasing: one of nine pixels is used."""
+    large = e2p(erp, rotation, hfov_deg=90.0, size=(3 * side, 3 * side))
+    return F.interpolate(large, (side, side), mode="bilinear", align_corners=False)
+
+
+@pytest.mark.parametrize(("side", "antialias"), TILES)
+def test_bench_e2p_floats(side: int, antialias: str, compare: Compare, device: str) -> None:
+    erp, rotation = smooth_erp(device).float().requires_grad_(), views(device)
+    options = {"hfov_deg": 90.0, "size": (side, side), "antialias": antialias}
+    contenders = {
+        "none": lambda: compositions.e2p_stacked(erp, rotation, side),
+        "box": lambda: compositions.e2p_stacked(erp, rotation, side, 6),  # the samples of "box" at this size
+        "mip": lambda: compositions.e2p_mip(erp, rotation, side),
+    }
+    compare(
+        Row(
+            op="e2p",
+            mode=f"forward+backward {side} {antialias}",
             shape=ERP,
             dtype=erp.dtype,
             device=device,
             ours=with_backward(lambda: e2p(erp, rotation, **options), [erp]),
-            peers={
-                "torch, tiles stacked": with_backward(
-                    lambda: compositions.e2p_stacked(erp, rotation, side, scale), [erp]
-                )
-            },
+            peers={"torch, tiles stacked": with_backward(contenders[antialias], [erp])},
             target=3.0,
             bytes=2 * nbytes(erp) + 2 * tiles_bytes(side),
             peer_tolerance=5e-3,  # its float32 grid is good to about 1e-3 px

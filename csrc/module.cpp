@@ -135,27 +135,41 @@ PYBIND11_MODULE(_C, m) {
   // ---- e2p ----
   // sizes: images, tiles, channels, ERP height and width, tile height and width. strides: of the ERP images [B,C,H,W].
   py::class_<E2pGeometry>(m, "E2pGeometry")
-      .def(py::init([](uintptr_t rays, uintptr_t samples, uintptr_t image_index, std::array<int64_t, 7> sizes,
-                       std::array<int64_t, 4> strides, bool equilib, bool nearest) {
+      .def(py::init([](uintptr_t rays, uintptr_t grid, uintptr_t samples, uintptr_t image_index,
+                       std::array<int64_t, 7> sizes, std::array<int64_t, 4> strides, int64_t num_levels, bool equilib,
+                       bool nearest) {
         return E2pGeometry{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], strides[0], strides[1],
-                           strides[2], strides[3], equilib, nearest, pointer<double>(rays), pointer<int64_t>(samples),
-                           pointer<int64_t>(image_index)};
-      }), py::kw_only(), py::arg("rays"), py::arg("samples"), py::arg("image_index"), py::arg("sizes"),
-         py::arg("strides"), py::arg("equilib"), py::arg("nearest"));
-  m.def("e2p_cpu", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype, int threads) {
-    REFKP_CALL_BEST(e2p, dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), threads);
-  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("threads"), NoGil());
-  m.def("e2p_backward_cpu", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t grad_erp,
-                               const std::string& dtype, int threads) {
-    REFKP_CALL_BEST(e2p_backward, dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<void>(grad_erp),
+                           strides[2], strides[3], num_levels, equilib, nearest, pointer<double>(rays),
+                           pointer<double>(grid), pointer<int64_t>(samples), pointer<int64_t>(image_index)};
+      }), py::kw_only(), py::arg("rays"), py::arg("grid"), py::arg("samples"), py::arg("image_index"), py::arg("sizes"),
+         py::arg("strides"), py::arg("num_levels"), py::arg("equilib"), py::arg("nearest"));
+  m.def("e2p_pyramid_cpu", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t pyramid, const std::string& dtype,
+                              int threads) {
+    REFKP_CALL_BEST(e2p_pyramid, dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(pyramid), threads);
+  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("pyramid"), py::arg("dtype"), py::arg("threads"), NoGil());
+  m.def("e2p_cpu", [](uintptr_t erp, uintptr_t pyramid, const E2pGeometry& geometry, uintptr_t out,
+                      const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(e2p, dtype_from_name(dtype), pointer<void>(erp), pointer<void>(pyramid), geometry, pointer<void>(out),
                     threads);
-  }, py::kw_only(), py::arg("grad_out"), py::arg("geometry"), py::arg("grad_erp"), py::arg("dtype"),
+  }, py::kw_only(), py::arg("erp"), py::arg("pyramid"), py::arg("geometry"), py::arg("out"), py::arg("dtype"),
      py::arg("threads"), NoGil());
+  m.def("e2p_backward_cpu", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t grad_pyramid,
+                               uintptr_t grad_erp, const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(e2p_backward, dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<void>(grad_pyramid),
+                    pointer<void>(grad_erp), threads);
+  }, py::kw_only(), py::arg("grad_out"), py::arg("geometry"), py::arg("grad_pyramid"), py::arg("grad_erp"),
+     py::arg("dtype"), py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
-  m.def("e2p_cuda", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t out, const std::string& dtype,
-                       uintptr_t stream) {
-    cuda::e2p(dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(out), pointer<void>(stream));
-  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("out"), py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("e2p_pyramid_cuda", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t pyramid, const std::string& dtype,
+                               uintptr_t stream) {
+    cuda::e2p_pyramid(dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(pyramid), pointer<void>(stream));
+  }, py::kw_only(), py::arg("erp"), py::arg("geometry"), py::arg("pyramid"), py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("e2p_cuda", [](uintptr_t erp, uintptr_t pyramid, const E2pGeometry& geometry, uintptr_t out,
+                       const std::string& dtype, uintptr_t stream) {
+    cuda::e2p(dtype_from_name(dtype), pointer<void>(erp), pointer<void>(pyramid), geometry, pointer<void>(out),
+              pointer<void>(stream));
+  }, py::kw_only(), py::arg("erp"), py::arg("pyramid"), py::arg("geometry"), py::arg("out"), py::arg("dtype"),
+     py::arg("stream"), NoGil());
   m.def("e2p_backward_cuda", [](uintptr_t grad_out, const E2pGeometry& geometry, uintptr_t sums, uintptr_t scale,
                                 uintptr_t grad_erp, const std::string& dtype, uintptr_t stream) {
     cuda::e2p_backward(dtype_from_name(dtype), pointer<void>(grad_out), geometry, pointer<int64_t>(sums),

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 
 #include "common/host_device.h"
 #include "warp/e2p.h"
@@ -138,6 +139,92 @@ REFKP_HOST_DEVICE_INLINE int nearest_offset(const Sphere<Real>& sphere, const Po
   const bool right = at.column_fraction > half || (at.column_fraction == half && !(keep_even && at.column % 2 == 0));
   const bool down = at.row_fraction > half || (at.row_fraction == half && !(keep_even && at.row % 2 == 0));
   return tap_offset(sphere, at.row + (down ? 1 : 0), at.column + (right ? 1 : 0));
+}
+
+// ---- the pyramid ----
+
+// The geometry of level `level` in a pyramid, and the elements of the levels 1 to level - 1 before it.
+REFKP_HOST_DEVICE_INLINE E2pGeometry level_geometry(E2pGeometry g, int64_t level) {
+  if (level == 0) return g;
+  g.erp_height >>= level, g.erp_width >>= level;
+  g.stride_column = 1, g.stride_row = g.erp_width, g.stride_channel = g.erp_height * g.erp_width;
+  g.stride_image = g.num_channels * g.stride_channel;
+  return g;
+}
+REFKP_HOST_DEVICE_INLINE int64_t level_offset(const E2pGeometry& g, int64_t level) {
+  int64_t elements = 0;
+  for (int64_t l = 1; l < level; ++l) elements += g.num_images * g.num_channels * (g.erp_height >> l) * (g.erp_width >> l);
+  return elements;
+}
+
+// The image of level `level` >= 1. Its radians per pixel are those of level 0: positions come from `coarsen`.
+template <class Real>
+REFKP_HOST_DEVICE_INLINE Sphere<Real> coarse_sphere(Sphere<Real> sphere, int level) {
+  sphere.height >>= level, sphere.width >>= level, sphere.half_turn >>= level;
+  sphere.stride_row = sphere.width, sphere.stride_column = 1;
+  return sphere;
+}
+
+// (index + fraction + 1/2) / 2^level - 1/2 in whole and fraction, for a level >= 1.
+template <class Real>
+REFKP_HOST_DEVICE_INLINE void shrink(int level, int& index, Real& fraction) {
+  const Real halves = 2 * fraction;
+  const int up = halves >= 1 ? 1 : 0, shifted = 2 * index + up + 1 - (1 << level), size = 2 << level;
+  index = shifted >> (level + 1);
+  fraction = (static_cast<Real>(shifted & (size - 1)) + (halves - up)) / static_cast<Real>(size);
+}
+
+// The position in level `level` >= 1, whose pixels cover 2^level rows and columns of the image.
+template <class Real>
+REFKP_HOST_DEVICE_INLINE Position<Real> coarsen(const Sphere<Real>& coarse, Position<Real> at, int level) {
+  shrink(level, at.column, at.column_fraction);
+  shrink(level, at.row, at.row_fraction);
+  at.column = wrap(at.column, coarse.width);
+  return at;
+}
+
+// log2 of a positive number; far below zero for 0. In float32 by its series around powers of two: error 1e-7.
+REFKP_HOST_DEVICE_INLINE float binary_logarithm(float value) {
+  int32_t bits;
+  memcpy(&bits, &value, sizeof(bits));
+  const int32_t exponent = (bits - 0x3f3504f3) >> 23, mantissa_bits = bits - exponent * (1 << 23);  // 0x3f3504f3: sqrt(1/2)
+  float mantissa;
+  memcpy(&mantissa, &mantissa_bits, sizeof(mantissa));
+  const float q = (mantissa - 1) / (mantissa + 1), u = q * q;
+  return static_cast<float>(exponent) + 2.88539008f * (q + q * u * (0.333333333f + u * (0.2f + u * 0.142857143f)));
+}
+REFKP_HOST_DEVICE_INLINE double binary_logarithm(double value) { return log2(value); }
+
+// The tangents of a tile's columns and rows, and its steps squared, as the level of a sample depends on them.
+template <class Real>
+struct Grid {
+  Real step_x, start_x, step_y, start_y, span_x, span_y, num_levels;
+};
+
+template <class Real>
+REFKP_HOST_DEVICE_INLINE Grid<Real> make_grid(const E2pGeometry& g, const Sphere<Real>& sphere, int64_t tile) {
+  const double* grid = g.grid + 4 * tile;
+  const Real pixels = larger(sphere.column_per_radian, sphere.row_per_radian) / static_cast<Real>(g.samples[tile]);
+  const Real half = Real(0.5) * pixels * pixels;  // a side squared over two is the half of a level less
+  const Real step_x = static_cast<Real>(grid[0]), step_y = static_cast<Real>(grid[2]);
+  return {step_x, static_cast<Real>(grid[1]), step_y, static_cast<Real>(grid[3]), half * step_x * step_x,
+          half * step_y * step_y, static_cast<Real>(g.num_levels)};
+}
+
+// The level of the sample at a place of the tile, in [0, num_levels].
+template <class Real>
+REFKP_HOST_DEVICE_INLINE Real sample_level(const Grid<Real>& grid, Real column, Real row) {
+  const Real t = grid.start_x + grid.step_x * column, u = grid.start_y + grid.step_y * row;
+  const Real across = 1 + u * u, down = 1 + t * t, reach = across + t * t;
+  const Real level = Real(0.5) * binary_logarithm(larger(grid.span_x * across, grid.span_y * down) / (reach * reach));
+  return smaller(larger(level, Real(0)), grid.num_levels);
+}
+
+// The share of level `level` in a sample: the closer of two levels counts more.
+template <class Real>
+REFKP_HOST_DEVICE_INLINE Real level_share(Real sample_level, int level) {
+  const Real distance = sample_level - static_cast<Real>(level);
+  return larger(Real(1) - (distance < 0 ? -distance : distance), Real(0));
 }
 
 }  // namespace

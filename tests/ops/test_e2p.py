@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refkp.ops import e2p
 from refkp.ops.e2p import library
-from refkp.ops.e2p.camera import sample_count
+from refkp.ops.e2p.camera import erp_span, sample_count
 from refkp.ops.e2p.fixed_point import gradient_scale
 from tests.support.op_checks import (
     Case,
@@ -354,12 +354,16 @@ def test_bytes_of_some_channels_and_rows_of_an_image() -> None:
 
 
 def test_box_takes_as_many_samples_as_a_pixel_spans() -> None:
-    step = 2.0 / 672  # of a 90 degree tile of 672 pixels: 1.94 ERP pixels; 5.82 at 224
-    assert sample_count((2048, 4096), step, step, "box") == 2
-    assert sample_count((2048, 4096), 3 * step, 3 * step, "box") == 6
-    assert sample_count((2048, 4096), 3 * step, step, "box") == 6
-    assert sample_count((2048, 4096), 3 * step, step, "none") == 1
-    assert sample_count((8, 16), step, step, "box") == 1
+    erp_size, step = (2048, 4096), 2.0 / 224  # of a 90 degree tile of 224 pixels
+    assert (
+        erp_span(erp_size, step, step / 3)
+        == erp_span(erp_size, step / 3, step)
+        == pytest.approx(5.82, abs=5e-3)
+    )
+    assert erp_span((2048, 2048), step, step) == erp_span(erp_size, step, step)
+    for span, wanted in ((5.82, 6), (1.94, 2), (1.0, 1), (0.1, 1), (3 + 1e-9, 3)):
+        assert sample_count(erp_size, span, "box") == wanted
+        assert sample_count(erp_size, span, "none") == 1
 
 
 @pytest.mark.parametrize("backend", backend_names())
@@ -367,7 +371,7 @@ def test_box_is_the_mean_over_a_larger_tile(backend: str) -> None:
     erp = torch.rand(1, 2, 24, 48)
     options = {"hfov_deg": 90.0, "backend": backend}
     box = e2p(erp, VIEWS, size=(5, 5), antialias="box", **options)
-    s = sample_count((24, 48), 0.4, 0.4, "box")
+    s = sample_count((24, 48), erp_span((24, 48), 0.4, 0.4), "box")
     assert s == 4
     torch.testing.assert_close(box, F.avg_pool2d(e2p(erp, VIEWS, size=(5 * s, 5 * s), **options), s))
 

@@ -55,9 +55,14 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
         {"antialias": "box", "hfov_deg": 179.999, "size": (1, 1)},
         "`antialias` must be 'none' where a tile pixel spans more than 4096 ERP pixels",
     ),
+    "mip": (
+        {"antialias": "mip", "erp": ERP[:, :, :7], "hfov_deg": 179.9999, "size": (1, 1)},
+        "`antialias` must be 'none'.*got 'mip'",
+    ),
+    "mip odd": ({"antialias": "mip", "erp": ERP[..., :15]}, "`erp` must be of even width"),
     "convention": ({"convention": "cube"}, "`convention` must be one of 'canonical'"),
     "mode": ({"mode": "bicubic"}, "`mode` must be one of 'bilinear', 'nearest'"),
-    "antialias": ({"antialias": "mip"}, "`antialias` must be one of 'none', 'box'"),
+    "antialias": ({"antialias": "area"}, "`antialias` must be one of 'none', 'box', 'mip'"),
     "backend": ({"backend": "cuda"}, "`backend` must be one of"),
 }
 

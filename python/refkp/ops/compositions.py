@@ -43,11 +43,37 @@ def e2p_stacked(erp: Tensor, rotation: Tensor, side: int, scale: int = 1) -> Ten
 
     `scale` renders larger tiles and averages them.
     """
-    size = side * scale
-    grid = _tile_grid(rotation, size, erp.shape[2:]).view(1, -1, size, 2)
-    tall = F.grid_sample(_pad_sphere(erp).float(), grid, align_corners=True)
-    tiles = tall.view(erp.shape[1], len(rotation), size, size).transpose(0, 1)
+    tiles = _stacked_tiles(erp, rotation, side * scale)
     return F.avg_pool2d(tiles, scale) if scale > 1 else tiles
+
+
+def e2p_shrunk(erp: Tensor, rotation: Tensor, side: int, scale: int, *, antialias: bool) -> Tensor:
+    """Tiles rendered `scale` times as large and resized."""
+    tiles = _stacked_tiles(erp, rotation, side * scale)
+    return F.interpolate(tiles, (side, side), mode="bilinear", align_corners=False, antialias=antialias)
+
+
+def e2p_mip(erp: Tensor, rotation: Tensor, side: int) -> Tensor:
+    """Square tiles of 90 degrees with antialias="mip": pooled levels, each sampled as a whole, then blended."""
+    tangent = (torch.arange(side, device=erp.device) + 0.5) * 2 / side - 1
+    across = 1 + tangent.square()
+    reach = across + tangent.square()[:, None]
+    pixels = 2 / side * max(erp.shape[2] / math.pi, erp.shape[3] / (2 * math.pi))
+    level = torch.log2(pixels * torch.maximum(across, across[:, None]).sqrt() / reach) - 0.5
+    level = level.clamp(min=0)
+    image, tiles = erp.float(), torch.zeros((), device=erp.device)
+    for k in range(math.ceil(level.max()) + 1):
+        image = F.avg_pool2d(image, 2) if k > 0 else image
+        share = (1 - (level - k).abs()).clamp(min=0)
+        if share.any():
+            tiles = tiles + share * _stacked_tiles(image, rotation, side)
+    return tiles
+
+
+def _stacked_tiles(erp: Tensor, rotation: Tensor, side: int) -> Tensor:
+    grid = _tile_grid(rotation, side, erp.shape[2:]).view(1, -1, side, 2)
+    tall = F.grid_sample(_pad_sphere(erp).float(), grid, align_corners=True)
+    return tall.view(erp.shape[1], len(rotation), side, side).transpose(0, 1)
 
 
 def _pad_sphere(erp: Tensor) -> Tensor:

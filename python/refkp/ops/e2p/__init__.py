@@ -49,6 +49,18 @@ def e2p(
 
     With one column py360convert's grid is its first point, -T, as in NumPy's linspace; rows likewise.
 
+    The pyramid of "mip": level 0 is the image, and a pixel of level k the mean of the four of level k - 1 that it
+    covers, as long as H and W/2 are even. A sample takes the level
+
+        log2(side) - 1/2,   side = max(step_x sqrt(1 + s^2), step_y sqrt(1 + t^2)) / (1 + t^2 + s^2) P,
+
+    clamped to the levels there are, and linear between the two next to it. The steps are the differences of
+    the tangents of neighbouring pixels and P = max(H / pi, W / 2 pi): `side` is the longer side of the tile
+    pixel on the sphere in ERP pixels of the equator. Towards the poles, where ERP pixels grow narrow, it is
+    the row that counts: rows of a panorama hold no more detail there than the sphere has. The half of a level
+    gives the samples the spread of the box. Where level 0 cannot be halved often enough for the pixel at the
+    centre, n x n samples of 1/n of the pixel make up for it.
+
     Args:
         erp: images [B,C,H,W], uint8, float16, bfloat16, float32 or float64, of any strides (pixels [H,W,C]
             permuted to [C,H,W] are read in place). W must be even except for equilib.
@@ -65,7 +77,8 @@ def e2p(
         mode: "bilinear" or "nearest".
         antialias: "none" takes one sample per tile pixel. "box" takes the mean of s x s samples spread evenly
             over the pixel; s is the number of ERP pixels that a tile pixel spans at the centre of a level
-            tile, the larger of both axes, rounded up, at most 4096.
+            tile, the larger of both axes, rounded up, at most 4096. "mip" takes one sample of a pyramid of
+            the image, see below: less exact than "box", and several times as fast where pixels span many.
         backend: "reference", "native", "triton" or None for the fastest that supports the call.
 
     Returns:
@@ -80,7 +93,7 @@ def e2p(
     Gradients flow to `erp` (floating dtypes), bitwise repeatable, once differentiable. The backend
     "reference" also differentiates by `rotation`.
 
-    Source: spec panorama 1.1-1.4.
+    Source: spec panorama 1.1-1.4; the pyramid is that of Williams, "Pyramidal parametrics", SIGGRAPH 1983.
 
     >>> erp = torch.arange(8.0).expand(1, 1, 4, 8)  # the value is the column
     >>> e2p(erp, torch.eye(3)[None], hfov_deg=90.0, size=(1, 3), backend="reference")

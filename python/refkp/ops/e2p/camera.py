@@ -23,8 +23,10 @@ class Cameras(NamedTuple):
     """What a kernel needs to know of N tiles."""
 
     rays: Tensor  # [N,3,3] float64: the direction of pixel (column, row) is rays @ (column, row, 1)
+    grid: Tensor  # [N,4] float64: step and start of the tangents of columns, then of rows, growing down
     samples: Tensor  # [N] int64: samples per pixel and axis
     image_index: Tensor  # [N] int64
+    num_levels: int  # how often the ERP image is halved; 0 but for antialias="mip"
 
 
 def make_cameras(
@@ -46,22 +48,24 @@ def make_cameras(
         (*pixel_grid(x, size[1], convention), *pixel_grid(y, size[0], convention))
         for x, y in zip(tangents_x, tangents_y, strict=True)
     ]
-    counts = [sample_count(erp_size, step_x, step_y, antialias) for step_x, _, step_y, _ in grids]
+    spans = [erp_span(erp_size, step_x, step_y) for step_x, _, step_y, _ in grids]
+    counts = [sample_count(erp_size, span, antialias) for span in spans]
+    levels = [level_count(erp_size, span, antialias) for span in spans]
     turn = rotation.detach().to(torch.float64)
     turn = torch.where(is_rotation(turn)[:, None, None], turn, float("nan"))
-    if len(grids) == 1:
-        step_x, start_x, step_y, start_y = (
-            torch.full((), value, device=device, dtype=torch.float64) for value in grids[0]
-        )
+    if len(grids) == 1:  # filled on the device: a copy from the host would wait for it
+        columns = [torch.full((len(turn),), value, device=device, dtype=torch.float64) for value in grids[0]]
+        grid = torch.stack(columns, dim=1)
         samples = torch.full((len(turn),), counts[0], device=device)
     else:
-        step_x, start_x, step_y, start_y = torch.tensor(grids, dtype=torch.float64, device=device).T[
-            :, :, None
-        ]
-        samples = torch.tensor(counts, device=device)
+        grid = torch.tensor(grids, dtype=torch.float64, device=device).view(-1, 4)
+        samples = torch.tensor(counts, dtype=torch.int64, device=device)
+    step_x, start_x, step_y, start_y = grid[:, :, None].unbind(1)
     right, up, forward = turn.unbind(-1)
     rays = torch.stack([right * step_x, -up * step_y, right * start_x - up * start_y + forward], dim=-1)
-    return Cameras(rays.contiguous(), samples, image_index.to(device).contiguous())
+    return Cameras(
+        rays.contiguous(), grid, samples, image_index.to(device).contiguous(), max(levels, default=0)
+    )
 
 
 def pixel_grid(tangent: float, count: int, convention: str) -> tuple[float, float]:
@@ -77,22 +81,59 @@ def pixel_grid(tangent: float, count: int, convention: str) -> tuple[float, floa
     return step, -tangent
 
 
-def sample_count(erp_size: tuple[int, int], step_x: float, step_y: float, antialias: str) -> int:
-    """Samples per axis: the ERP pixels that a tile pixel spans at the centre of a level tile, rounded up."""
+def erp_span(erp_size: tuple[int, int], step_x: float, step_y: float) -> float:
+    """The ERP pixels that a tile pixel spans at the centre of a level tile, the larger of both axes."""
+    return max(step_x, step_y) * pixels_per_radian(erp_size)
+
+
+def pixels_per_radian(erp_size: tuple[int, int]) -> float:
+    """ERP pixels per radian at the equator, the larger of both axes."""
+    return max(erp_size[0] / math.pi, erp_size[1] / (2.0 * math.pi))
+
+
+def sample_count(erp_size: tuple[int, int], span: float, antialias: str) -> int:
+    """Samples per axis of a pixel that spans `span` ERP pixels.
+
+    "box": the span rounded up. "mip": 1, or as many as keep the level at the centre among those that the
+    image has.
+    """
     if antialias == "none":
         return 1
-    pixels_per_radian = max(erp_size[0] / math.pi, erp_size[1] / (2.0 * math.pi))
-    count = max(1, math.ceil(max(step_x, step_y) * pixels_per_radian - 1e-6))
+    if antialias == "mip":
+        span /= math.sqrt(2.0) * 2 ** _halvings(erp_size)
+    count = max(1, math.ceil(span - 1e-6))
     if count > MAX_SAMPLES:
         rule = f"'none' where a tile pixel spans more than {MAX_SAMPLES} ERP pixels"
         fail(
             "e2p",
             "antialias",
             rule,
-            f"'box' over {count}",
+            f"{antialias!r} over {count}",
             "Shrink `erp`, narrow the field or enlarge `size`.",
         )
     return count
+
+
+def level_count(erp_size: tuple[int, int], span: float, antialias: str) -> int:
+    """The levels beyond the ERP image that the samples of a pixel of `span` ERP pixels lie between."""
+    if antialias != "mip" or span <= math.sqrt(2.0):
+        return 0
+    level = math.log2(span / sample_count(erp_size, span, antialias)) - 0.5
+    return min(max(0, math.ceil(level)), _halvings(erp_size))
+
+
+def pyramid_elements(erp_shape: Sequence[int], num_levels: int) -> int:
+    """The elements of the levels 1 to `num_levels` of images [B,C,H,W], one after the other."""
+    num_images, num_channels, height, width = erp_shape
+    return sum(
+        num_images * num_channels * (height >> level) * (width >> level) for level in range(1, num_levels + 1)
+    )
+
+
+def _halvings(erp_size: tuple[int, int]) -> int:
+    """How often height and width can be halved to whole pixels with an even width left."""
+    common = math.gcd(erp_size[0], erp_size[1] // 2) if erp_size[1] % 2 == 0 else 1
+    return (common & -common).bit_length() - 1
 
 
 def is_rotation(matrix: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from refkp.ops.e2p.camera import ROTATION_TOLERANCE, is_rotation
 
 CONVENTIONS = ("canonical", "py360convert", "equilib")
 MODES = ("bilinear", "nearest")
-ANTIALIAS = ("none", "box")
+ANTIALIAS = ("none", "box", "mip")
 
 
 def check_erp(erp: Tensor, convention: str) -> None:

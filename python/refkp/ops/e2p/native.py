@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from refkp import _native
-from refkp.ops.e2p.camera import Cameras
+from refkp.ops.e2p.camera import Cameras, pyramid_elements
 from refkp.ops.e2p.fixed_point import gradient_scale
 
 
@@ -17,7 +17,12 @@ def forward(erp: Tensor, cameras: Cameras, size: tuple[int, int], equilib: bool,
     if out.numel() == 0:
         return out
     geometry = _geometry(cameras, erp.shape, erp.stride(), size, equilib, nearest)
-    _native.call("e2p", erp, erp=erp.data_ptr(), geometry=geometry, out=out.data_ptr())
+    pyramid_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    pyramid = erp.new_empty(pyramid_elements(erp.shape, cameras.num_levels), dtype=pyramid_dtype)
+    addresses = {"erp": erp.data_ptr(), "pyramid": pyramid.data_ptr(), "geometry": geometry}
+    if cameras.num_levels > 0:
+        _native.call("e2p_pyramid", erp, **addresses)
+    _native.call("e2p", erp, **addresses, out=out.data_ptr())
     return out
 
 
@@ -31,10 +36,12 @@ def backward(
     grad_erp = grad_out.new_empty(erp_shape)
     geometry = _geometry(cameras, erp_shape, grad_erp.stride(), grad_out.shape[2:], equilib, nearest)
     arguments = {"grad_out": grad_out.data_ptr(), "geometry": geometry, "grad_erp": grad_erp.data_ptr()}
+    elements = pyramid_elements(erp_shape, cameras.num_levels)
     if not grad_out.is_cuda:
-        _native.call("e2p_backward", grad_out, **arguments)
+        grad_pyramid = grad_out.new_empty(elements)
+        _native.call("e2p_backward", grad_out, grad_pyramid=grad_pyramid.data_ptr(), **arguments)
         return grad_erp
-    sums = torch.zeros(erp_shape, dtype=torch.int64, device=grad_out.device)
+    sums = torch.zeros(grad_erp.numel() + elements, dtype=torch.int64, device=grad_out.device)
     scale = gradient_scale(grad_out)
     _native.call("e2p_backward", grad_out, sums=sums.data_ptr(), scale=scale.data_ptr(), **arguments)
     return grad_erp
@@ -51,10 +58,12 @@ def _geometry(
     num_images, num_channels, erp_height, erp_width = erp_shape
     return _native.extension().E2pGeometry(
         rays=cameras.rays.data_ptr(),
+        grid=cameras.grid.data_ptr(),
         samples=cameras.samples.data_ptr(),
         image_index=cameras.image_index.data_ptr(),
         sizes=(num_images, len(cameras.rays), num_channels, erp_height, erp_width, *size),
         strides=strides,
+        num_levels=cameras.num_levels,
         equilib=equilib,
         nearest=nearest,
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refkp.ops.e2p.camera import pixel_grid, sample_count
+from refkp.ops.e2p.camera import erp_span, level_count, pixel_grid, pixels_per_radian, sample_count
 from refkp.ops.e2p.checks import check_values
 
 
@@ -45,13 +45,17 @@ def _tile(
 ) -> Tensor:  # fmt: skip
     step_x, start_x = pixel_grid(tangent_x, size[1], convention)
     step_y, start_y = pixel_grid(tangent_y, size[0], convention)
-    s = sample_count((image.shape[1], image.shape[2]), step_x, step_y, antialias)
+    erp_size = (image.shape[1], image.shape[2])
+    span = erp_span(erp_size, step_x, step_y)
+    s = sample_count(erp_size, span, antialias)
     columns, rows = (_sample_positions(count, s, image.device) for count in (size[1], size[0]))
     right = (start_x + step_x * columns)[None, :].expand(len(rows), -1)
     up = -(start_y + step_y * rows)[:, None].expand(-1, len(columns))
     directions = torch.stack([right, up, torch.ones_like(up)], dim=-1) @ rotation.mT
-    samples = _sample(
-        image, *_erp_position(directions, image.shape[1], image.shape[2], convention), convention, mode
+    position = _erp_position(directions, *erp_size, convention)
+    level = _sample_level(right, up, step_x / s, step_y / s, pixels_per_radian(erp_size))
+    samples = _sample_pyramid(
+        image, *position, level, level_count(erp_size, span, antialias), convention, mode
     )
     return samples.unflatten(1, (size[0], s)).unflatten(3, (size[1], s)).mean((2, 4))
 
@@ -59,6 +63,13 @@ def _tile(
 def _sample_positions(count: int, s: int, device: torch.device) -> Tensor:
     """Positions of `s` samples spread evenly over each of `count` pixels; integers are pixel centres."""
     return (torch.arange(count * s, dtype=torch.float64, device=device) + 0.5) / s - 0.5
+
+
+def _sample_level(right: Tensor, up: Tensor, step_x: float, step_y: float, scale: float) -> Tensor:
+    """The pyramid level of samples: of the longer side on the sphere, in pixels at the equator, less a half."""
+    reach = 1 + right.square() + up.square()
+    across, down = step_x * (1 + up.square()).sqrt(), step_y * (1 + right.square()).sqrt()
+    return torch.log2(scale * torch.maximum(across, down) / reach) - 0.5
 
 
 def _erp_position(directions: Tensor, height: int, width: int, convention: str) -> tuple[Tensor, Tensor]:
@@ -70,6 +81,20 @@ def _erp_position(directions: Tensor, height: int, width: int, convention: str) 
     column = (longitude / (2 * math.pi) + 0.5) * width + shift
     row = (0.5 - latitude / math.pi) * height + shift
     return column, row.clamp(0, height - 1) if convention == "equilib" else row
+
+
+def _sample_pyramid(
+    image: Tensor, column: Tensor, row: Tensor, level: Tensor, num_levels: int, convention: str, mode: str
+) -> Tensor:
+    """Samples of the image and `num_levels` halved ones, linear between the two next to `level`."""
+    level = level.clamp(0, num_levels)
+    samples = (1 - level).clamp(min=0) * _sample(image, column, row, convention, mode)
+    for k in range(1, num_levels + 1):
+        image = image.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4))
+        share = (1 - (level - k).abs()).clamp(min=0)
+        coarse_column, coarse_row = ((position + 0.5) / 2**k - 0.5 for position in (column, row))
+        samples = samples + share * _sample(image, coarse_column, coarse_row, convention, mode)
+    return samples
 
 
 def _sample(image: Tensor, column: Tensor, row: Tensor, convention: str, mode: str) -> Tensor:

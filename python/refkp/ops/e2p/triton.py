@@ -1,7 +1,9 @@
 """e2p in Triton: float32 arithmetic over uint8, float32, float16 or bfloat16 storage.
 
 The same division of work as csrc/warp/e2p_cuda.cu: a lane per tile pixel; backward scatters integers, whose
-sum has no order. Positions are split into an exact anchor and a small rest as in csrc/warp/e2p_sphere.h.
+sum has no order. Positions are split into an exact anchor and a small rest as in csrc/warp/e2p_sphere.h. Lanes
+may lie between different levels of the pyramid, so all levels are gone through, each with a mask of the lanes
+that have a share in it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from refkp.ops.e2p.camera import Cameras
+from refkp.ops.e2p.camera import Cameras, pyramid_elements
 from refkp.ops.e2p.fixed_point import gradient_scale
 
 _BLOCK = 256
@@ -24,12 +26,28 @@ def forward(erp: Tensor, cameras: Cameras, size: tuple[int, int], equilib: bool,
     out = erp.new_empty((num_tiles, num_channels, *size), dtype=dtype)
     if out.numel() == 0:
         return out
-    pixels = size[0] * size[1]
+    pixels, levels = size[0] * size[1], cameras.num_levels
     _forward_kernel[(num_tiles * triton.cdiv(pixels, _BLOCK),)](
-        erp, *_pointers(cameras), out, len(erp), num_channels, *erp.shape[2:], *erp.stride(), size[1], pixels,
-        EQUILIB=equilib, NEAREST=nearest, BLOCK=_BLOCK,
+        erp, _pyramid(erp, levels), *_pointers(cameras), out, len(erp), num_channels, *erp.shape[2:],
+        *erp.stride(), size[1], pixels, LEVELS=levels, EQUILIB=equilib, NEAREST=nearest, BLOCK=_BLOCK,
     )  # fmt: skip
     return out
+
+
+def _pyramid(erp: Tensor, num_levels: int) -> Tensor:
+    """Levels 1 to `num_levels` of images [B,C,H,W], one after the other; float32."""
+    pyramid = erp.new_empty(pyramid_elements(erp.shape, num_levels), dtype=torch.float32)
+    sizes = [
+        pyramid_elements(erp.shape, k) - pyramid_elements(erp.shape, k - 1) for k in range(1, num_levels + 1)
+    ]
+    fine = erp
+    for k, part in enumerate(pyramid.split(sizes), start=1):
+        coarse = part.view(*erp.shape[:2], erp.shape[2] >> k, erp.shape[3] >> k)
+        _halve_kernel[(triton.cdiv(part.numel(), 4 * _BLOCK),)](
+            fine, coarse, *coarse.shape[1:], *fine.stride(), part.numel(), BLOCK=4 * _BLOCK
+        )
+        fine = coarse
+    return pyramid
 
 
 def backward(
@@ -40,25 +58,28 @@ def backward(
     grad_erp = grad_out.new_zeros(erp_shape)
     if grad_out.numel() == 0:
         return grad_erp
-    sums = torch.zeros(erp_shape, dtype=torch.int64, device=grad_out.device)
+    levels = cameras.num_levels
+    elements = grad_erp.numel() + pyramid_elements(erp_shape, levels)
+    sums = torch.zeros(elements, dtype=torch.int64, device=grad_out.device)
     scale = gradient_scale(grad_out).reshape(1)
     num_tiles, num_channels, height, width = grad_out.shape
     pixels = height * width
     _scatter_kernel[(num_tiles * triton.cdiv(pixels, _BLOCK),)](
-        grad_out, *_pointers(cameras), sums, scale, erp_shape[0], num_channels, *erp_shape[2:],
-        *sums.stride(), width, pixels, EQUILIB=equilib, NEAREST=nearest, BLOCK=_BLOCK,
+        grad_out, *_pointers(cameras), sums, scale, erp_shape[0], num_channels, *erp_shape[2:], width, pixels,
+        LEVELS=levels, EQUILIB=equilib, NEAREST=nearest, BLOCK=_BLOCK,
     )  # fmt: skip
-    _finish_kernel[(triton.cdiv(sums.numel(), 4 * _BLOCK),)](
-        sums, grad_erp, scale, sums.numel(), BLOCK=4 * _BLOCK
+    _finish_kernel[(triton.cdiv(grad_erp.numel(), 4 * _BLOCK),)](
+        sums, grad_erp, scale, erp_shape[0] * erp_shape[1], *erp_shape[2:], LEVELS=levels, BLOCK=4 * _BLOCK
     )
     return grad_erp
 
 
-def _pointers(cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
-    return cameras.rays.to(torch.float32), cameras.samples, cameras.image_index
+def _pointers(cameras: Cameras) -> tuple[Tensor, ...]:
+    rays, grid = cameras.rays.to(torch.float32), cameras.grid.to(torch.float32)
+    return rays, grid, cameras.samples, cameras.image_index
 
 
-# ---- positions ----
+# ---- positions and levels ----
 
 
 @triton.jit
@@ -140,15 +161,59 @@ def _rounds_up(fraction, index, EQUILIB: tl.constexpr):
 
 
 @triton.jit
-def _sample_position(rays_ptr, tile, column, row, i, s, erp_height, erp_width, EQUILIB: tl.constexpr):
-    """Position of sample i of s x s in pixels (column, row)."""
+def _sample_place(column, row, i, s):
+    """Column and row of sample i of s x s in pixels (column, row)."""
     c = column.to(tl.float32) + ((i % s).to(tl.float32) + 0.5) / s.to(tl.float32) - 0.5
     r = row.to(tl.float32) + ((i // s).to(tl.float32) + 0.5) / s.to(tl.float32) - 0.5
+    return c, r
+
+
+@triton.jit
+def _sample_position(rays_ptr, tile, c, r, erp_height, erp_width, EQUILIB: tl.constexpr):
+    """Position of the sample at place (c, r) of a tile."""
     m = rays_ptr + 9 * tile
     x = tl.load(m) * c + (tl.load(m + 1) * r + tl.load(m + 2))
     y = tl.load(m + 3) * c + (tl.load(m + 4) * r + tl.load(m + 5))
     z = tl.load(m + 6) * c + (tl.load(m + 7) * r + tl.load(m + 8))
     return _locate(x, y, z, erp_height, erp_width, EQUILIB)
+
+
+@triton.jit
+def _sample_level(grid_ptr, tile, c, r, s, erp_height, erp_width, LEVELS: tl.constexpr):
+    """The level of the sample at place (c, r) in a pyramid of LEVELS levels beyond the image."""
+    if LEVELS == 0:
+        return c * 0
+    grid = grid_ptr + 4 * tile
+    step_x, step_y = tl.load(grid), tl.load(grid + 2)
+    t, u = tl.load(grid + 1) + step_x * c, tl.load(grid + 3) + step_y * r
+    across, down = 1 + u * u, 1 + t * t
+    reach = across + t * t
+    scale = tl.maximum(erp_width / 6.283185307179586, erp_height / 3.141592653589793) / s.to(tl.float32)
+    side = tl.maximum(step_x * step_x * across, step_y * step_y * down) / (reach * reach) * scale * scale
+    return tl.minimum(tl.maximum(0.5 * tl.log2(0.5 * side), 0.0), LEVELS)
+
+
+@triton.jit
+def _level_share(level, k):
+    """What level k has of samples: the closer of two levels counts more."""
+    return tl.maximum(1.0 - tl.abs(level - k), 0.0)
+
+
+@triton.jit
+def _coarsen(left, top, x, y, k: tl.constexpr, width):
+    """A position in level k, `width` columns wide; the same for level 0."""
+    left, x = _shrink(left, x, k)
+    top, y = _shrink(top, y, k)
+    return tl.where(left < 0, left + width, left), top, x, y
+
+
+@triton.jit
+def _shrink(index, fraction, k: tl.constexpr):
+    """(index + fraction + 1/2) / 2^k - 1/2 in whole and fraction."""
+    up = (2 * fraction >= 1).to(tl.int32)
+    shifted = 2 * index + up + 1 - (1 << k)
+    rest = (shifted & ((2 << k) - 1)).to(tl.float32) + (2 * fraction - up)
+    return shifted >> (k + 1), rest / (2 << k)
 
 
 @triton.jit
@@ -162,14 +227,38 @@ def _camera(rays_ptr, image_index_ptr, tile, num_images):
     return tl.where(valid, image, 0), valid
 
 
+# ---- pyramid ----
+
+
+@triton.jit
+def _halve_kernel(
+    from_ptr, to_ptr, num_channels, height, width, stride_image, stride_channel, stride_row, stride_column, count,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = index < count
+    column, row = index % width, index // width % height
+    plane = index // (width * height)
+    above = from_ptr + plane // num_channels * stride_image + plane % num_channels * stride_channel
+    above += 2 * row * stride_row + 2 * column * stride_column
+    total = _load(above, mask) + _load(above + stride_column, mask)
+    total += _load(above + stride_row, mask) + _load(above + stride_row + stride_column, mask)
+    tl.store(to_ptr + index, 0.25 * total, mask=mask)
+
+
+@triton.jit
+def _load(pointers, mask):
+    return tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
+
+
 # ---- forward ----
 
 
 @triton.jit
 def _forward_kernel(
-    erp_ptr, rays_ptr, samples_ptr, image_index_ptr, out_ptr, num_images, num_channels, erp_height, erp_width,
-    stride_image, stride_channel, stride_row, stride_column, width, pixels,
-    EQUILIB: tl.constexpr, NEAREST: tl.constexpr, BLOCK: tl.constexpr,
+    erp_ptr, pyramid_ptr, rays_ptr, grid_ptr, samples_ptr, image_index_ptr, out_ptr, num_images, num_channels,
+    erp_height, erp_width, stride_image, stride_channel, stride_row, stride_column, width, pixels,
+    LEVELS: tl.constexpr, EQUILIB: tl.constexpr, NEAREST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     blocks = tl.cdiv(pixels, BLOCK)
     tile = (tl.program_id(0) // blocks).to(tl.int64)
@@ -180,57 +269,44 @@ def _forward_kernel(
     s = tl.load(samples_ptr + tile).to(tl.int32)
     readable = pixel < tl.where(valid, pixels, 0)
     share = tl.where(valid, 1.0 / (s * s).to(tl.float32), float("nan"))
-    plane = erp_ptr + image * stride_image
     for channel in range(num_channels):
         total = tl.zeros((BLOCK,), dtype=tl.float32)
         for i in range(s * s):
-            left, top, x, y = _sample_position(
-                rays_ptr, tile, column, row, i, s, erp_height, erp_width, EQUILIB
-            )
-            if NEAREST:
-                row_at, column_at = _nearest(left, top, x, y, EQUILIB)
-                total += _tap(
-                    plane,
-                    row_at,
-                    column_at,
-                    readable,
-                    erp_height,
-                    erp_width,
-                    stride_row,
-                    stride_column,
-                    EQUILIB,
-                )
-            else:
-                a = _tap(
-                    plane, top, left, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB
-                )
-                b = _tap(
-                    plane, top, left + 1, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB
-                )
-                c = _tap(
-                    plane, top + 1, left, readable, erp_height, erp_width, stride_row, stride_column, EQUILIB
-                )
-                d = _tap(
-                    plane,
-                    top + 1,
-                    left + 1,
-                    readable,
-                    erp_height,
-                    erp_width,
-                    stride_row,
-                    stride_column,
-                    EQUILIB,
-                )
-                above, below = a + x * (b - a), c + x * (d - c)
-                total += above + y * (below - above)
+            c, r = _sample_place(column, row, i, s)
+            left, top, x, y = _sample_position(rays_ptr, tile, c, r, erp_height, erp_width, EQUILIB)
+            level = _sample_level(grid_ptr, tile, c, r, s, erp_height, erp_width, LEVELS)
+            part = _level_share(level, 0)
+            plane = erp_ptr + image * stride_image + channel * stride_channel
+            total += part * _sample(plane, left, top, x, y, readable & (part > 0), erp_height, erp_width,
+                                    stride_row, stride_column, EQUILIB, NEAREST)  # fmt: skip
+            coarse = pyramid_ptr
+            for k in tl.static_range(1, LEVELS + 1):
+                rows, columns = erp_height >> k, erp_width >> k
+                elements = tl.cast(rows, tl.int64) * columns
+                part = _level_share(level, k)
+                left_k, top_k, x_k, y_k = _coarsen(left, top, x, y, k, columns)
+                plane_k = coarse + (image * num_channels + channel) * elements
+                total += part * _sample(plane_k, left_k, top_k, x_k, y_k, readable & (part > 0), rows, columns,
+                                        columns, 1, EQUILIB, NEAREST)  # fmt: skip
+                coarse += num_images * num_channels * elements
         tl.store(out_ptr + (tile * num_channels + channel) * pixels + pixel, total * share, mask=inside)
-        plane += stride_channel
 
 
 @triton.jit
-def _tap(plane, row, column, mask, erp_height, erp_width, stride_row, stride_column, EQUILIB: tl.constexpr):
-    at = _offset(row, column, erp_height, erp_width, stride_row, stride_column, EQUILIB)
-    return tl.load(plane + at, mask=mask, other=0.0).to(tl.float32)
+def _sample(
+    plane, left, top, x, y, mask, height, width, stride_row, stride_column,
+    EQUILIB: tl.constexpr, NEAREST: tl.constexpr,
+):  # fmt: skip
+    """The value at a position; differences keep a constant image constant."""
+    if NEAREST:
+        row, column = _nearest(left, top, x, y, EQUILIB)
+        return _load(plane + _offset(row, column, height, width, stride_row, stride_column, EQUILIB), mask)
+    a = _load(plane + _offset(top, left, height, width, stride_row, stride_column, EQUILIB), mask)
+    b = _load(plane + _offset(top, left + 1, height, width, stride_row, stride_column, EQUILIB), mask)
+    c = _load(plane + _offset(top + 1, left, height, width, stride_row, stride_column, EQUILIB), mask)
+    d = _load(plane + _offset(top + 1, left + 1, height, width, stride_row, stride_column, EQUILIB), mask)
+    above, below = a + x * (b - a), c + x * (d - c)
+    return above + y * (below - above)
 
 
 # ---- backward ----
@@ -238,9 +314,9 @@ def _tap(plane, row, column, mask, erp_height, erp_width, stride_row, stride_col
 
 @triton.jit
 def _scatter_kernel(
-    grad_ptr, rays_ptr, samples_ptr, image_index_ptr, sums_ptr, scale_ptr, num_images, num_channels,
-    erp_height, erp_width, stride_image, stride_channel, stride_row, stride_column, width, pixels,
-    EQUILIB: tl.constexpr, NEAREST: tl.constexpr, BLOCK: tl.constexpr,
+    grad_ptr, rays_ptr, grid_ptr, samples_ptr, image_index_ptr, sums_ptr, scale_ptr, num_images, num_channels,
+    erp_height, erp_width, width, pixels,
+    LEVELS: tl.constexpr, EQUILIB: tl.constexpr, NEAREST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     blocks = tl.cdiv(pixels, BLOCK)
     tile = (tl.program_id(0) // blocks).to(tl.int64)
@@ -251,37 +327,62 @@ def _scatter_kernel(
     s = tl.load(samples_ptr + tile).to(tl.int32)
     factor = tl.load(scale_ptr) / (s * s).to(tl.float64)
     for i in range(s * s):
-        left, top, x, y = _sample_position(rays_ptr, tile, column, row, i, s, erp_height, erp_width, EQUILIB)
-        plane = sums_ptr + image * stride_image
-        for channel in range(num_channels):
-            grad = tl.load(grad_ptr + (tile * num_channels + channel) * pixels + pixel, mask=mask, other=0.0)
-            value = grad.to(tl.float64) * factor
-            if NEAREST:
-                row_at, column_at = _nearest(left, top, x, y, EQUILIB)
-                _add(plane, row_at, column_at, value, mask, erp_height, erp_width, stride_row,
-                     stride_column, EQUILIB)  # fmt: skip
-            else:
-                _add(plane, top, left, value * ((1 - y) * (1 - x)), mask, erp_height, erp_width, stride_row,
-                     stride_column, EQUILIB)  # fmt: skip
-                _add(plane, top, left + 1, value * ((1 - y) * x), mask, erp_height, erp_width, stride_row,
-                     stride_column, EQUILIB)  # fmt: skip
-                _add(plane, top + 1, left, value * (y * (1 - x)), mask, erp_height, erp_width, stride_row,
-                     stride_column, EQUILIB)  # fmt: skip
-                _add(plane, top + 1, left + 1, value * (y * x), mask, erp_height, erp_width, stride_row,
-                     stride_column, EQUILIB)  # fmt: skip
-            plane += stride_channel
+        c, r = _sample_place(column, row, i, s)
+        left, top, x, y = _sample_position(rays_ptr, tile, c, r, erp_height, erp_width, EQUILIB)
+        level = _sample_level(grid_ptr, tile, c, r, s, erp_height, erp_width, LEVELS)
+        sums = sums_ptr
+        for k in tl.static_range(LEVELS + 1):
+            rows, columns = erp_height >> k, erp_width >> k
+            elements = tl.cast(rows, tl.int64) * columns
+            part = _level_share(level, k)
+            left_k, top_k, x_k, y_k = _coarsen(left, top, x, y, k, columns)
+            for channel in range(num_channels):
+                grad = tl.load(
+                    grad_ptr + (tile * num_channels + channel) * pixels + pixel, mask=mask, other=0.0
+                )
+                value = grad.to(tl.float64) * factor * part
+                plane = sums + (image * num_channels + channel) * elements
+                _scatter(
+                    plane, left_k, top_k, x_k, y_k, value, mask & (part > 0), rows, columns, EQUILIB, NEAREST
+                )
+            sums += num_images * num_channels * elements
 
 
 @triton.jit
-def _add(
-    plane, row, column, value, mask, erp_height, erp_width, stride_row, stride_column, EQUILIB: tl.constexpr
+def _scatter(
+    plane, left, top, x, y, value, mask, height, width, EQUILIB: tl.constexpr, NEAREST: tl.constexpr
 ):
-    at = _offset(row, column, erp_height, erp_width, stride_row, stride_column, EQUILIB)
+    if NEAREST:
+        row, column = _nearest(left, top, x, y, EQUILIB)
+        _add(plane, row, column, value, mask, height, width, EQUILIB)
+    else:
+        _add(plane, top, left, value * ((1 - y) * (1 - x)), mask, height, width, EQUILIB)
+        _add(plane, top, left + 1, value * ((1 - y) * x), mask, height, width, EQUILIB)
+        _add(plane, top + 1, left, value * (y * (1 - x)), mask, height, width, EQUILIB)
+        _add(plane, top + 1, left + 1, value * (y * x), mask, height, width, EQUILIB)
+
+
+@triton.jit
+def _add(plane, row, column, value, mask, height, width, EQUILIB: tl.constexpr):
+    at = _offset(row, column, height, width, width, 1, EQUILIB)
     tl.atomic_add(plane + at, tl.floor(value + 0.5).to(tl.int64), mask=mask, sem="relaxed")
 
 
 @triton.jit
-def _finish_kernel(sums_ptr, grad_ptr, scale_ptr, count, BLOCK: tl.constexpr):
+def _finish_kernel(
+    sums_ptr, grad_ptr, scale_ptr, planes, height, width, LEVELS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """A pixel collects a quarter of each pixel above it, level by level."""
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    total = tl.load(sums_ptr + index, mask=index < count, other=0).to(tl.float64)
-    tl.store(grad_ptr + index, (total / tl.load(scale_ptr)).to(tl.float32), mask=index < count)
+    mask = index < tl.cast(planes, tl.int64) * height * width
+    column, row, plane = index % width, index // width % height, index // width // height
+    total = tl.zeros((BLOCK,), dtype=tl.float64)
+    share = 1.0
+    sums = sums_ptr
+    for k in tl.static_range(LEVELS + 1):
+        rows, columns = height >> k, width >> k
+        at = (plane * rows + (row >> k)) * columns + (column >> k)
+        total += tl.load(sums + at, mask=mask, other=0).to(tl.float64) * share
+        sums += tl.cast(planes, tl.int64) * rows * columns
+        share *= 0.25
+    tl.store(grad_ptr + index, (total / tl.load(scale_ptr)).to(tl.float32), mask=mask)
