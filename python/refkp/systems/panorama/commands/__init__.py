@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from refkp.systems.panorama.commands.bench import bench
 from refkp.systems.panorama.commands.tiles import tiles
 from refkp.systems.panorama.commands.train import train
 
-__all__ = ["VERBS", "tiles", "train"]
+__all__ = ["VERBS", "bench", "tiles", "train"]
 
 #: Verb -> the function that runs it, for `refkp panorama VERB`.
-VERBS: dict[str, Callable[[list[str]], int]] = {"tiles": tiles}
+VERBS: dict[str, Callable[[list[str]], int]] = {"bench": bench, "tiles": tiles}
