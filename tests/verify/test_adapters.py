@@ -18,6 +18,9 @@ from refkp.verify.skipped import SKIPPED
 
 GOLDEN = default_golden()
 
+#: Functions whose cases embed a CC BY-SA photograph, so only a full collection beside the checkout has them.
+WITH_A_PHOTOGRAPH = {("panorama", name) for name in ("e2p_py360_uint8", "anyres_pack", "crop_strategies")}
+
 
 def committed_functions(system: str) -> set[str]:
     manifest = json.loads((GOLDEN / system / "manifest.json").read_text())
@@ -26,7 +29,8 @@ def committed_functions(system: str) -> set[str]:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_adapter_has_a_committed_case_and_every_case_an_adapter(system: str) -> None:
-    assert set(adapters(system)) == committed_functions(system)
+    left_out = {function for name, function in WITH_A_PHOTOGRAPH if name == system}
+    assert set(adapters(system)) == committed_functions(system) | left_out
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -21,10 +21,6 @@ _FUNCTIONS = {
         loss_rotation_frobenius loss_camera triangulate_dlt triangulate_differentiable canonical_frame
         fusion_cross_view decoder_layer preprocess_geometry distortion metrics soft_silhouette augment_scale
         pipeline_kp2d curriculum""",
-    "panorama": """
-        e2p_py360_uint8 anyres_pack crop_strategies vicreg_facebook_ddp2 vicregl_lightly vicreg_anyres_ring
-        densecl_strip pano_contrastive global_local panorope_ids view_stitch language_fuse view_metrics
-        caption_metrics""",
     "pose": """
         aa_module bop_metrics flow_loss classification_head classification_loss croco_decoder croco_encoder
         crop dense_flow_head epropnp flow_visualisation global_attention_rope_mask pose_from_matches

@@ -9,14 +9,17 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from refkp._extras import named_extras
-from refkp.systems.panorama.commands.train import TrainingRun, run_training
+from refkp.systems.panorama.commands.train import run_training
 from refkp.systems.panorama.correspondence import project_tokens
 from refkp.systems.panorama.layout import ErpLayout
+
+if TYPE_CHECKING:
+    from refkp.systems.panorama.trainer import TrainingRun
 
 #: What is compared: the loss on a layout that is the same in every step, and on tiles that are turned at random.
 CONDITIONS = {
@@ -46,13 +49,17 @@ def compare(argv: list[str]) -> int:
     parser.add_argument("--epochs", type=int | None, default=None, help="instead of those of the preset")
     options = parser.parse_args(argv)
     out = Path(options.out)
-    common = ["--config", options.config, "--data", options.data, "--out", str(out / "runs")]
+    common = ["--config", options.config, "--data", options.data]
     common += [] if options.epochs is None else [f"--trainer.max_epochs={options.epochs}"]
     results = {
         name: [
-            run_training([*common, *arguments, f"--seed_everything={seed}"]) for seed in range(options.seeds)
+            run_training(
+                [*common, *arguments, f"--seed_everything={seed}", "--out", str(folder / f"seed_{seed}")]
+            )
+            for seed in range(options.seeds)
         ]
         for name, arguments in CONDITIONS.items()
+        for folder in [out / "runs" / name.replace(", ", "_").replace(" ", "_")]
     }
     (out / "compare.json").write_text(json.dumps(_document(results), indent=2) + "\n")
     for row in _rows(results):
