@@ -23,12 +23,18 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     start = time.perf_counter()
     report = Report("refkp demo", f"refkp {__version__} · {_machine()}")
-    print("1/3  panorama: tiles and their overlaps")
+    print("1/4  panorama: tiles and their overlaps")
     paths = panorama.find_or_render(options.input, options.out / "panoramas")
     panorama.picture_pages(report, paths[0])
-    print("2/3  panorama: training on true overlaps")
-    panorama.training_page(report, options.input or paths[0].parent, options.out / "runs", options.epochs)
-    print("3/3  kernels against their torch compositions")
+    run = options.out / "run"
+    print("2/4  panorama: training on true overlaps")
+    panorama.training_page(report, options.input or paths[0].parent, run, options.epochs)
+    if options.input is None:
+        print("3/4  panorama: captions from tiles")
+        panorama.caption_page(report, paths, run, options.epochs)
+    else:
+        print("3/4  panorama: no captions beside your panoramas, so no language model (see docs/panorama.md)")
+    print("4/4  kernels against their torch compositions")
     kernels.timing_page(report, options.seconds)
     path = report.write(options.out / "report.html")
     print(f"report: {path} ({time.perf_counter() - start:.0f} s)")

@@ -1,16 +1,19 @@
-"""The panorama pages: tiles of one panorama, then overlap training on several."""
+"""The panorama pages: tiles of one panorama, overlap training on several, captions from their tiles."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 from refkp._extras import named_extras
-from refkp.data.synthetic import render_panorama
+from refkp.data.synthetic import describe_panorama, render_panorama
 from refkp.systems.panorama import pictures
+from refkp.systems.panorama.captioning import Request, answer
 from refkp.systems.panorama.commands.train import REPORTED, run_training
 from refkp.systems.panorama.images import read_panorama
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.runs import load_run
 from refkp.systems.panorama.sources import find_panoramas
 from refkp.systems.panorama.views import render_views
 from refkp.training.curves import read_curves
@@ -24,6 +27,7 @@ with named_extras():
 #: Made-up scenes where there is no input.
 _SCENES = 8
 _SCENE_HEIGHT = 512
+_QUERY = "the scene"
 
 
 def find_or_render(source: Path | None, folder: Path) -> list[Path]:
@@ -70,11 +74,9 @@ def picture_pages(report: Report, path: Path) -> None:
     )
 
 
-def training_page(report: Report, source: Path, runs: Path, epochs: int | None) -> None:
+def training_page(report: Report, source: Path, folder: Path, epochs: int | None) -> None:
     """Train the tiny vision stage; accuracy before and after against chance, and the curves."""
-    arguments = ["--config", "tiny", "--data", str(source), "--out", str(runs), "--fresh"]
-    arguments += [f"--trainer.max_epochs={epochs}"] if epochs is not None else []
-    run = run_training(arguments)
+    run = run_training([*_arguments("vision", source, folder, epochs), "--fresh"])
     report.section("Learning from true overlaps")
     report.text(
         f"A small vision transformer with random weights, trained for {run.seconds:.0f} s on {run.num_training} "
@@ -102,3 +104,41 @@ def training_page(report: Report, source: Path, runs: Path, epochs: int | None) 
         training_curves(read_curves(run.folder, names), "value"),
         "The loss and its unweighted terms over the steps.",
     )
+
+
+def caption_page(report: Report, paths: list[Path], folder: Path, epochs: int | None) -> None:
+    """Train the two text stages on made-up scenes and their true descriptions, and let the model describe them."""
+    table = folder.parent / "captions.csv"
+    truth = [describe_panorama(seed) for seed in range(len(paths))]
+    rows = [(str(path.resolve()), _QUERY, text) for path, text in zip(paths, truth, strict=True)]
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("url", "query", "annotation"), *rows])
+    first, last = (
+        run_training(_arguments(stage, table, folder, epochs)) for stage in ("resampler", "finetune")
+    )
+    answers = list(answer(load_run(folder), [Request(path, _QUERY) for path in paths]))
+    report.section("A language model that reads the tiles")
+    report.text(
+        f"The trained tokens go through a projector, with the direction of each token, into a small language model "
+        f"with random weights; {first.seconds + last.seconds:.0f} s of training in the stages resampler and finetune "
+        "(LoRA) on captions that say what was rendered. So small a set is learned by heart; the held-out scenes show "
+        "what of it carries over."
+    )
+    lines = [
+        (path.name, "held out" if path.name in last.held_out else "trained", want, text)
+        for path, want, text in zip(paths, truth, answers, strict=True)
+    ]
+    repeated = [text == want for _, kind, want, text in lines if kind == "trained"]
+    report.numbers(
+        [
+            (f"{first.before['val/caption']:.2f}", "held-out caption loss before, nats per token"),
+            (f"{last.after['val/caption']:.2f}", "after"),
+            (f"{sum(repeated)} of {len(repeated)}", "training captions repeated to the letter"),
+        ]
+    )
+    report.table(("scene", "", "true description", "answer"), lines, text_columns=4)
+
+
+def _arguments(stage: str, source: Path, folder: Path, epochs: int | None) -> list[str]:
+    arguments = ["--config", "tiny", "--stage", stage, "--data", str(source), "--out", str(folder)]
+    return arguments + ([f"--trainer.max_epochs={epochs}"] if epochs is not None else [])
