@@ -81,16 +81,18 @@ def test_doctests_run(path: Path) -> None:
     assert result.failed == 0
 
 
-def test_the_code_of_the_readme_runs() -> None:
-    """Its Python blocks in order, in one namespace; the lines after `>>>` must print what the text says."""
+@pytest.mark.parametrize("path", [README, *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
+def test_the_code_of_readme_and_guides_runs(path: Path) -> None:
+    """The Python blocks of a page in order, in one namespace; the lines after `>>>` must print what the text says."""
+    if path != README:  # the README shows the core alone
+        pytest.importorskip("PIL", reason="needs the extra `panorama`")
     namespace: dict[str, object] = {}
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)):
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)):
+        title = f"{path.name}, block {number}"
         if ">>>" not in block:
-            exec(compile(block, f"README.md, block {number}", "exec"), namespace)
+            exec(compile(block, title, "exec"), namespace)
             continue
-        example = doctest.DocTestParser().get_doctest(
-            block, namespace, f"README.md, block {number}", str(README), 0
-        )
+        example = doctest.DocTestParser().get_doctest(block, namespace, title, str(path), 0)
         runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
         runner.run(example, clear_globs=False)
         namespace = example.globs
