@@ -1,5 +1,5 @@
-"""The vision encoder of the panorama model: SigLIP of transformers, from the hub, a folder, or tiny with
-random weights.
+"""The vision encoder of the panorama model: any plain vision transformer of transformers (SigLIP, CLIP, ViT,
+DINOv2, ...), from the hub, a folder, or tiny with random weights.
 
 Pixel statistics belong to the encoder: views arrive in [0,1] and are normalised here and nowhere else.
 Source: spec panorama 2.6 (normalisation), 4.1 and 4.5.
@@ -8,16 +8,13 @@ Source: spec panorama 2.6 (normalisation), 4.1 and 4.5.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from refkp._checks import fail, require_shape
 from refkp._extras import named_extras
-
-if TYPE_CHECKING:
-    from transformers import SiglipVisionModel
 
 #: The encoder of tests, demos and the `tiny` preset.
 TINY = {
@@ -30,6 +27,9 @@ TINY = {
 }
 
 _SIGLIP_STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_PREFIX_TOKENS = ("cls_token", "class_token", "class_embedding", "distillation_token")
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,24 @@ class EncoderSpec:
         source: a model name on the Hugging Face hub, a local folder, or "tiny" (random weights, no files).
         image_size: side of the views in pixels; position codes are interpolated when the weights had another
             one.
-        train_blocks: number of last transformer blocks that are trained; -1 trains the whole encoder, 0
-            freezes it.
+        train_blocks: number of last transformer blocks that are trained in the vision stage, with what follows
+            them; -1 trains the whole encoder, 0 freezes it.
+        lr_scale: learning rate of what is trained, as a part of the run's.
     """
 
     source: str = "google/siglip-base-patch16-224"
     image_size: int = 224
     train_blocks: int = 0
+    lr_scale: float = 1.0
 
 
 class VisionEncoder(nn.Module):
-    """Views in [0,1] to tokens: [B,V,3,H,W] -> [B,V,S,D], S = Gh * Gw without class tokens."""
+    """Views in [0,1] to tokens: [B,V,3,H,W] -> [B,V,S,D], S = Gh * Gw without class and register tokens.
+
+    Raises:
+        ValueError: unknown pixel statistics, weights missing in `source`, an `image_size` that does not fit
+            the patches or that the position codes do not allow, tokens that do not fill the patch grid.
+    """
 
     mean: Tensor
     std: Tensor
@@ -58,19 +65,26 @@ class VisionEncoder(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone, (mean, std) = _tiny() if spec.source == "tiny" else _pretrained(spec.source)
+        tiny = spec.source == "tiny"
+        self.backbone, missing = (_tiny(), set[str]()) if tiny else _pretrained(spec.source)
+        mean, std = _SIGLIP_STATISTICS if tiny else _statistics(spec.source)
+        _require_transformer(self.backbone)
         patch = self.patch_size
         if spec.image_size < patch or spec.image_size % patch:
             fail("VisionEncoder", "image_size", f"a multiple of the patch size {patch}", spec.image_size)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self._freeze()
+        read = self._read_names()
+        if absent := sorted(missing & read):
+            fail("VisionEncoder", "source", "complete weights", f"none for {absent[:3]} in {spec.source!r}")
+        self._trained = self._trained_names(read)
+        self.set_trainable(True)
 
     @property
     def patch_size(self) -> int:
         """Side of the square of pixels that one token sees."""
-        config: Any = self.backbone.config
-        return config.patch_size
+        size = self.backbone.config.patch_size
+        return size if isinstance(size, int) else size[0]
 
     @property
     def dim(self) -> int:
@@ -83,41 +97,126 @@ class VisionEncoder(nn.Module):
         side = self.spec.image_size // self.patch_size
         return side, side
 
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Class, distillation and register tokens, which come before the patches."""
+        embeddings = self.backbone.embeddings
+        learned = [name for name in _PREFIX_TOKENS if getattr(embeddings, name, None) is not None]
+        return len(learned) + getattr(self.backbone.config, "num_register_tokens", 0)
+
     def forward(self, views: Tensor) -> Tensor:
         """Encode views [B,V,3,size,size] in [0,1]; returns [B,V,S,D]."""
         size = self.spec.image_size
         require_shape("VisionEncoder", "views", views, "B,V,3,H,W", H=size, W=size)
         pixels = ((views - self.mean) / self.std).flatten(0, 1)
-        resized = self.backbone.config.image_size != size
-        tokens = self.backbone(pixel_values=pixels, interpolate_pos_encoding=resized).last_hidden_state
-        return tokens.unflatten(0, views.shape[:2])
+        return self._patch_tokens(pixels).unflatten(0, views.shape[:2])
 
-    def _freeze(self) -> None:
+    def set_trainable(self, trainable: bool) -> None:
+        """Train the parameters that `train_blocks` names, or none."""
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(trainable and name in self._trained)
+
+    def _patch_tokens(self, pixels: Tensor) -> Tensor:
+        options = {"interpolate_pos_encoding": True} if self._resized else {}
+        tokens = self.backbone(pixel_values=pixels, **options).last_hidden_state
+        return tokens[:, self.num_prefix_tokens :]
+
+    @property
+    def _resized(self) -> bool:
+        return getattr(self.backbone.config, "image_size", None) != self.spec.image_size
+
+    def _trained_names(self, read: set[str]) -> set[str]:
+        """The parameters that `train_blocks` trains: those of `read` from its first block on."""
+        names = [name for name, _ in self.backbone.named_parameters()]
+        prefix, blocks = _block_list(self.backbone)
         count = self.spec.train_blocks
-        blocks = self.backbone.encoder.layers
         if not -1 <= count <= len(blocks):
             fail("VisionEncoder", "train_blocks", f"from -1 to {len(blocks)}", count)
         if count < 0:
-            return
-        self.backbone.requires_grad_(False)
-        for block in blocks[len(blocks) - count :]:
-            block.requires_grad_(True)
-        self.backbone.post_layernorm.requires_grad_(count > 0)
+            return read
+        frozen = {f"{prefix}.{index}." for index in range(len(blocks) - count)}
+        first = next(i for i, name in enumerate(names) if name.startswith(f"{prefix}."))
+        later = [name for name in names[first:] if not any(name.startswith(block) for block in frozen)]
+        return read.intersection(later) if count else set()
+
+    def _read_names(self) -> set[str]:
+        """The parameters that the patch tokens depend on, found by walking the graph of one view."""
+        size = self.spec.image_size
+        pixels = torch.zeros(1, 3, size, size)
+        try:
+            with torch.enable_grad():
+                tokens = self._patch_tokens(pixels)
+        except (ValueError, TypeError, RuntimeError) as error:
+            remedy = "Set `image_size` to that of its weights, or take a plain vision transformer."
+            raise ValueError(
+                f"VisionEncoder: `source` {self.spec.source!r} cannot encode a view of {size} pixels: {error}. "
+                + remedy
+            ) from error
+        if tokens.shape[1] != self.grid[0] * self.grid[1]:
+            fail(
+                "VisionEncoder",
+                "source",
+                f"a vision transformer with {self.grid[0]}x{self.grid[1]} patch tokens after "
+                f"{self.num_prefix_tokens} class and register tokens",
+                f"{tokens.shape[1]} tokens from {self.spec.source!r}",
+            )
+        leaves = _leaves(tokens)
+        return {name for name, parameter in self.backbone.named_parameters() if parameter in leaves}
 
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+def _require_transformer(backbone: nn.Module) -> None:
+    """Raise ValueError unless a model has what this module reads of a plain vision transformer."""
+    config: Any = backbone.config
+    needed = ("patch_size", "hidden_size", "num_hidden_layers")
+    absent = [name for name in needed if getattr(config, name, None) is None]
+    if absent or not hasattr(backbone, "embeddings"):
+        got = f"{type(backbone).__name__} without {', '.join(absent) or 'embeddings'}"
+        fail("VisionEncoder", "source", "a plain vision transformer", got)
 
 
-def _tiny() -> tuple[SiglipVisionModel, Statistics]:
+def _leaves(tensor: Tensor) -> set[Tensor]:
+    """The parameters in the graph of a tensor."""
+    seen, found, stack = set(), set(), [tensor.grad_fn]
+    while stack:
+        node: Any = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(node.variable)
+        stack += [following for following, _ in node.next_functions]
+    return found
+
+
+def _block_list(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The name and the list of the transformer blocks: as many as the configuration has layers."""
+    config: Any = backbone.config
+    lists = ((name, part) for name, part in backbone.named_modules() if isinstance(part, nn.ModuleList))
+    found = next(((name, blocks) for name, blocks in lists if len(blocks) == config.num_hidden_layers), None)
+    if found is None:
+        fail("VisionEncoder", "source", "a vision transformer with a list of blocks", type(backbone).__name__)
+    return found
+
+
+def _tiny() -> Any:
     transformers = _transformers()
-    config = transformers.SiglipVisionConfig(**TINY, vision_use_head=False)
-    return transformers.SiglipVisionModel(config), _SIGLIP_STATISTICS
+    return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**TINY, vision_use_head=False))
 
 
-def _pretrained(source: str) -> tuple[SiglipVisionModel, Statistics]:
+def _pretrained(source: str) -> tuple[Any, set[str]]:
+    """The vision model of `source`, alone where it is one tower of two, and its parameters without weights."""
     transformers = _transformers()
-    model = transformers.SiglipVisionModel.from_pretrained(source, vision_use_head=False)
-    return model, _statistics(source)
+    config = transformers.AutoConfig.from_pretrained(source)
+    tower = getattr(config, "vision_config", config)
+    if hasattr(tower, "vision_use_head"):
+        tower.vision_use_head = False  # SigLIP's pooling of all tokens to one
+    if type(tower) in transformers.MODEL_MAPPING:
+        config = tower
+    model, report = transformers.AutoModel.from_pretrained(
+        source, config=config, dtype=torch.float32, output_loading_info=True
+    )
+    missing = {name.removeprefix("vision_model.") for name in report["missing_keys"]}
+    return getattr(model, "vision_model", model), missing
 
 
 def _statistics(source: str) -> Statistics:

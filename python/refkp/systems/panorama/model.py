@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from refkp.systems.panorama.correspondence import require_grid
+from refkp._checks import fail
 from refkp.systems.panorama.encoders import EncoderSpec, VisionEncoder
 from refkp.systems.panorama.heads import VICRegHead
-from refkp.systems.panorama.resampler import ResamplerSpec, build_resampler
+from refkp.systems.panorama.resampler import ResamplerSpec, ViewTokens, build_resampler
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class VisionStageSpec:
 
 
 class VisionFeatures(NamedTuple):
-    """Token features of every view, S = Gh * Gw."""
+    """Token features of every view; S = Gh * Gw with a token-preserving resampler."""
 
     tokens: Tensor  # [B,V,S,D], after the resampler: what later stages read
     projected: Tensor  # [B,V,S,Dh], after the head: what the loss compares
@@ -41,17 +41,31 @@ class VisionStage(nn.Module):
 
     def __init__(self, spec: VisionStageSpec) -> None:
         super().__init__()
+        self.spec = spec
         self.encoder = VisionEncoder(spec.encoder)
-        self.resampler, dim = build_resampler(spec.resampler, self.encoder.dim)
-        self.head = VICRegHead(dim, dim if spec.head_dim is None else spec.head_dim, spec.head_dropout)
+        self.resampler, self.dim = build_resampler(spec.resampler, self.encoder.dim)
+        self.head = VICRegHead(
+            self.dim, self.dim if spec.head_dim is None else spec.head_dim, spec.head_dropout
+        )
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Tokens per view, rows and columns."""
+        """Tokens per view, rows and columns, which overlap losses and metrics compare.
+
+        Raises:
+            ValueError: the resampler does not preserve the tokens.
+        """
+        if not self.spec.resampler.preserves_tokens:
+            rule = "token-preserving where overlaps are compared"
+            remedy = "Use mlp, bimamba, identity, or c_abstractor without `side`."
+            fail("VisionStage", "resampler", rule, repr(self.spec.resampler.kind), remedy)
         return self.encoder.grid
 
+    def view_tokens(self, views: Tensor) -> ViewTokens:
+        """The tokens [B,V,S,D] after the resampler, and where in their view they look."""
+        return self.resampler(self.encoder(views), self.encoder.grid)
+
     def forward(self, views: Tensor) -> VisionFeatures:
-        """Features of views [B,V,3,size,size] in [0,1]; ValueError when the tokens do not fill the grid."""
-        tokens = self.resampler(self.encoder(views))
-        require_grid("VisionStage", tokens.shape[2], self.grid)
+        """Features of views [B,V,3,size,size] in [0,1]."""
+        tokens = self.view_tokens(views).tokens
         return VisionFeatures(tokens, self.head(tokens))
