@@ -143,6 +143,8 @@ def letterbox(erp: Tensor, size: int, *, base_size: int | None = None) -> Tensor
             fail("letterbox", name, "at least 1", side)
     side = size if base_size is None else base_size
     height, width = erp.shape[2:]
+    if min(height, width) < 1:
+        fail("letterbox", "erp", "of at least one pixel", shape_text(erp.shape))
     scale = side / max(height, width)
     square = _place(erp, (side, side), (max(1, round(height * scale)), max(1, round(width * scale))))
     if side == size:
@@ -239,7 +241,7 @@ def _render_tiles(
         size=size,
         image_index=torch.arange(batch).repeat_interleave(count),
     )
-    # Tiles of bytes are new float32 without gradient: dividing them in place spares a pass over fresh memory.
+    # In place spares a pass over fresh memory; the op's float32 tiles of bytes belong to nobody else.
     tiles = tiles.div_(255) if erp.dtype == torch.uint8 else tiles.float()
     return tiles.reshape(batch, count, 3, *size)
 
