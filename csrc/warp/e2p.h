@@ -60,7 +60,8 @@ void e2p_pyramid(DType dtype, const void* erp, const E2pGeometry& geometry, void
 void e2p(DType dtype, const void* erp, const void* pyramid, const E2pGeometry& geometry, void* out, void* stream);
 
 // float16, bfloat16 or float32. `sums` is zeroed int64 [num_images, num_channels, erp_height, erp_width], followed by a
-// pyramid of the same; `scale` is one double on the device, a power of two such that no sum of gradients times scale can overflow, or NaN to fill with NaN.
+// pyramid of the same; `scale` is one double on the device, a power of two such that no sum of gradients times scale can
+// overflow, or NaN to fill with NaN.
 void e2p_backward(DType dtype, const void* grad_out, const E2pGeometry& geometry, int64_t* sums, const double* scale,
                   void* grad_erp, void* stream);
 

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "common/simd.h"
 #include "warp/e2p_sphere.h"
 
 // Keeps the compiler from turning a loop of loads into gather instructions.
@@ -184,6 +185,18 @@ void load_pairs(const Real* plane, const int32_t* offset, Real* left, Real* righ
     right[k] = pair[k].right;
   }
 }
+
+#ifdef REFKP_HAS_FLOAT_PAIRS
+// In registers: a wide load of what single stores have just written waits for all of them.
+inline void load_pairs(const float* plane, const int32_t* offset, float* left, float* right) {
+  for (int k = 0; k < kChunk; k += kPairLanes) {
+    FloatLanes lower, upper;
+    gather_pairs(plane, offset + k, lower, upper);
+    store_lanes(left + k, lower);
+    store_lanes(right + k, upper);
+  }
+}
+#endif
 
 // All bytes of a pixel, and of its right neighbour `stride` <= 4 bytes on, from eight bytes.
 void load_pixel_pairs(const uint8_t* image, const int32_t* offset, int64_t stride, uint32_t* left, uint32_t* right) {

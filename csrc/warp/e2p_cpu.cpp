@@ -25,7 +25,7 @@ namespace {
 template <class T>
 struct Image {
   const T* data;  // its first element
-  const T* end;   // one past the last element that any image of the batch reaches
+  const T* end;   // one past the last element that any image of the batch reaches; read of bytes alone
 };
 
 template <class Real>
@@ -172,7 +172,8 @@ void forward(const void* erp, const void* pyramid, void* out, const E2pGeometry&
   const T* first = static_cast<const T*>(erp);
   const T* end = first + (g.num_images - 1) * g.stride_image + (g.num_channels - 1) * g.stride_channel +
                  (g.erp_height - 1) * g.stride_row + (g.erp_width - 1) * g.stride_column + 1;
-  const Forward<T, Real> pass = {g, make_sphere<Real>(g), first, end, static_cast<const Real*>(pyramid), static_cast<Real*>(out)};
+  const Real* levels = static_cast<const Real*>(pyramid);
+  const Forward<T, Real> pass = {g, make_sphere<Real>(g), first, end, levels, static_cast<Real*>(out)};
   prefer_huge_pages(out, sizeof(Real) * g.num_tiles * g.num_channels * g.height * g.width);
   parallel_for(g.num_tiles * g.height, 8, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) pass.fill_row(i / g.height, i % g.height);
@@ -269,8 +270,8 @@ struct Backward {
       if (g.nearest) nearest_offsets(sphere, at, offsets.tap[0]);
       else tap_offsets(sphere, at, is_interior(sphere, at), offsets);
       for (int64_t c = 0; c < g.num_channels; ++c)
-        scatter(at, offsets, g.nearest ? 1 : 4, count, share, scale, grad + c * g.height * g.width, plane + c * level_plane, begin,
-                end);
+        scatter(at, offsets, g.nearest ? 1 : 4, count, share, scale, grad + c * g.height * g.width, plane + c * level_plane,
+                begin, end);
     });
   }
 
@@ -278,7 +279,8 @@ struct Backward {
   void fill_band(int64_t image, int begin, int end) const {
     const int64_t width = at_level.erp_width, level_plane = at_level.erp_height * width;
     for (int64_t c = 0; c < g.num_channels; ++c)
-      std::memset(grad_level + (image * g.num_channels + c) * level_plane + begin * width, 0, sizeof(Real) * (end - begin) * width);
+      std::memset(grad_level + (image * g.num_channels + c) * level_plane + begin * width, 0,
+                  sizeof(Real) * (end - begin) * width);
     const int low = begin == 0 ? -1 : begin, high = end == at_level.erp_height ? end + 1 : end;
     for (int64_t tile = 0; tile < g.num_tiles; ++tile) {
       if (g.image_index[tile] != image) continue;
@@ -307,7 +309,8 @@ void backward_level(const Real* grad_out, Real* grad_level, const E2pGeometry& g
   const int64_t wanted = 8 * threads, bands = wanted < height ? wanted : height;
   parallel_for(g.num_images * bands, 1, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      pass.fill_band(i / bands, static_cast<int>(i % bands * height / bands), static_cast<int>((i % bands + 1) * height / bands));
+      pass.fill_band(i / bands, static_cast<int>(i % bands * height / bands),
+                     static_cast<int>((i % bands + 1) * height / bands));
   });
 }
 

@@ -51,8 +51,8 @@ struct Sample {
 };
 
 template <bool kMip>
-__device__ Sample locate_sample(const Sphere<float>& sphere, const Camera& camera, const Grid<float>& grid, int column, int row,
-                                int i) {
+__device__ Sample locate_sample(const Sphere<float>& sphere, const Camera& camera, const Grid<float>& grid, int column,
+                                int row, int i) {
   const float s = static_cast<float>(camera.samples);
   const float c = column + ((i % camera.samples + 0.5f) / s - 0.5f), r = row + ((i / camera.samples + 0.5f) / s - 0.5f);
   const float* m = camera.rays;
@@ -133,7 +133,8 @@ __global__ void forward_kernel(const T* erp, const float* pyramid, Out* out, E2p
   const float share = camera.valid ? 1.0f / samples : nanf("");
   for (int64_t first = 0; first < g.num_channels; first += kChannels) {
     float sum[kChannels] = {};
-    const auto add = [&](auto image, int64_t stride_channel, const Sphere<float>& on, const Position<float>& at, float weight) {
+    const auto add = [&](auto image, int64_t stride_channel, const Sphere<float>& on, const Position<float>& at,
+                         float weight) {
       const Taps taps = make_taps(on, at, g.nearest);
 #pragma unroll
       for (int c = 0; c < kChannels; ++c)

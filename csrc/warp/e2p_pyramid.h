@@ -14,14 +14,13 @@ namespace {
 // Means of 2 x 2 pixels, whose neighbours in a row lie `step` elements apart.
 template <class T, class Real>
 void halve_row(const T* above, const T* below, int64_t step, int64_t count, Real* out) {
-  if (step == 1) {
-    for (int64_t k = 0; k < count; ++k)
-      out[k] = Real(0.25) * ((static_cast<Real>(above[2 * k]) + above[2 * k + 1]) + (static_cast<Real>(below[2 * k]) + below[2 * k + 1]));
-    return;
-  }
-  for (int64_t k = 0; k < count; ++k) {
-    const int64_t left = 2 * k * step, right = left + step;
-    out[k] = Real(0.25) * ((static_cast<Real>(above[left]) + above[right]) + (static_cast<Real>(below[left]) + below[right]));
+  const auto mean = [&](int64_t left, int64_t right) {
+    return Real(0.25) * ((static_cast<Real>(above[left]) + above[right]) + (static_cast<Real>(below[left]) + below[right]));
+  };
+  if (step == 1) {  // known to the compiler, which then has vectors
+    for (int64_t k = 0; k < count; ++k) out[k] = mean(2 * k, 2 * k + 1);
+  } else {
+    for (int64_t k = 0; k < count; ++k) out[k] = mean(2 * k * step, (2 * k + 1) * step);
   }
 }
 
@@ -29,8 +28,8 @@ constexpr int64_t kPixelBytes = 4;  // the most of interleaved bytes
 
 // The same of interleaved bytes: sums of four neighbours at every byte run in vectors, though half are not needed, and
 // leave one load for each result.
-inline void halve_byte_row(const uint8_t* above, const uint8_t* below, int64_t step, int64_t channels, int64_t count, float* out,
-                           int64_t stride_out) {
+inline void halve_byte_row(const uint8_t* above, const uint8_t* below, int64_t step, int64_t channels, int64_t count,
+                           float* out, int64_t stride_out) {
   constexpr int64_t kBlock = 128;
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t block = count - begin < kBlock ? count - begin : kBlock;

@@ -1,4 +1,4 @@
-"""e2p with antialias="mip": backends against the reference, the pyramid's laws, and how close it comes to the truth."""
+"""e2p with antialias="mip": backends against the reference, laws of the pyramid, and its quality."""
 
 from __future__ import annotations
 

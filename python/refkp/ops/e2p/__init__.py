@@ -49,17 +49,17 @@ def e2p(
 
     With one column py360convert's grid is its first point, -T, as in NumPy's linspace; rows likewise.
 
-    The pyramid of "mip": level 0 is the image, and a pixel of level k the mean of the four of level k - 1 that it
-    covers, as long as H and W/2 are even. A sample takes the level
+    The pyramid of "mip": level 0 is the image, and a pixel of level k the mean of the four of level k - 1 that
+    it covers, as long as H and W/2 are even. A sample takes the level
 
-        log2(side) - 1/2,   side = max(step_x sqrt(1 + s^2), step_y sqrt(1 + t^2)) / (1 + t^2 + s^2) P,
+        log2(side) - 1/2,  side = P max(step_x sqrt(1 + s^2), step_y sqrt(1 + t^2)) / (1 + t^2 + s^2),
 
     clamped to the levels there are, and linear between the two next to it. The steps are the differences of
     the tangents of neighbouring pixels and P = max(H / pi, W / 2 pi): `side` is the longer side of the tile
-    pixel on the sphere in ERP pixels of the equator. Towards the poles, where ERP pixels grow narrow, it is
-    the row that counts: rows of a panorama hold no more detail there than the sphere has. The half of a level
-    gives the samples the spread of the box. Where level 0 cannot be halved often enough for the pixel at the
-    centre, n x n samples of 1/n of the pixel make up for it.
+    pixel on the sphere, in ERP pixels of the equator. It does not grow with 1 / cos(lat) towards the poles,
+    where a panorama has more columns than detail. The half of a level gives samples about the spread of the
+    box. Where the image cannot be halved often enough for the pixel at the centre, n x n samples of 1/n of
+    the pixel make up for it.
 
     Args:
         erp: images [B,C,H,W], uint8, float16, bfloat16, float32 or float64, of any strides (pixels [H,W,C]

@@ -1,9 +1,9 @@
 """e2p in Triton: float32 arithmetic over uint8, float32, float16 or bfloat16 storage.
 
 The same division of work as csrc/warp/e2p_cuda.cu: a lane per tile pixel; backward scatters integers, whose
-sum has no order. Positions are split into an exact anchor and a small rest as in csrc/warp/e2p_sphere.h. Lanes
-may lie between different levels of the pyramid, so all levels are gone through, each with a mask of the lanes
-that have a share in it.
+sum has no order. Positions are split into an exact anchor and a small rest as in csrc/warp/e2p_sphere.h.
+Lanes may lie between different levels of the pyramid, so all levels are gone through, each with a mask of the
+lanes that have a share in it.
 """
 
 from __future__ import annotations
