@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from refkp.geometry import sphere
 from refkp.systems.panorama.correspondence import correspondence_table
-from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.gather import gather_pairs
+from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.metrics import (
     effective_rank,
     feature_std,
