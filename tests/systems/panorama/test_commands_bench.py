@@ -30,6 +30,13 @@ def test_bench_writes_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFix
     }
     assert all(row["ratio"] == 1.0 for row in document["rows"] if row["variant"] == OURS)
     assert len({round(row["value"], 3) for row in document["rows"] if row["loss"] == "grid"}) == 1
+    operators = {
+        (row["mode"], row["variant"]): row["num_operators"]
+        for row in document["rows"]
+        if row["loss"] == "grid"
+    }
+    for mode in ("forward", "forward+backward"):
+        assert operators[mode, OURS] < operators[mode, "torch pair by pair"] / 10
     assert [row["num_pairs"] for row in document["memory_growth"]] == [32, 32, 16, 16, 32]
 
 

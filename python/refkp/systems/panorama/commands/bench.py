@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from refkp._checks import fail
 from refkp._extras import named_extras
@@ -46,6 +47,7 @@ class Row(NamedTuple):
     time: Timing
     ratio: float  # of its median to that of ours
     peak_bytes: int | None
+    num_operators: int  # that torch dispatches: on a GPU, about as many launches
     value: float  # of the loss
 
 
@@ -102,7 +104,8 @@ def measure(case: Case, rounds: int) -> list[Row]:
             for name, step in steps.items():
                 ratio = times[name].median_s / times[OURS].median_s
                 peak = peak_memory(step, case.features.device.type)
-                rows.append(Row(loss, mode, name, times[name], ratio, peak, values[name]))
+                calls = _num_operators(step)
+                rows.append(Row(loss, mode, name, times[name], ratio, peak, calls, values[name]))
     return rows
 
 
@@ -180,7 +183,7 @@ def memory_growth(case: Case) -> list[Growth]:
 
 def table(rows: list[Row]) -> str:
     """The rows as text."""
-    columns = ("loss", "mode", "variant", "time", "ratio", "peak", "value")
+    columns = ("loss", "mode", "variant", "time", "ratio", "peak", "operators", "value")
     lines = [
         (
             row.loss,
@@ -189,6 +192,7 @@ def table(rows: list[Row]) -> str:
             _milliseconds(row.time),
             f"{row.ratio:.1f}x",
             _megabytes(row.peak_bytes),
+            str(row.num_operators),
             f"{row.value:.4f}",
         )
         for row in rows
@@ -218,6 +222,22 @@ def _step(variant: Callable[[], Tensor], mode: str, features: Tensor) -> Step:
         return (loss.detach(), *torch.autograd.grad(loss, features))
 
     return synchronised(forward if mode == "forward" else full, features.device.type)
+
+
+class _OperatorCount(TorchDispatchMode):
+    num_operators = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.num_operators += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _num_operators(step: Step) -> int:
+    with _OperatorCount() as count:
+        step()
+    return count.num_operators
 
 
 def _take_turns(steps: Mapping[str, Step], rounds: int) -> dict[str, Timing]:
