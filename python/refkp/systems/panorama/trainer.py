@@ -26,6 +26,13 @@ with named_extras():
 
 _PRESETS = "refkp.systems.panorama.configs"
 
+_DESCRIPTION = (
+    "Train one stage of the panorama model. Beside the options below: `--stage all` trains the stages in turn; "
+    "`--fresh` trains a complete or interrupted stage from its beginning and puts the old one aside; `--config` "
+    "takes tiny, base or a YAML file; `--data` and `--out` are short for --data.source and "
+    "--trainer.default_root_dir."
+)
+
 #: The value that picks the best checkpoint.
 _MONITOR = {
     "vision": ("val/tokens/retrieval", "max"),
@@ -75,6 +82,7 @@ class PanoramaCLI(TrainingCLI):
             PanoramaModule,
             PanoramaData,
             resolve_arguments(arguments, _PRESETS, stage.name),
+            description=_DESCRIPTION,
             monitor=_MONITOR[stage.name],
             links=_LINKS,
         )
