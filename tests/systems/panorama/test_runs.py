@@ -49,6 +49,14 @@ def test_an_interrupted_stage_is_resumed_unless_fresh(tmp_path: Path) -> None:
     assert plan_stage(tmp_path, "resampler", CONFIG, fresh=True) == ("train", first, None)
 
 
+def test_a_stage_goes_on_with_its_own_options_alone(tmp_path: Path) -> None:
+    begin_stage(tmp_path, "vision", CONFIG, {"seed": 0})
+    assert plan_stage(tmp_path, "vision", CONFIG, {"seed": 0}).action == "train"
+    with pytest.raises(ValueError, match=r"seed 0 there and 1 here\. Repeat its options, train it again"):
+        plan_stage(tmp_path, "vision", CONFIG, {"seed": 1})
+    assert plan_stage(tmp_path, "vision", CONFIG, {"seed": 1}, fresh=True).action == "train"
+
+
 def test_the_state_can_be_moved_and_compares_plain_values(tmp_path: Path) -> None:
     finish(tmp_path / "run", "vision")
     state = json.loads((tmp_path / "run" / "stage_state.json").read_text())
@@ -68,7 +76,7 @@ def test_another_configuration_needs_a_fresh_first_stage(tmp_path: Path) -> None
         plan_stage(tmp_path, "resampler", other, fresh=True)
     assert plan_stage(tmp_path, "vision", other, fresh=True).action == "train"
     begin_stage(tmp_path, "vision", other, fresh=True)
-    assert StageState.read(tmp_path) == StageState({**other, "model": {"sizes": [1, 2]}}, {})
+    assert StageState.read(tmp_path) == StageState({**other, "model": {"sizes": [1, 2]}}, {"vision": {}})
     assert (tmp_path / "vision_1").exists()
 
 

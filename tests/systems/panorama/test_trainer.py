@@ -115,6 +115,10 @@ def test_another_configuration_is_refused(run: tuple[Path, Path]) -> None:
         run_training(
             arguments(table, folder, "--stage", "finetune", "--fresh", "--model.model.language.lora.rank=3")
         )
+    with pytest.raises(
+        ValueError, match=r"model\.vision_loss_weight 0\.1 there and 0\.2 here.* train it again"
+    ):
+        run_training(arguments(table, folder, "--stage", "resampler", "--model.vision_loss_weight=0.2"))
     assert len(StageState.read(folder).checkpoints) == 3
 
 

@@ -48,6 +48,10 @@ _LINKS = {
 }
 
 
+#: Options of the data that may differ when a stage goes on: how it is read, and what follows the networks.
+_FREE = ("num_workers", "prefetch", "cache", "batch_size", "layout", "language", "view_size")
+
+
 @dataclass(frozen=True)
 class TrainingRun:
     """A finished stage: held-out values before and after, and where everything lies."""
@@ -110,7 +114,12 @@ class PanoramaCLI(TrainingCLI):
         self.folder = self.run / self._stage.name
         model, data = self.config["model"], self.config["data"]
         self.shared = {"model": model["model"].as_dict(), "layout": data["layout"].as_dict()}
-        self.plan = plan_stage(self.run, self._stage.name, self.shared, fresh=self._stage.fresh)
+        self.options = {
+            "seed": self.config["seed_everything"],
+            "model": {key: value for key, value in model.as_dict().items() if key != "model"},
+            "data": {key: value for key, value in data.as_dict().items() if key not in _FREE},
+        }
+        self.plan = plan_stage(self.run, self._stage.name, self.shared, self.options, fresh=self._stage.fresh)
 
     def instantiate_classes(self) -> None:
         """Build trainer, networks and data, unless there is nothing to do."""
@@ -130,7 +139,7 @@ def run_stage(stage: Stage | None, arguments: Sequence[str], *, fresh: bool = Fa
     if cli.plan.action == "done":
         return _read_summary(cli.folder)
     if cli.trainer.is_global_zero:
-        begin_stage(cli.run, cli.model.stage, cli.shared, fresh=fresh)
+        begin_stage(cli.run, cli.model.stage, cli.shared, cli.options, fresh=fresh)
     if cli.plan.start_from is not None:
         load_weights(cli.model.model, cli.plan.start_from)
     cli.tune()
