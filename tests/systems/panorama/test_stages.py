@@ -70,6 +70,20 @@ def test_finetune_without_lora_trains_the_whole_language_model() -> None:
     assert not any(parameter.requires_grad for parameter in model.vision.parameters())
 
 
+@pytest.mark.parametrize("stage", ["resampler", "finetune"])
+def test_gradient_checkpointing_reaches_what_the_stage_trains(stage: Stage) -> None:
+    def gradients(checkpointing: bool) -> dict[str, torch.Tensor]:
+        language = replace(SPEC.language, gradient_checkpointing=checkpointing)
+        model = build(replace(SPEC, language=language))
+        select_stage(model, stage)
+        model(training_batch()).loss.backward()
+        return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    saving, plain = gradients(True), gradients(False)
+    assert saving.keys() == plain.keys()
+    torch.testing.assert_close(saving, plain)
+
+
 def test_a_stage_can_be_selected_after_any_other() -> None:
     def trained(model: PanoramaVLM) -> set[str]:
         return {name for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -2,5 +2,6 @@
 
 The way of the data: `layout` says where the views look, `views` renders them, `correspondence` says which
 tokens see the same direction, `model` turns views into token features, `losses` compares them, `metrics`
-judges them. `data` and `module` are the Lightning side, `commands` the command line. Source: spec panorama.
+judges them. `vlm` puts a projector and a language model behind the features, `stages` says what each stage of
+training trains. `data` and `module` are the Lightning side, `commands` the command line. Source: spec panorama.
 """

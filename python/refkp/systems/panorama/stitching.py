@@ -77,7 +77,7 @@ def blend_grid(layout: ErpLayout, grid: Grid, height: int | None = None) -> Blen
         layout: the views; a global view takes no part.
         grid: tokens (rows, columns) of a tile.
         height: rows of the ERP grid, with twice as many columns; None takes the angular size of a token in
-            the middle of a tile.
+            the middle of the first tile.
 
     Raises:
         ValueError: a layout without tiles.
