@@ -49,7 +49,7 @@ def caption_scores(predictions: Sequence[str], references: Sequence[Sequence[str
 
     >>> scores = caption_scores(["a red door", "the sea"], [["a red door"], ["the wide sea", "waves"]])
     >>> [round(value, 3) for value in scores.bleu[:2]], round(scores.rouge_l, 3)
-    ([1.0, 0.816], 0.883)
+    ([1.0, 0.816], 0.886)
     """
     _check(predictions, references)
     rouge, consensus = rouge_l(predictions, references), cider(predictions, references)

@@ -25,6 +25,10 @@ with named_extras():
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 
+#: Steps between two looks at whether the loss is finite; each look waits for the device.
+_CHECK_EVERY = 10
+
+
 class PanoramaStep(NamedTuple):
     """Everything one forward pass computes; a part that the stage does not need is None."""
 
@@ -99,9 +103,11 @@ class PanoramaModule(L.LightningModule):
             part.train(any(parameter.requires_grad for parameter in part.parameters()))
 
     def training_step(self, batch: PanoBatch, batch_idx: int) -> Tensor:
-        """One step; logs the losses and their terms."""
+        """One step; logs the losses and their terms. ValueError when they are no longer finite."""
         step = self(batch)
         self._log_losses("train", step, len(batch.names))
+        if batch_idx % _CHECK_EVERY == 0:
+            self._require_finite(step)
         return step.total
 
     def validation_step(self, batch: PanoBatch, batch_idx: int) -> None:
@@ -113,6 +119,14 @@ class PanoramaModule(L.LightningModule):
         values = view_values(step.features, step.table, batch.layout)
         named = {f"val/{name}": value for name, value in values.items()}
         self.log_dict(named, batch_size=len(batch.names), sync_dist=True)
+
+    def _require_finite(self, step: PanoramaStep) -> None:
+        if not bool(torch.isfinite(step.total)):
+            terms = {} if step.overlap is None else dict(step.overlap.terms)
+            parts = {"caption": step.caption, **terms}
+            got = ", ".join(f"{name} {float(part):g}" for name, part in parts.items() if part is not None)
+            remedy = "Lower `optimizer.lr`, or look at the data of this step."
+            fail("PanoramaModule", "loss", "finite", f"{got} at step {self.global_step}", remedy)
 
     def _log_losses(self, phase: str, step: PanoramaStep, batch_size: int) -> None:
         values: dict[str, Any] = {"total": step.total}

@@ -31,12 +31,17 @@ _STATE = "stage_state.json"
 
 @dataclass
 class StageState:
-    """What stage_state.json holds."""
+    """What stage_state.json holds.
 
-    config: dict[str, Any] = field(default_factory=dict)  # shared by all stages: networks and layout
-    checkpoints: dict[str, str] = field(
-        default_factory=dict
-    )  # complete stage -> its checkpoint inside the run
+    Args:
+        config: shared by all stages: networks and layout.
+        options: begun stage -> with what else it is trained.
+        checkpoints: complete stage -> its checkpoint, from the folder of the run.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checkpoints: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, run: Path) -> StageState:
@@ -57,22 +62,33 @@ class StagePlan(NamedTuple):
     resume_from: Path | None  # last checkpoint of an interrupted training
 
 
-def plan_stage(run: Path, stage: Stage, config: Mapping[str, Any], *, fresh: bool = False) -> StagePlan:
+def plan_stage(
+    run: Path,
+    stage: Stage,
+    config: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    fresh: bool = False,
+) -> StagePlan:
     """What `stage` needs: nothing when complete, else training from the weights of the stage before.
 
     Args:
         run: the folder of the run.
         stage: what is to be trained.
         config: what all stages of a run share; plain values.
+        options: with what else this stage is trained; plain values.
         fresh: plan the stage as if nothing of it was there.
 
     Raises:
-        ValueError: the stage before is not complete, or the run was begun with another `config`.
+        ValueError: the stage before is not complete, or the run was begun with another `config`, or the stage
+            with other `options`.
     """
     state = StageState.read(run)
     kept = STAGES[: STAGES.index(stage)]
     if not fresh or any(earlier in state.checkpoints for earlier in kept):
-        _require_same(state.config, config, run)
+        _require_same("config", state.config, config, run)
+    if not fresh:
+        _require_same("options", state.options.get(stage, {}), options or {}, run / stage)
     start_from = None
     if kept:
         if kept[-1] not in state.checkpoints:
@@ -93,8 +109,15 @@ def plan_stage(run: Path, stage: Stage, config: Mapping[str, Any], *, fresh: boo
     return StagePlan("train", start_from, None)
 
 
-def begin_stage(run: Path, stage: Stage, config: Mapping[str, Any], *, fresh: bool = False) -> None:
-    """Note the configuration of the run; with `fresh`, first put this stage and those after it aside.
+def begin_stage(
+    run: Path,
+    stage: Stage,
+    config: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    fresh: bool = False,
+) -> None:
+    """Note the configuration of run and stage; with `fresh`, first put this stage and those after it aside.
 
     Folders put aside are renamed, never deleted: RUN/vision becomes RUN/vision_1, or the next free number.
     """
@@ -102,9 +125,10 @@ def begin_stage(run: Path, stage: Stage, config: Mapping[str, Any], *, fresh: bo
     if fresh:
         for later in STAGES[STAGES.index(stage) :]:
             state.checkpoints.pop(later, None)
+            state.options.pop(later, None)
             if (run / later).exists():
                 (run / later).rename(_free_name(run / later))
-    state.config = dict(config)
+    state.config, state.options[stage] = dict(config), dict(options or {})
     state.write(run)
 
 
@@ -122,14 +146,15 @@ def _free_name(folder: Path) -> Path:
     return candidate
 
 
-def _require_same(begun: Mapping[str, Any], config: Mapping[str, Any], run: Path) -> None:
-    config = json.loads(json.dumps(config))  # tuples become lists, as in the file
-    if not begun or begun == config:
+def _require_same(argument: str, begun: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    now = json.loads(json.dumps(now))  # tuples become lists, as in the file
+    if not begun or begun == now:
         return
-    differences = list(_differences(begun, config))
+    differences = list(_differences(begun, now))
     got = "; ".join(f"{key} {there} there and {here} here" for key, there, here in differences)
-    remedy = "Repeat its options, train the first stage again with `--fresh`, or choose another `--out`."
-    fail("plan_stage", "config", f"that of the run in {run}", got, remedy)
+    first = "the first stage" if argument == "config" else "it"
+    remedy = f"Repeat its options, train {first} again with `--fresh`, or choose another `--out`."
+    fail("plan_stage", argument, f"that of {folder}", got, remedy)
 
 
 def _differences(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -26,6 +26,13 @@ with named_extras():
 
 _PRESETS = "refkp.systems.panorama.configs"
 
+_DESCRIPTION = (
+    "Train one stage of the panorama model. Beside the options below: `--stage all` trains the stages in turn; "
+    "`--fresh` trains a complete or interrupted stage from its beginning and puts the old one aside; `--config` "
+    "takes tiny, base or a YAML file; `--data` and `--out` are short for --data.source and "
+    "--trainer.default_root_dir."
+)
+
 #: The value that picks the best checkpoint.
 _MONITOR = {
     "vision": ("val/tokens/retrieval", "max"),
@@ -39,6 +46,10 @@ _LINKS = {
     "model.model.vision.encoder.image_size": ("data.view_size",),
     "model.model.language.source": ("data.language.source",),
 }
+
+
+#: Options of the data that may differ when a stage goes on: how it is read, and what follows the networks.
+_FREE = ("num_workers", "prefetch", "cache", "batch_size", "layout", "language", "view_size")
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,7 @@ class PanoramaCLI(TrainingCLI):
             PanoramaModule,
             PanoramaData,
             resolve_arguments(arguments, _PRESETS, stage.name),
+            description=_DESCRIPTION,
             monitor=_MONITOR[stage.name],
             links=_LINKS,
         )
@@ -102,7 +114,12 @@ class PanoramaCLI(TrainingCLI):
         self.folder = self.run / self._stage.name
         model, data = self.config["model"], self.config["data"]
         self.shared = {"model": model["model"].as_dict(), "layout": data["layout"].as_dict()}
-        self.plan = plan_stage(self.run, self._stage.name, self.shared, fresh=self._stage.fresh)
+        self.options = {
+            "seed": self.config["seed_everything"],
+            "model": {key: value for key, value in model.as_dict().items() if key != "model"},
+            "data": {key: value for key, value in data.as_dict().items() if key not in _FREE},
+        }
+        self.plan = plan_stage(self.run, self._stage.name, self.shared, self.options, fresh=self._stage.fresh)
 
     def instantiate_classes(self) -> None:
         """Build trainer, networks and data, unless there is nothing to do."""
@@ -122,7 +139,7 @@ def run_stage(stage: Stage | None, arguments: Sequence[str], *, fresh: bool = Fa
     if cli.plan.action == "done":
         return _read_summary(cli.folder)
     if cli.trainer.is_global_zero:
-        begin_stage(cli.run, cli.model.stage, cli.shared, fresh=fresh)
+        begin_stage(cli.run, cli.model.stage, cli.shared, cli.options, fresh=fresh)
     if cli.plan.start_from is not None:
         load_weights(cli.model.model, cli.plan.start_from)
     cli.tune()
