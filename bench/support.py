@@ -21,18 +21,14 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import math
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bench.machine import peak_memory, roofline_seconds
-
-Step = Callable[[], Any]  # runs a contender once; returns its outputs: a tensor or a sequence of tensors
+from bench.machine import roofline_seconds
+from refkp._measure import Step, Timing, peak_memory, relative_error, stopwatch, synchronised, timing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +62,6 @@ class Settings(NamedTuple):
     budget_s: float = 4.0  # per row
     min_rounds: int = 7
     max_rounds: int = 60
-
-
-class Timing(NamedTuple):
-    """The times of one contender in seconds."""
-
-    median_s: float
-    iqr_s: float
-    rounds: int
 
 
 Compare = Callable[[Row], dict[str, Any]]
@@ -123,19 +111,6 @@ def gate(row: Row) -> dict[str, float]:
     return errors
 
 
-def relative_error(got: Tensor, want: Tensor) -> float:
-    """max|got - want| / max|want|; infinite for other shapes or where one is NaN and the other is not."""
-    if got.shape != want.shape:
-        return math.inf
-    if got.numel() == 0:
-        return 0.0
-    got, want = got.detach().cpu().double(), want.detach().cpu().double()
-    if not torch.equal(got.isnan(), want.isnan()):
-        return math.inf
-    scale = float(want.nan_to_num().abs().max())
-    return float((got - want).nan_to_num().abs().max()) / (scale if scale > 0 else 1.0)
-
-
 def with_backward(step: Step, leaves: Sequence[Tensor]) -> Step:
     """The step that also runs the backward pass for an output gradient of ones; returns output and gradients.
 
@@ -155,34 +130,6 @@ def with_backward(step: Step, leaves: Sequence[Tensor]) -> Step:
 def nbytes(*tensors: Tensor) -> int:
     """The bytes that the elements of all tensors take."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def synchronised(step: Step, device: str) -> Step:
-    """The step that returns only when its work is done, on CUDA too."""
-    if device == "cpu":
-        return step
-
-    def finished() -> Any:
-        result = step()
-        torch.cuda.synchronize()
-        return result
-
-    return finished
-
-
-def stopwatch(step: Step) -> float:
-    """The seconds that one run takes."""
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
-
-
-def timing(seconds: Sequence[float]) -> Timing:
-    """Median and interquartile range."""
-    low, _, high = (
-        statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else (0.0, 0.0, 0.0)
-    )
-    return Timing(statistics.median(seconds), high - low, len(seconds))
 
 
 def _timed(row: Row) -> dict[str, Step]:

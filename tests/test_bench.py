@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.machine import peak_memory, roofline_seconds
-from bench.support import Row, Settings, gate, measure, relative_error, timing, with_backward
+from bench.machine import roofline_seconds
+from bench.support import Row, Settings, gate, measure, with_backward
 from refkp import bench
+from refkp._measure import peak_memory, relative_error, timing
 
 SMOKE = Settings(smoke=True)
 

@@ -15,6 +15,7 @@ from tests.structure.tree import PACKAGE, files, module_name, parsed
 RANKS = {
     "refkp._C": -1,
     "refkp._checks": 0,
+    "refkp._measure": 0,
     "refkp._native": 0,
     "refkp._extras": 0,
     "refkp.geometry": 1,

@@ -144,7 +144,8 @@ def vicreg_anyres_ring(params: Params, arrays: Arrays, backend: str | None) -> V
     loss = ring_strip_vicreg(
         features.unflatten(0, (params["B"], params["n_tiles"])),
         layout,
-        (params["grid"], params["grid"]),
+        _square(params),
+        mode=params.get("mode", "pairwise"),
         num_prefix_tokens=int(params["has_cls"]),
         backend=backend,
     ).total

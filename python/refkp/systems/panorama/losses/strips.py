@@ -111,8 +111,8 @@ def sequential_strips(
     require_shape("sequential_strips", "features", features, "B,V,S,D")
     if not 0 < overlap_ratio <= 1:
         fail("sequential_strips", "overlap_ratio", "in (0,1]", overlap_ratio)
-    following = features.roll(-1, 1).flatten(0, 1)
-    return _facing(features.flatten(0, 1), following, grid, overlap_ratio, num_prefix_tokens)
+    strips = _facing(features, features, grid, overlap_ratio, num_prefix_tokens)
+    return Strips(strips.current.flatten(0, 1), strips.following.roll(-1, 1).flatten(0, 1))
 
 
 def strip_pairs(
@@ -152,14 +152,15 @@ def strip_pairs(
 def _facing(
     left: Tensor, right: Tensor, grid: tuple[int, int], overlap: float, num_prefix_tokens: int
 ) -> Strips:
-    """The right columns of `left` and the left columns of `right`, both [P,S,D]."""
+    """The right columns of `left` and the left columns of `right`, both [...,S,D], as tokens [...,L,D]."""
     columns = max(1, math.floor(grid[1] * overlap))
     cells = []
     for tile in (left, right):
-        tokens = tile[:, num_prefix_tokens:]
-        require_grid("sequential_strips", tokens.shape[1], grid)
-        cells.append(tokens.unflatten(1, grid))
-    return Strips(cells[0][:, :, grid[1] - columns :].flatten(1, 2), cells[1][:, :, :columns].flatten(1, 2))
+        tokens = tile[..., num_prefix_tokens:, :]
+        require_grid("sequential_strips", tokens.shape[-2], grid)
+        cells.append(tokens.unflatten(-2, grid))
+    strips = (cells[0][..., grid[1] - columns :, :], cells[1][..., :columns, :])
+    return Strips(*(strip.flatten(-3, -2) for strip in strips))
 
 
 def _strip_vicreg(

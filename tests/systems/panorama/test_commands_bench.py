@@ -1,0 +1,56 @@
+"""`refkp panorama bench` on a small case: the table, the JSON, the gate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+
+from refkp.systems.panorama.commands.bench import OURS, Case, bench, gate, grid_variants
+from refkp.systems.panorama.layout import ErpLayout
+from refkp.systems.panorama.pairs import PairRule
+
+SMALL = ["--batch", "2", "--dim", "8", "--tokens", "4", "--rounds", "2"]
+
+
+def test_bench_writes_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bench.json"
+    assert bench([*SMALL, "--growth", "true", "--json", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "torch pair by pair" in printed
+    assert "pairs and correspondences from scratch" in printed
+    document = json.loads(file.read_text())
+    assert document["shape"] == [2, 9, 16, 8]
+    assert {(row["loss"], row["mode"]) for row in document["rows"]} == {
+        (loss, mode) for loss in ("grid", "sequential") for mode in ("forward", "forward+backward")
+    }
+    assert all(row["ratio"] == 1.0 for row in document["rows"] if row["variant"] == OURS)
+    assert len({round(row["value"], 3) for row in document["rows"] if row["loss"] == "grid"}) == 1
+    operators = {
+        (row["mode"], row["variant"]): row["num_operators"]
+        for row in document["rows"]
+        if row["loss"] == "grid"
+    }
+    for mode in ("forward", "forward+backward"):
+        assert operators[mode, OURS] < operators[mode, "torch pair by pair"] / 10
+    assert [row["num_pairs"] for row in document["memory_growth"]] == [32, 32, 16, 16, 32]
+
+
+def test_a_variant_that_is_wrong_is_not_timed() -> None:
+    layout = ErpLayout.build()
+    features = torch.randn(2, layout.num_views, 16, 8, requires_grad=True)
+    case = Case(features, layout, (4, 4), PairRule(), 0.5)
+    variants = grid_variants(case)
+    gate("grid", variants, case.features)
+    wrong = {**variants, "off": lambda: variants[OURS]() * 1.01}
+    with pytest.raises(ValueError, match="`off` must be within"):
+        gate("grid", wrong, case.features)
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="rounds"):
+        bench(["--rounds", "0"])
