@@ -10,14 +10,6 @@ from torch import Tensor
 from refkp.systems.panorama.pixels import PixelStatistics
 
 
-def e2p_py360convert(pixels: Tensor, yaws: Sequence[float], side: int) -> Tensor:
-    """Level tiles of 90 degrees from pixels [H,W,3] of bytes; its cache of eight samplers stays warm."""
-    import py360convert
-
-    tiles = [py360convert.e2p(pixels.numpy(), 90.0, yaw, 0.0, (side, side)) for yaw in yaws]
-    return torch.stack([torch.from_numpy(tile) for tile in tiles]).permute(0, 3, 1, 2)
-
-
 def views_py360convert(
     pixels: Tensor, yaws: Sequence[float], side: int, statistics: PixelStatistics
 ) -> Tensor:
@@ -41,3 +33,11 @@ def views_py360convert(
     views *= scale
     views -= shift
     return torch.from_numpy(views).permute(0, 3, 1, 2)
+
+
+def e2p_py360convert(pixels: Tensor, yaws: Sequence[float], side: int) -> Tensor:
+    """Level tiles of 90 degrees from pixels [H,W,3] of bytes; its cache of eight samplers stays warm."""
+    import py360convert
+
+    tiles = [py360convert.e2p(pixels.numpy(), 90.0, yaw, 0.0, (side, side)) for yaw in yaws]
+    return torch.stack([torch.from_numpy(tile) for tile in tiles]).permute(0, 3, 1, 2)

@@ -6,21 +6,43 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from refkp.systems.panorama.budget import EncoderSize, LanguageSize, token_budget
+from refkp.systems.panorama.budget import EncoderSize, LanguageSize, token_budget, vision_tokens
 from refkp.systems.panorama.crops import CropSpec, crop_layout
 from refkp.systems.panorama.layout import ErpLayout
+from refkp.systems.panorama.projector import PanoramaProjector, ProjectorSpec
+from refkp.systems.panorama.resampler import ViewTokens
+from refkp.systems.panorama.resampler.tokens import cell_boxes
 
 
 def test_numbers_of_the_spec() -> None:
     """Spec 4.1 and 11: 1078 tokens at 14 x 14, 1408 at 16 x 16; a half-black global view."""
-    budget = token_budget(ErpLayout.build())
+    budget = token_budget(ErpLayout.build(), drop_padding=False)
     assert (budget.num_views, budget.num_tiles, budget.tokens_per_view) == (9, 8, 196)
-    assert (budget.vision_tokens.concat, budget.vision_tokens.stride_views) == (1764, 1078)
-    assert budget.padding_tokens == 98
-    assert token_budget(ErpLayout.build(), view_size=256).vision_tokens.stride_views == 1408
+    stitched = [budget.vision_tokens[name] for name in ("views", "concat", "stride_views")]
+    assert stitched == [1764, 1764, 1078]
+    assert budget.padding_tokens == 6 * 14  # of 3.5 black rows at either end, three are wholly black
+    assert token_budget(ErpLayout.build()).vision_tokens["views"] == 1764 - 84
+    large = token_budget(ErpLayout.build(), view_size=256, drop_padding=False)
+    assert large.vision_tokens["stride_views"] == 1408
     assert budget.tile_overlap == pytest.approx(0.4767, abs=1e-4)
     assert budget.coverage == pytest.approx(0.698, abs=5e-3)
     assert budget.mean_multiplicity == pytest.approx(8 / 6, abs=5e-3)
+
+
+@pytest.mark.parametrize("stitching", ["views", "concat", "stride_views", "resample"])
+@pytest.mark.parametrize("drop_padding", [False, True])
+def test_vision_tokens_are_those_of_the_projector(stitching: str, drop_padding: bool) -> None:
+    layout = ErpLayout.build()
+    overlap = 0.5 if stitching == "stride_views" else None
+    spec = ProjectorSpec(stitching, overlap, drop_padding=drop_padding)
+    tokens = ViewTokens(torch.zeros(1, 9, 16, 2), cell_boxes((4, 4)), (4, 4))
+    sequence = PanoramaProjector(spec, 2, 3)(tokens, layout, torch.eye(3)[None])
+    assert vision_tokens(layout, (4, 4), drop_padding=drop_padding)[stitching] == sequence.shape[1]
+
+
+def test_several_rows_allow_no_row_of_tiles() -> None:
+    two_rows = ErpLayout.build(pitch_min_deg=-67.5, pitch_max_deg=67.5)
+    assert set(token_budget(two_rows).vision_tokens) == {"views", "resample"}
 
 
 def test_encoder_flops_are_those_of_the_network() -> None:
@@ -53,11 +75,10 @@ def test_prefill_flops_are_those_of_the_network() -> None:
 
 def test_strategies_without_tiles_or_global_view() -> None:
     window = token_budget(crop_layout(CropSpec("sliding_window"), (64, 128), 224))
-    assert window.tile_overlap is None
-    assert window.padding_tokens == 0
-    assert window.vision_tokens.stride_views == 14 * (14 + 7 * 7)
+    assert (window.tile_overlap, window.padding_tokens) == (None, 0)
+    assert window.vision_tokens == {"views": 8 * 196}
     alone = token_budget(crop_layout(CropSpec("resize"), (64, 128), 224))
-    assert (alone.vision_tokens.concat, alone.vision_tokens.stride_views, alone.coverage) == (196, 196, 0)
+    assert (alone.vision_tokens, alone.coverage) == ({"views": 196}, 0)
 
 
 def test_errors() -> None:

@@ -69,7 +69,7 @@ def test_budget_prints_and_writes_numbers(tmp_path: Path, capsys: pytest.Capture
     )
     assert "7 x 7 = 49" in capsys.readouterr().out
     written = json.loads((tmp_path / "b.json").read_text())
-    assert (written["num_views"], written["vision_tokens"]["concat"]) == (6, 294)
+    assert (written["num_views"], written["vision_tokens"]["concat"]) == (6, 280)
 
 
 def test_a_run_is_complete_and_repeatable(panorama_folder: Path, tmp_path: Path) -> None:

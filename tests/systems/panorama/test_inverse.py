@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -37,6 +40,17 @@ def test_round_trip() -> None:
     back = tiles_to_erp(tiles, WHOLE, 96)
     assert psnr(back.pixels, erp) > 45
     assert float(back.weight.min()) > 0
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif("REFKP_DATA" not in os.environ, reason="needs $REFKP_DATA")
+def test_round_trip_of_a_photograph() -> None:
+    pytest.importorskip("PIL", reason="needs the extra `panorama`")
+    from refkp.systems.panorama.images import read_panorama
+
+    erp = read_panorama(Path(os.environ["REFKP_DATA"]) / "panorama" / "pano_outdoor_512.png")[None]
+    tiles = render_views(erp, WHOLE, 256).pixels[:, WHOLE.first_tile :]
+    assert psnr(tiles_to_erp(tiles, WHOLE, 256).pixels, erp / 255) > 30
 
 
 @pytest.mark.parametrize("convention", ["canonical", "py360convert"])

@@ -15,6 +15,7 @@ from PIL import Image
 
 from refkp.systems.panorama.augmentation import draw_rig_rotations
 from refkp.systems.panorama.crops import CropSpec
+from refkp.systems.panorama.images import read_panorama, stack_panoramas
 from refkp.systems.panorama.layout import LayoutSpec
 from refkp.systems.panorama.pixels import IMAGENET, PixelStatistics, normalise
 from refkp.systems.panorama.processor import PanoramaImageProcessor
@@ -46,6 +47,15 @@ def test_a_list_keeps_every_panorama(panorama_folder: Path) -> None:
     views = PROCESSOR(paths)
     assert views.pixels.shape[0] == 4
     torch.testing.assert_close(views.pixels[2:3], PROCESSOR(paths[2]).pixels)
+
+
+def test_bytes_stay_interleaved(panorama_folder: Path) -> None:
+    images = [read_panorama(path) for path in sorted(panorama_folder.iterdir())]
+    batch = stack_panoramas(images)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(got, want) for got, want in zip(batch, images, strict=True))
+    mixed = stack_panoramas([images[0], images[0].float() / 255])
+    torch.testing.assert_close(mixed[0], mixed[1])
 
 
 @pytest.mark.parametrize("strategy", ["e2p", "sliding_window", "cubemap", "resize", "anyres", "anyres_max"])

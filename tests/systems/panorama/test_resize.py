@@ -49,6 +49,14 @@ def test_gradient() -> None:
     assert torch.autograd.gradcheck(lambda x: resize(x, (4, 12)), pixels.requires_grad_())
 
 
+def test_a_matrix_first_used_for_inference_serves_training() -> None:
+    pixels = torch.rand(3, 7, 11, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        resize(pixels, (4, 5))
+    resize(pixels, (4, 5)).sum().backward()
+    assert pixels.grad is not None
+
+
 def test_errors() -> None:
     with pytest.raises(ValueError, match="Divide bytes"):
         resize(torch.zeros(4, 4, dtype=torch.uint8), (2, 2))

@@ -13,6 +13,9 @@ from refkp._checks import fail
 from refkp.systems.panorama.coverage import layout_report
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.position import flat_views, sees_picture
+from refkp.systems.panorama.resampler.tokens import cell_boxes
+from refkp.systems.panorama.stitching import blend_grid, stitch_order
 
 
 def _require_positive(size: object, names: tuple[str, ...]) -> None:
@@ -91,13 +94,6 @@ class LanguageSize:
         return self.layers * (length * linear + 2 * length * (length + 1) * d) + 2 * d * self.vocabulary
 
 
-class StitchedTokens(NamedTuple):
-    """Vision tokens that reach the language model, by how the views are joined."""
-
-    concat: int  # every token of every view
-    stride_views: int  # columns that a tile shares with the one before it are dropped
-
-
 class Budget(NamedTuple):
     """The cost of one panorama under a layout, and what it sees."""
 
@@ -106,10 +102,10 @@ class Budget(NamedTuple):
     grid: tuple[int, int]  # tokens of a view, rows and columns
     tokens_per_view: int
     encoder_tokens: int
-    padding_tokens: float  # of the global view, in its black borders
-    vision_tokens: StitchedTokens
+    padding_tokens: int  # of them, those that see nothing but the black border of the global view
+    vision_tokens: dict[str, int]  # that reach the language model, by stitching
     encoder_flops: int
-    prefill_flops: StitchedTokens
+    prefill_flops: dict[str, int]  # by stitching
     coverage: float  # fraction of the sphere
     mean_multiplicity: float  # tiles and crops per direction, over the whole sphere
     tile_overlap: float | None  # mean shared part of neighbouring tiles, by solid angle; None: no neighbours
@@ -120,6 +116,7 @@ def token_budget(
     *,
     view_size: int = 224,
     overlap: float = 0.5,
+    drop_padding: bool = True,
     encoder: EncoderSize = EncoderSize(),
     language: LanguageSize = LanguageSize(),
 ) -> Budget:
@@ -128,19 +125,17 @@ def token_budget(
     Args:
         layout: the views.
         view_size: side of a view in pixels, a multiple of the patch size.
-        overlap: nominal overlap by which "stride_views" drops columns, in [0,1).
+        overlap, drop_padding: of the projector, see `ProjectorSpec`.
         encoder, language: sizes of the networks; the resampler keeps the number of tokens.
 
-    >>> token_budget(ErpLayout.build()).vision_tokens
-    StitchedTokens(concat=1764, stride_views=1078)
+    >>> token_budget(ErpLayout.build(), drop_padding=False).vision_tokens["stride_views"]
+    1078
     """
     if view_size < 1 or view_size % encoder.patch_size:
         fail("token_budget", "view_size", f"a multiple of the patch size {encoder.patch_size}", view_size)
-    if not 0 <= overlap < 1:
-        fail("token_budget", "overlap", "in [0,1)", overlap)
     side = view_size // encoder.patch_size
     tokens = side * side
-    stitched = StitchedTokens(layout.num_views * tokens, _strided_tokens(layout, side, overlap))
+    vision = vision_tokens(layout, (side, side), overlap=overlap, drop_padding=drop_padding)
     report = layout_report(layout)
     return Budget(
         num_views=layout.num_views,
@@ -148,28 +143,41 @@ def token_budget(
         grid=(side, side),
         tokens_per_view=tokens,
         encoder_tokens=layout.num_views * tokens,
-        padding_tokens=_padding(layout) * tokens,
-        vision_tokens=stitched,
+        padding_tokens=_padding_tokens(layout, (side, side)),
+        vision_tokens=vision,
         encoder_flops=layout.num_views * encoder.flops(tokens),
-        prefill_flops=StitchedTokens(*(language.prefill_flops(count) for count in stitched)),
+        prefill_flops={name: language.prefill_flops(count) for name, count in vision.items()},
         coverage=report.coverage,
         mean_multiplicity=sum(k * share for k, share in enumerate(report.multiplicity)),
         tile_overlap=_mean_overlap(layout),
     )
 
 
-def _strided_tokens(layout: ErpLayout, side: int, overlap: float) -> int:
-    """S for the global view; G (G + (V - 1)(G - k)) for the V others, k = round(G overlap)."""
-    others = layout.num_views - layout.has_global_view
-    joined = side * (side + (others - 1) * (side - round(side * overlap))) if others else 0
-    return layout.has_global_view * side * side + joined
+def vision_tokens(
+    layout: ErpLayout, grid: tuple[int, int], *, overlap: float = 0.5, drop_padding: bool = True
+) -> dict[str, int]:
+    """Tokens that reach the language model under every stitching that the layout allows.
+
+    The views that are no tiles keep their tokens, without padding on request. The tiles keep all ("views",
+    "concat"), lose the columns that repeat the tile before ("stride_views"), or are blended on the ERP grid
+    of their own resolution ("resample"). "concat" and "stride_views" need one pitch row.
+    """
+    flat = len(flat_views(layout)) * grid[0] * grid[1]
+    if drop_padding:
+        flat -= _padding_tokens(layout, grid)
+    count = len(layout.tiles)
+    tokens = {"views": flat + count * grid[0] * grid[1]}
+    if len({tile.row for tile in layout.tiles}) == 1:
+        tokens["concat"] = tokens["views"]
+        tokens["stride_views"] = flat + len(stitch_order(count, grid, "stride_views", overlap))
+    if count:
+        tokens["resample"] = flat + len(blend_grid(layout, grid).directions)
+    return tokens
 
 
-def _padding(layout: ErpLayout) -> float:
-    if not layout.has_global_view:
-        return 0.0
-    left, top, right, bottom = layout.views[0].letterbox
-    return 1 - (right - left) * (bottom - top)
+def _padding_tokens(layout: ErpLayout, grid: tuple[int, int]) -> int:
+    boxes = cell_boxes(grid)
+    return sum(int((~sees_picture(view, boxes)).sum()) for view in flat_views(layout))
 
 
 def _mean_overlap(layout: ErpLayout) -> float | None:

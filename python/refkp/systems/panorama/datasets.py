@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from refkp._checks import fail
 from refkp.systems.panorama.augmentation import Augmentation, draw_rig_rotations
 from refkp.systems.panorama.batch import ErpBatch
-from refkp.systems.panorama.images import read_panorama
+from refkp.systems.panorama.images import read_panorama, stack_panoramas
 from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.text import TextSample, collate_text
 
@@ -93,7 +93,7 @@ def collate(items: Sequence[PanoramaItem], pad_id: int | None = None) -> ErpBatc
     if texts and pad_id is None:
         fail("collate", "pad_id", "given for samples with a text", "None", "TextProcessor.pad_id is it.")
     return ErpBatch(
-        torch.stack([item.erp for item in items]),
+        stack_panoramas([item.erp for item in items]),
         torch.stack([item.world_from_rig for item in items]),
         tuple(item.name for item in items),
         items[0].layout,

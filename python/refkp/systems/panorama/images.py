@@ -5,6 +5,7 @@ Source: spec panorama 14 (an unreadable picture is an error, never another pictu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ _FULL_SPHERE = "Crop or pad it to a full 360 x 180 degree equirectangular panora
 
 def read_panorama(path: str | Path, height: int | None = None) -> Tensor:
     """Decode a panorama to uint8 [3,H,2H], reduced or enlarged to `height` rows unless that is None.
+
+    The pixels stay interleaved in memory as decoded, which is what rendering from bytes is fastest on.
 
     Raises:
         ValueError: the picture cannot be decoded, or is not twice as wide as high.
@@ -72,10 +75,22 @@ def as_erp(panorama: PanoramaInput, height: int | None = None) -> Tensor:
     raise TypeError(f"as_erp: `panorama` must be a path, Pillow image, array or tensor; got {kind}.")
 
 
+def stack_panoramas(panoramas: Sequence[Tensor]) -> Tensor:
+    """Panoramas [3,H,W] of one size as a batch [B,3,H,W]; bytes are interleaved in memory.
+
+    Panoramas of bytes and of floats together become floats.
+    """
+    if len({panorama.dtype for panorama in panoramas}) > 1:
+        panoramas = [unit_range(panorama) for panorama in panoramas]
+    if panoramas[0].dtype != torch.uint8:
+        return torch.stack(list(panoramas))
+    return torch.stack([panorama.permute(1, 2, 0) for panorama in panoramas]).permute(0, 3, 1, 2)
+
+
 def _from_pillow(picture: Image.Image, height: int | None) -> Tensor:
     if height is not None and height != picture.height:
         picture = picture.resize((2 * height, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def _from_tensor(pixels: Tensor, height: int | None) -> Tensor:

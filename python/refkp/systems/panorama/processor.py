@@ -14,9 +14,9 @@ from torch import Tensor
 from refkp._checks import fail
 from refkp.systems.panorama.augmentation import Augmentation, draw_rig_rotations
 from refkp.systems.panorama.crops import CropSpec, crop_layout
-from refkp.systems.panorama.images import PanoramaInput, as_erp
+from refkp.systems.panorama.images import PanoramaInput, as_erp, stack_panoramas
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
-from refkp.systems.panorama.pixels import PixelStatistics, unit_range
+from refkp.systems.panorama.pixels import PixelStatistics
 from refkp.systems.panorama.views import Antialias, ViewSet, render_views
 
 
@@ -104,9 +104,7 @@ class PanoramaImageProcessor:
         if len(sizes) > 1:
             remedy = "Give `erp_height`, or call it once per size."
             fail("PanoramaImageProcessor", "panoramas", "of one size", sizes, remedy)
-        if len({image.dtype for image in images}) > 1:
-            images = [unit_range(image) for image in images]
-        return torch.stack(images)
+        return stack_panoramas(images)
 
 
 def _listed(panoramas: PanoramaInput | Sequence[PanoramaInput]) -> Sequence[PanoramaInput]:

@@ -43,7 +43,7 @@ def resize(
     for axis in (-2, -1) if rows_first else (-1, -2):
         source, target = pixels.shape[axis], size[axis]
         if source != target:
-            matrix = resize_matrix(source, target, kernel).to(pixels)
+            matrix = _matrix_on(pixels.device, pixels.dtype, source, target, kernel)
             product = pixels @ matrix.mT if axis == -1 else matrix @ pixels
             pixels = round_to_bytes(product) if to_bytes else product.clamp(0, 1)
     return pixels
@@ -55,6 +55,11 @@ def round_to_bytes(pixels: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
+def _matrix_on(device: torch.device, dtype: torch.dtype, source: int, target: int, kernel: Filter) -> Tensor:
+    with torch.inference_mode(False):  # a matrix first needed in validation also serves training
+        return resize_matrix(source, target, kernel).to(device, dtype)
+
+
 def resize_matrix(source: int, target: int, kernel: Filter) -> Tensor:
     """The weights [target,source] float64 of a resize along one axis; each row sums to one.
 

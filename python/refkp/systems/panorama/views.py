@@ -18,7 +18,7 @@ from refkp._checks import fail, require_shape, shape_text
 from refkp.ops import e2p
 from refkp.systems.panorama.layout import ErpLayout, ViewRecord
 from refkp.systems.panorama.pixels import PixelStatistics, normalise, unit_range
-from refkp.systems.panorama.records import FULL, letterbox_box
+from refkp.systems.panorama.records import FULL
 from refkp.systems.panorama.resize import resize, round_to_bytes
 
 __all__ = ["PixelStatistics", "ViewSet", "letterbox", "normalise", "render_views", "require_erp"]
@@ -142,7 +142,11 @@ def letterbox(erp: Tensor, size: int, *, base_size: int | None = None) -> Tensor
         if side is not None and side < 1:
             fail("letterbox", name, "at least 1", side)
     side = size if base_size is None else base_size
-    square = _place(erp, (side, side), letterbox_box((erp.shape[2], erp.shape[3])))
+    height, width = erp.shape[2:]
+    if min(height, width) < 1:
+        fail("letterbox", "erp", "of at least one pixel", shape_text(erp.shape))
+    scale = side / max(height, width)
+    square = _place(erp, (side, side), (max(1, round(height * scale)), max(1, round(width * scale))))
     if side == size:
         return square
     return functional.interpolate(square, size=(size, size), mode="bilinear", align_corners=False)
@@ -151,16 +155,17 @@ def letterbox(erp: Tensor, size: int, *, base_size: int | None = None) -> Tensor
 def _render_global(erp: Tensor, view: ViewRecord, size: Size, shrink: Callable[..., Tensor]) -> Tensor:
     if view.letterbox == FULL:
         return shrink(unit_range(erp), size)
-    return _place(erp, size, view.letterbox)
+    left, top, right, bottom = view.letterbox
+    picture = max(1, round(size[0] * (bottom - top))), max(1, round(size[1] * (right - left)))
+    return _place(erp, size, picture)
 
 
-def _place(erp: Tensor, size: Size, box: tuple[float, float, float, float]) -> Tensor:
-    """The whole picture inside a box (left, top, right, bottom in [0,1]) of a black view."""
-    left, top, right, bottom = box
-    height, width = max(1, round(size[0] * (bottom - top))), max(1, round(size[1] * (right - left)))
-    picture = _bicubic(erp, (height, width))
-    above, before = (size[0] - height) // 2, (size[1] - width) // 2
-    return functional.pad(picture, (before, size[1] - width - before, above, size[0] - height - above))
+def _place(erp: Tensor, size: Size, picture_size: Size) -> Tensor:
+    """The whole picture, brought to `picture_size`, in the middle of a black view."""
+    picture = _bicubic(erp, picture_size)
+    above, before = ((outer - inner) // 2 for outer, inner in zip(size, picture_size, strict=True))
+    below, after = size[0] - picture_size[0] - above, size[1] - picture_size[1] - before
+    return functional.pad(picture, (before, after, above, below))
 
 
 def _bicubic(erp: Tensor, size: Size) -> Tensor:
@@ -236,7 +241,7 @@ def _render_tiles(
         size=size,
         image_index=torch.arange(batch).repeat_interleave(count),
     )
-    # Tiles of bytes are new float32 without gradient: dividing them in place spares a pass over fresh memory.
+    # In place spares a pass over fresh memory; the op's float32 tiles of bytes belong to nobody else.
     tiles = tiles.div_(255) if erp.dtype == torch.uint8 else tiles.float()
     return tiles.reshape(batch, count, 3, *size)
 

@@ -102,6 +102,8 @@ def anyres_pack(params: Params, arrays: Arrays, backend: str | None) -> Values:
         hfov_deg=params["hfov_deg"],
         overlap=params["overlap"],
         closed_loop_yaw=params["closed_loop_yaw"],
+        yaw_phase_deg=params.get("yaw_phase_deg", 0.0),
+        include_seam_center=params.get("include_seam_center", False),
         pitch_min_deg=params["pitch_min"],
         pitch_max_deg=params["pitch_max"],
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from refkp._extras import named_extras
 from refkp.systems.panorama.budget import Budget, EncoderSize, LanguageSize, token_budget
@@ -20,6 +19,7 @@ def budget(argv: list[str]) -> int:
     parser.add_argument("--view_size", type=int, default=224, help="side of the views in pixels")
     parser.add_argument("--erp_height", type=int, default=1024, help="rows of the panorama, for crops")
     parser.add_argument("--stitch_overlap", type=float, default=0.5, help="overlap that stride_views drops")
+    parser.add_argument("--drop_padding", type=bool, default=True, help="leave out tokens of black borders")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON to this file")
     add_layout_options(parser)
     parser.add_argument("--encoder", type=EncoderSize, default=EncoderSize(), help="the vision encoder")
@@ -30,13 +30,14 @@ def budget(argv: list[str]) -> int:
         layout,
         view_size=options.view_size,
         overlap=options.stitch_overlap,
+        drop_padding=options.drop_padding,
         encoder=options.encoder,
         language=options.language,
     )
     for name, value in _rows(result):
         print(f"{name:44} {value:>16}")
     if options.json is not None:
-        options.json.write_text(json.dumps(_document(result), indent=2) + "\n")
+        options.json.write_text(json.dumps(result._asdict(), indent=2) + "\n")
     return 0
 
 
@@ -47,20 +48,14 @@ def _rows(budget: Budget) -> list[tuple[str, str]]:
         ("perspective tiles", str(budget.num_tiles)),
         ("tokens of a view", f"{budget.grid[0]} x {budget.grid[1]} = {budget.tokens_per_view}"),
         ("tokens of the encoder", str(budget.encoder_tokens)),
-        ("of them in black borders", f"{budget.padding_tokens:.0f}"),
-        ("vision tokens, concat", str(budget.vision_tokens.concat)),
-        ("vision tokens, stride_views", str(budget.vision_tokens.stride_views)),
+        ("of them in black borders", str(budget.padding_tokens)),
+        *((f"vision tokens, {name}", str(count)) for name, count in budget.vision_tokens.items()),
         ("encoder, GFLOP", f"{budget.encoder_flops / 1e9:.1f}"),
-        ("language model prefill, concat, GFLOP", f"{budget.prefill_flops.concat / 1e9:.1f}"),
-        ("language model prefill, stride_views, GFLOP", f"{budget.prefill_flops.stride_views / 1e9:.1f}"),
+        *(
+            (f"language model prefill, {name}, GFLOP", f"{flops / 1e9:.1f}")
+            for name, flops in budget.prefill_flops.items()
+        ),
         ("sphere seen by tiles and crops", f"{100 * budget.coverage:.1f} %"),
         ("tiles and crops per direction, mean", f"{budget.mean_multiplicity:.2f}"),
         ("shared by neighbouring tiles, mean", overlap),
     ]
-
-
-def _document(budget: Budget) -> dict[str, Any]:
-    document = budget._asdict()
-    for name in ("vision_tokens", "prefill_flops"):
-        document[name] = document[name]._asdict()
-    return document
