@@ -99,12 +99,6 @@ def test_only_the_generation_spec_decides_how_to_generate(saved_model: Path) -> 
     assert torch.equal(first, second)
 
 
-def test_a_tokenizer_without_a_template_is_an_error(saved_model: Path) -> None:
-    (saved_model / "chat_template.jinja").unlink()
-    with pytest.raises(ValueError, match="a model with a chat template"):
-        load_tokenizer(LanguageSpec(str(saved_model)))
-
-
 def test_logits_of_some_positions_are_those_of_all() -> None:
     model = build()
     embeds, mask = model.embed(torch.tensor([[5, 6, 7, 8]])), torch.ones(1, 4, dtype=torch.int64)

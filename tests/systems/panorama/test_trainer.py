@@ -212,6 +212,26 @@ def test_eval_writes_scores_and_predictions(
     assert "SPICE" in printed
 
 
+def test_a_run_without_overlap_loss_begins_with_the_resampler(
+    caption_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any crop strategy and any resampler can then be trained on captions."""
+    views = ["--data.crops.strategy=anyres", "--data.crops.max_patches=4"]
+    resampler = [
+        "--model.model.vision.resampler.kind=perceiver",
+        "--model.model.vision.resampler.num_latents=3",
+    ]
+    options = arguments(caption_file, tmp_path / "run", *views, *resampler, "--model.loss.kind=none")
+    with pytest.raises(ValueError, match="Begin with the stage resampler"):
+        run_training(options)
+    for stage in ("resampler", "finetune"):
+        assert run_training([*options, "--stage", stage]).after["val/caption"] > 0
+    assert evaluate(["--run", str(tmp_path / "run"), "--data", str(caption_file), *QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert "ROUGE-L" in printed
+    assert "retrieval" not in printed
+
+
 def test_auto_batch_takes_what_the_data_holds(caption_file: Path, tmp_path: Path) -> None:
     run_training(arguments(caption_file, tmp_path / "run", "--auto_batch", "--data.batch_size=1"))
     last = torch.load(tmp_path / "run" / "vision" / "checkpoints" / "last.ckpt", weights_only=True)

@@ -13,7 +13,6 @@ from refkp._checks import fail
 from refkp.systems.panorama.batch import ErpBatch
 from refkp.systems.panorama.datasets import PanoramaDataset, PanoramaItem, collate
 from refkp.systems.panorama.language import load_tokenizer
-from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.runs import LoadedRun
 from refkp.systems.panorama.text import TextProcessor, TextSample
 from refkp.systems.panorama.vlm import GenerationSpec
@@ -67,7 +66,7 @@ def batches(
     batch_size: int = 4,
 ) -> Iterator[ErpBatch]:
     """Unturned panoramas in order, on the device of the model."""
-    layout = ErpLayout.build(run.viewing.layout)
+    layout = run.viewing.build_layout()
     dataset = PanoramaDataset(panoramas, run.viewing.erp_height, layout, texts=texts, cache=False)
 
     def collate_fn(items: list[PanoramaItem]) -> ErpBatch:

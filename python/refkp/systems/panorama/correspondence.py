@@ -156,6 +156,7 @@ class _Projected(NamedTuple):
 
 
 def _between_tiles(layout: ErpLayout, grid: tuple[int, int], rule: PairRule, margin: float) -> _Projected:
+    layout.require_tiles("correspondence_table")
     ij = tile_pairs(layout, rule).ij
     if not len(ij):
         got = f"none of {len(layout.tiles)} tiles overlapping by more than {rule.min_overlap:g}"
@@ -165,8 +166,7 @@ def _between_tiles(layout: ErpLayout, grid: tuple[int, int], rule: PairRule, mar
     a, b = tiles.unbind(-1)
     rotation, half_tangent = layout.rotations, layout.half_tangents
     seen = project_tokens(rotation[a], rotation[b], half_tangent[a], half_tangent[b], grid, margin=margin)
-    first_tile = 1 if layout.has_global_view else 0
-    return _Projected(first_tile + tiles, torch.stack((seen.row, seen.col), -1), seen.visible)
+    return _Projected(layout.first_tile + tiles, torch.stack((seen.row, seen.col), -1), seen.visible)
 
 
 def _with_global_view(layout: ErpLayout, grid: tuple[int, int], margin: float) -> _Projected:

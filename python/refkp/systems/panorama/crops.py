@@ -81,6 +81,25 @@ def crop_layout(spec: CropSpec, erp_size: Size, size: Size | int = 224) -> ErpLa
     return ErpLayout(numbered(_STRATEGIES[spec.strategy](spec, erp_size, view_size)))
 
 
+def layout_of(tiles: LayoutSpec, crops: CropSpec | None, erp_height: int, size: Size | int) -> ErpLayout:
+    """The layout of a crop strategy where one is given, else that of `tiles`.
+
+    Args:
+        tiles: left at its defaults when `crops` is given, since it would not be read.
+        crops: a strategy, or None.
+        erp_height: rows of the panoramas.
+        size: of the views, as in `crop_layout`.
+
+    Raises:
+        ValueError: both a tile layout and a crop strategy.
+    """
+    if crops is None:
+        return ErpLayout.build(tiles)
+    if tiles != LayoutSpec():
+        fail("layout_of", "layout", "left alone beside `crops`", tiles, "Give one of the two.")
+    return crop_layout(crops, (erp_height, 2 * erp_height), size)
+
+
 def _anyres_e2p(spec: CropSpec, erp_size: Size, size: Size) -> list[ViewRecord]:
     centres = tile_centres(LayoutSpec(hfov_deg=spec.fov_deg, overlap=spec.overlap))
     fov = (spec.fov_deg, spec.fov_deg)

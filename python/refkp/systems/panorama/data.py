@@ -57,9 +57,10 @@ from refkp._extras import named_extras
 from refkp.systems.panorama.augmentation import Augmentation
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch
 from refkp.systems.panorama.captions import Caption, read_captions
+from refkp.systems.panorama.crops import CropSpec
 from refkp.systems.panorama.datasets import PanoramaDataset, PanoramaItem, collate
 from refkp.systems.panorama.language import LanguageSpec, load_tokenizer
-from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
+from refkp.systems.panorama.layout import LayoutSpec
 from refkp.systems.panorama.sources import find_panoramas, unreadable_panoramas
 from refkp.systems.panorama.stages import Stage
 from refkp.systems.panorama.text import TextProcessor, TextSample, TextSpec
@@ -96,6 +97,7 @@ class PanoramaData(L.LightningDataModule):
         val_fraction: part of `source` that is held out when there is no `val_source`, in (0,1).
         stage: what is trained; "vision" needs no texts.
         layout: the views.
+        crops: a crop strategy in place of `layout`; only those with tiles have overlaps to train on.
         view_size: side of the views in pixels; set by the encoder.
         erp_height: rows of a decoded panorama; about 180 / fov times the view size avoids aliasing.
         antialias: of the rendering, as in `ops.e2p`.
@@ -119,6 +121,7 @@ class PanoramaData(L.LightningDataModule):
         val_fraction: float = 0.25,
         stage: Stage = "vision",
         layout: LayoutSpec = LayoutSpec(),  # noqa: B008 (frozen)
+        crops: CropSpec | None = None,
         view_size: int = 224,
         erp_height: int = 1024,
         antialias: Antialias = "none",
@@ -139,7 +142,8 @@ class PanoramaData(L.LightningDataModule):
         require_choice("PanoramaData", "on_error", on_error, ("raise", "skip"))
         self.source, self.val_source, self.val_fraction = source, val_source, val_fraction
         self.stage, self.language, self.text = stage, language, text
-        self.viewing, self.layout = Viewing(layout, view_size, erp_height, antialias), ErpLayout.build(layout)
+        self.viewing = Viewing(layout, crops, view_size, erp_height, antialias)
+        self.layout = self.viewing.build_layout()
         self.augmentation, self.jitter_deg = augmentation, jitter_deg
         self.batch_size, self.repeat = batch_size, repeat
         self.num_workers, self.prefetch, self.cache = num_workers, prefetch, cache

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from refkp._checks import fail, require_shape
 from refkp._extras import named_extras
+from refkp.systems.panorama.pixels import SIGLIP, PixelStatistics, normalise
 
 #: The encoder of tests, demos and the `tiny` preset.
 TINY = {
@@ -26,10 +27,7 @@ TINY = {
     "image_size": 96,
 }
 
-_SIGLIP_STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _PREFIX_TOKENS = ("cls_token", "class_token", "class_embedding", "distillation_token")
-
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -59,21 +57,16 @@ class VisionEncoder(nn.Module):
             the patches or that the position codes do not allow, tokens that do not fill the patch grid.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
         tiny = spec.source == "tiny"
         self.backbone, missing = (_tiny(), set[str]()) if tiny else _pretrained(spec.source)
-        mean, std = _SIGLIP_STATISTICS if tiny else _statistics(spec.source)
+        self.statistics = SIGLIP if tiny else _statistics(spec.source)
         _require_transformer(self.backbone)
         patch = self.patch_size
         if spec.image_size < patch or spec.image_size % patch:
             fail("VisionEncoder", "image_size", f"a multiple of the patch size {patch}", spec.image_size)
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         read = self._read_names()
         if absent := sorted(missing & read):
             fail("VisionEncoder", "source", "complete weights", f"none for {absent[:3]} in {spec.source!r}")
@@ -108,8 +101,9 @@ class VisionEncoder(nn.Module):
         """Encode views [B,V,3,size,size] in [0,1]; returns [B,V,S,D]."""
         size = self.spec.image_size
         require_shape("VisionEncoder", "views", views, "B,V,3,H,W", H=size, W=size)
-        pixels = ((views - self.mean) / self.std).flatten(0, 1)
-        return self._patch_tokens(pixels).unflatten(0, views.shape[:2])
+        return self._patch_tokens(normalise(views, self.statistics).flatten(0, 1)).unflatten(
+            0, views.shape[:2]
+        )
 
     def set_trainable(self, trainable: bool) -> None:
         """Train the parameters that `train_blocks` names, or none."""
@@ -219,14 +213,14 @@ def _pretrained(source: str) -> tuple[Any, set[str]]:
     return getattr(model, "vision_model", model), missing
 
 
-def _statistics(source: str) -> Statistics:
+def _statistics(source: str) -> PixelStatistics:
     """Mean and standard deviation of the pixels that the weights of `source` were trained on."""
     with named_extras():
         from transformers.image_processing_base import ImageProcessingMixin
 
     try:
         settings, _ = ImageProcessingMixin.get_image_processor_dict(source)
-        return tuple(settings["image_mean"]), tuple(settings["image_std"])
+        return PixelStatistics(tuple(settings["image_mean"]), tuple(settings["image_std"]))
     except (OSError, KeyError) as error:
         remedy = "Put a preprocessor_config.json with `image_mean` and `image_std` beside the weights."
         raise ValueError(

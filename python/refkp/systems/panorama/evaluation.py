@@ -74,7 +74,9 @@ def evaluate(
 
 @torch.no_grad()
 def _view_values(run: LoadedRun, panoramas: Sequence[Path], batch_size: int) -> dict[str, float]:
-    """The view metrics of validation, each the mean over the batches that have it."""
+    """The view metrics of validation, each the mean over the batches that have it; none without overlap loss."""
+    if run.loss.kind == "none":
+        return {}
     vision = run.model.vision
     collected: dict[str, list[float]] = {}
     for batch in batches(run, panoramas, batch_size=batch_size):

@@ -90,18 +90,15 @@ class LanguageSpec:
 
 
 def load_tokenizer(spec: LanguageSpec) -> PreTrainedTokenizerBase:
-    """The tokenizer of `spec.source`, with `VISION_TOKEN`, a pad token, a chat template and padding on the right.
+    """The tokenizer of `spec.source`, with `VISION_TOKEN`, a pad token and padding on the right.
 
     Raises:
-        ValueError: a tokenizer without a chat template, or without an end and a pad token.
+        ValueError: a tokenizer without an end token.
     """
     with named_extras():
         from transformers import AutoTokenizer
 
     tokenizer = _byte_tokenizer() if spec.source == "tiny" else AutoTokenizer.from_pretrained(spec.source)
-    if tokenizer.chat_template is None:
-        remedy = "Use the instruction-tuned version of the model."
-        fail("load_tokenizer", "source", "a model with a chat template", repr(spec.source), remedy)
     if tokenizer.eos_token is None:
         fail("load_tokenizer", "source", "a model with an end token", repr(spec.source))
     if tokenizer.pad_token is None:

@@ -41,7 +41,7 @@ def view_metrics(features: Tensor, table: CorrespondenceTable, layout: ErpLayout
     """
     require_shape("view_metrics", "features", features, "B,V,S,D", V=layout.num_views, S=table.num_tokens)
     features = features.float()
-    tiles = features[:, 1:] if layout.has_global_view else features
+    tiles = features[:, layout.first_tile :]
     retrieval = overlap_retrieval(features, table)
     x, y, _ = gather_pairs(features, table)
     values = {

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
@@ -65,6 +65,9 @@ class PanoramaModule(L.LightningModule):
         require_choice("PanoramaModule", "stage", stage, STAGES)
         if vision_loss_weight < 0:
             fail("PanoramaModule", "vision_loss_weight", "at least 0", vision_loss_weight)
+        if stage == "vision" and loss.kind == "none":
+            remedy = "Begin with the stage resampler."
+            fail("PanoramaModule", "loss.kind", "a loss in the vision stage", "'none'", remedy)
         self.stage, self.model_spec = stage, model
         self.model = PanoramaVLM(model, with_language=stage != "vision")
         select_stage(self.model, stage)
@@ -80,7 +83,7 @@ class PanoramaModule(L.LightningModule):
             )
         output = self.model(batch)
         weight = {"vision": 1.0, "resampler": self.vision_loss_weight, "finetune": 0.0}[self.stage]
-        if not weight:
+        if not weight or self.loss_spec.kind == "none":
             return PanoramaStep(output.loss, output.features, output.loss, None, None)
         overlap, table = self._overlap(batch, output.features)
         total = weight * overlap.total if output.loss is None else output.loss + weight * overlap.total
@@ -100,7 +103,7 @@ class PanoramaModule(L.LightningModule):
         self.model.train()
         vision = self.model.vision
         for part in (vision.encoder, vision.resampler, vision.head):
-            part.train(any(parameter.requires_grad for parameter in part.parameters()))
+            part.train(_is_trained(part))
 
     def training_step(self, batch: PanoBatch, batch_idx: int) -> Tensor:
         """One step; logs the losses and their terms. ValueError when they are no longer finite."""
@@ -124,7 +127,9 @@ class PanoramaModule(L.LightningModule):
         if not bool(torch.isfinite(step.total)):
             terms = {} if step.overlap is None else dict(step.overlap.terms)
             parts = {"caption": step.caption, **terms}
-            got = ", ".join(f"{name} {float(part):g}" for name, part in parts.items() if part is not None)
+            got = ", ".join(
+                f"{name} {float(part.detach()):g}" for name, part in parts.items() if part is not None
+            )
             remedy = "Lower `optimizer.lr`, or look at the data of this step."
             fail("PanoramaModule", "loss", "finite", f"{got} at step {self.global_step}", remedy)
 
@@ -147,3 +152,9 @@ class PanoramaModule(L.LightningModule):
         """The networks as plain values, so that `runs.load_run` can build them again."""
         specs = {"model": asdict(self.model_spec), "loss": asdict(self.loss_spec)}
         checkpoint["panorama"] = {"stage": self.stage, **specs}
+
+
+def _is_trained(part: nn.Module) -> bool:
+    """Whether a part is to act as in training; one without parameters, such as a token dropper, always is."""
+    parameters = list(part.parameters())
+    return not parameters or any(parameter.requires_grad for parameter in parameters)

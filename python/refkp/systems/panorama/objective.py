@@ -138,8 +138,9 @@ def _overlap(spec: LossSpec, tokens: Tensor, layout: ErpLayout, table: Correspon
 
 
 def _sequential(spec: LossSpec, tokens: Tensor, layout: ErpLayout, table: CorrespondenceTable) -> LossTerms:
-    tiles = tokens[:, 1:] if layout.has_global_view else tokens
-    return sequential_strip_vicreg(tiles, table.grid, spec.overlap_ratio, spec.vicreg)
+    return sequential_strip_vicreg(
+        tokens[:, layout.first_tile :], table.grid, spec.overlap_ratio, spec.vicreg
+    )
 
 
 def _vicregl(spec: LossSpec, tokens: Tensor, layout: ErpLayout, table: CorrespondenceTable) -> LossTerms:
@@ -153,7 +154,7 @@ def _densecl(spec: LossSpec, tokens: Tensor, layout: ErpLayout, table: Correspon
 
 def _global_local(spec: LossSpec, tokens: Tensor, layout: ErpLayout, table: CorrespondenceTable) -> LossTerms:
     require_global_view("vision_loss", layout)
-    return global_local(tokens[:, 0], tokens[:, 1:], distance=spec.distance)
+    return global_local(tokens[:, 0], tokens[:, layout.first_tile :], distance=spec.distance)
 
 
 _LOSSES = {

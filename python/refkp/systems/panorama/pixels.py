@@ -5,6 +5,7 @@ Views are in [0,1] everywhere; `normalise` is the one place where that ends. Sou
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -60,12 +61,20 @@ def normalise(pixels: Tensor, statistics: PixelStatistics) -> Tensor:
     require_trailing("normalise", "pixels", pixels, "3,h,w")
     if not pixels.is_floating_point():
         fail("normalise", "pixels", "floating, in [0,1]", pixels.dtype, "Divide bytes by 255.")
-    scale = [1 / std for std in statistics.std]
-    shift = [-mean / std for mean, std in zip(statistics.mean, statistics.std, strict=True)]
-    # One pass over the pixels.
-    return torch.addcmul(
-        pixels.new_tensor(shift)[:, None, None], pixels, pixels.new_tensor(scale)[:, None, None]
-    )
+    scale, shift = _scale_and_shift(statistics, pixels.device, pixels.dtype)
+    return torch.addcmul(shift, pixels, scale)  # one pass over the pixels
+
+
+@functools.lru_cache(maxsize=32)
+def _scale_and_shift(
+    statistics: PixelStatistics, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """1 / std and -mean / std [3,1,1], copied to a device once."""
+    with torch.inference_mode(False):  # made in validation, they also serve training
+        mean, std = (
+            torch.tensor(row, dtype=torch.float64)[:, None, None] for row in (statistics.mean, statistics.std)
+        )
+        return (1 / std).to(device, dtype), (-mean / std).to(device, dtype)
 
 
 def unit_range(pixels: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class PanoramaImageProcessor:
     size: int = 224
     statistics: PixelStatistics | str | None = None
     erp_height: int | None = None
-    antialias: Antialias = "box"
+    antialias: Antialias = "mip"
     augmentation: Augmentation = "none"
     backend: str | None = None
 

@@ -68,6 +68,7 @@ def plan_stage(
     config: Mapping[str, Any],
     options: Mapping[str, Any] | None = None,
     *,
+    first: Stage = "vision",
     fresh: bool = False,
 ) -> StagePlan:
     """What `stage` needs: nothing when complete, else training from the weights of the stage before.
@@ -77,6 +78,7 @@ def plan_stage(
         stage: what is to be trained.
         config: what all stages of a run share; plain values.
         options: with what else this stage is trained; plain values.
+        first: with which stage the run begins; "resampler" where no overlap loss is wanted.
         fresh: plan the stage as if nothing of it was there.
 
     Raises:
@@ -84,7 +86,7 @@ def plan_stage(
             with other `options`.
     """
     state = StageState.read(run)
-    kept = STAGES[: STAGES.index(stage)]
+    kept = STAGES[STAGES.index(first) : STAGES.index(stage)]
     if not fresh or any(earlier in state.checkpoints for earlier in kept):
         _require_same("config", state.config, config, run)
     if not fresh:

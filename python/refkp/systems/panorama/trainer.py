@@ -113,13 +113,17 @@ class PanoramaCLI(TrainingCLI):
         self.run = Path(self.config["trainer"]["default_root_dir"])
         self.folder = self.run / self._stage.name
         model, data = self.config["model"], self.config["data"]
-        self.shared = {"model": model["model"].as_dict(), "layout": data["layout"].as_dict()}
+        views = {"layout": data["layout"].as_dict(), "crops": data["crops"] and data["crops"].as_dict()}
+        self.shared = {"model": model["model"].as_dict(), **views}
         self.options = {
             "seed": self.config["seed_everything"],
             "model": {key: value for key, value in model.as_dict().items() if key != "model"},
             "data": {key: value for key, value in data.as_dict().items() if key not in _FREE},
         }
-        self.plan = plan_stage(self.run, self._stage.name, self.shared, self.options, fresh=self._stage.fresh)
+        first: Stage = "resampler" if model["loss"]["kind"] == "none" else "vision"
+        self.plan = plan_stage(
+            self.run, self._stage.name, self.shared, self.options, first=first, fresh=self._stage.fresh
+        )
 
     def instantiate_classes(self) -> None:
         """Build trainer, networks and data, unless there is nothing to do."""

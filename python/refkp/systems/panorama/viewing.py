@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from refkp._checks import fail
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch
-from refkp.systems.panorama.layout import LayoutSpec
+from refkp.systems.panorama.crops import CropSpec, layout_of
+from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
 from refkp.systems.panorama.views import Antialias, render_views
 
 
@@ -16,12 +17,14 @@ class Viewing:
 
     Args:
         layout: where they look.
+        crops: a crop strategy in place of `layout`.
         view_size: their side in pixels.
         erp_height: rows of the decoded panorama; about 180 / fov times the view size avoids aliasing.
         antialias: of the rendering, as in `ops.e2p`.
     """
 
     layout: LayoutSpec = field(default_factory=LayoutSpec)
+    crops: CropSpec | None = None
     view_size: int = 224
     erp_height: int = 1024
     antialias: Antialias = "none"
@@ -30,6 +33,10 @@ class Viewing:
         for name in ("view_size", "erp_height"):
             if getattr(self, name) < 1:
                 fail("Viewing", name, "at least 1", getattr(self, name))
+
+    def build_layout(self) -> ErpLayout:
+        """The views as a layout."""
+        return layout_of(self.layout, self.crops, self.erp_height, self.view_size)
 
     def render(self, batch: ErpBatch) -> PanoBatch:
         """The views of a batch, rendered on its device under the batch's own layout; texts stay with them."""

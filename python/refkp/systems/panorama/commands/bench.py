@@ -141,7 +141,7 @@ def grid_variants(case: Case) -> dict[str, Callable[[], Tensor]]:
 
 def sequential_variants(case: Case) -> dict[str, Callable[[], Tensor]]:
     """The loss between facing strips of consecutive tiles."""
-    tiles = case.features[:, 1:] if case.layout.has_global_view else case.features
+    tiles = case.features[:, case.layout.first_tile :]
     grid, ratio = case.grid, case.overlap_ratio
     return {
         OURS: lambda: sequential_strip_vicreg(tiles, grid, ratio).total,

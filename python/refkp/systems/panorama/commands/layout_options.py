@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refkp._checks import fail
-from refkp.systems.panorama.crops import CropSpec, crop_layout
+from refkp.systems.panorama.crops import CropSpec, layout_of
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
 
 
@@ -18,13 +17,5 @@ def add_layout_options(parser: Any) -> None:
 
 
 def chosen_layout(options: Any, erp_height: int, view_size: int) -> ErpLayout:
-    """The layout that the options ask for, for panoramas of `erp_height` rows.
-
-    Raises:
-        ValueError: both a tile layout and a crop strategy are asked for.
-    """
-    if options.crops is not None:
-        if options.layout != LayoutSpec():
-            fail("layout", "--layout", "left alone with --crops", options.layout, "Give one of the two.")
-        return crop_layout(options.crops, (erp_height, 2 * erp_height), view_size)
-    return ErpLayout.build(options.layout)
+    """The layout that the options ask for, as `crops.layout_of`."""
+    return layout_of(options.layout, options.crops, erp_height, view_size)

@@ -111,7 +111,7 @@ def overlap_vicregl(
     require_shape("overlap_vicregl", "features", features, "B,V,S,D", V=layout.num_views)
     require_grid("overlap_vicregl", features.shape[2], table.grid)
     directions = token_directions(layout, table.grid).to(features)
-    first = 1 if layout.has_global_view else 0
+    first = layout.first_tile
     views = [
         RegionView(tokens.mean(1), tokens, direction.expand(len(tokens), -1, -1))
         for tokens, direction in zip(features[:, first:].unbind(1), directions, strict=True)
