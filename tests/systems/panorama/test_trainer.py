@@ -276,6 +276,9 @@ def test_three_stages_learn_the_captions_of_real_panoramas(
     before = json.loads((tmp_path / "run" / "resampler" / "summary.json").read_text())["before"]
     after = json.loads((tmp_path / "run" / "finetune" / "summary.json").read_text())["after"]
     assert after["val/caption"] < before["val/caption"] / 2
+    adapters = [value for name, value in weights(tmp_path / "run", "finetune").items() if "lora_B" in name]
+    assert adapters
+    assert all(value.any() for value in adapters)  # they begin at zero
     capsys.readouterr()
     caption([*map(str, panoramas), "--run", str(tmp_path / "run"), "--query", "the scene"])
     answers = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()]

@@ -6,6 +6,7 @@ Hub models and tiny ones take the same path; only the loader differs. Source: sp
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ TINY: dict[str, Any] = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "tie_word_embeddings": True,
+    # Logits are at most about |h| |e| = sqrt(64) x range x sqrt(64). With the usual 0.02 frozen random embeddings
+    # could not express a certain answer, and adapters alone would learn nothing.
+    "initializer_range": 0.125,
 }
 
 _UNKNOWN, _PAD, _START, _END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -258,4 +262,6 @@ def _with_lora(model: Any, spec: LoraSpec) -> nn.Module:
         target_modules=list(spec.target_modules),
         bias="none",
     )
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():  # peft asks transformers by a name of its past
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        return get_peft_model(model, config)
