@@ -7,7 +7,7 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +54,15 @@ def timing(seconds: Sequence[float]) -> Timing:
         statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else (0.0, 0.0, 0.0)
     )
     return Timing(statistics.median(seconds), high - low, len(seconds))
+
+
+def take_turns(steps: Mapping[str, Step], rounds: int) -> dict[str, Timing]:
+    """The times of steps that run one after the other in every round, so that noise hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            seconds[name].append(stopwatch(step))
+    return {name: timing(values) for name, values in seconds.items()}
 
 
 def relative_error(got: Tensor, want: Tensor) -> float:

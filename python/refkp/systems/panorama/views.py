@@ -171,7 +171,9 @@ def _place(erp: Tensor, size: Size, picture_size: Size) -> Tensor:
 def _bicubic(erp: Tensor, size: Size) -> Tensor:
     """Pillow's bicubic resize to pictures in [0,1]."""
     if erp.dtype == torch.uint8 and erp.device.type == "cpu":  # integer arithmetic, fifty times as fast
-        interleaved = erp.contiguous(memory_format=torch.channels_last)  # what torch's byte kernel is written for
+        interleaved = erp.contiguous(
+            memory_format=torch.channels_last
+        )  # what torch's byte kernel is written for
         return unit_range(functional.interpolate(interleaved, size=size, mode="bicubic", antialias=True))
     return resize(unit_range(erp), size, "bicubic")
 

@@ -9,10 +9,11 @@ from refkp.systems.panorama.commands.budget import budget
 from refkp.systems.panorama.commands.caption import caption
 from refkp.systems.panorama.commands.compare import compare
 from refkp.systems.panorama.commands.evaluate import evaluate
+from refkp.systems.panorama.commands.quality import quality
 from refkp.systems.panorama.commands.tiles import tiles
 from refkp.systems.panorama.commands.train import train
 
-__all__ = ["VERBS", "bench", "budget", "caption", "compare", "evaluate", "tiles", "train"]
+__all__ = ["VERBS", "bench", "budget", "caption", "compare", "evaluate", "quality", "tiles", "train"]
 
 #: Verb -> the function that runs it, for `refkp panorama VERB`.
 VERBS: dict[str, Callable[[list[str]], int]] = {
@@ -22,4 +23,5 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "eval": evaluate,
     "compare": compare,
     "bench": bench,
+    "quality": quality,
 }

@@ -100,7 +100,7 @@ def measure(case: Case, rounds: int) -> list[Row]:
         values = gate(loss, variants, case.features)
         for mode in ("forward", "forward+backward"):
             steps = {name: _step(variant, mode, case.features) for name, variant in variants.items()}
-            times = _take_turns(steps, rounds)
+            times = take_turns(steps, rounds)
             for name, step in steps.items():
                 ratio = times[name].median_s / times[OURS].median_s
                 peak = peak_memory(step, case.features.device.type)
@@ -238,15 +238,6 @@ def _num_operators(step: Step) -> int:
     with _OperatorCount() as count:
         step()
     return count.num_operators
-
-
-def _take_turns(steps: Mapping[str, Step], rounds: int) -> dict[str, Timing]:
-    """One after the other in every round, so that noise of the machine hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            seconds[name].append(stopwatch(step))
-    return {name: timing(values) for name, values in seconds.items()}
 
 
 def _growth_lines(growth: list[Growth]) -> list[str]:
