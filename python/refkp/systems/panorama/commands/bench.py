@@ -13,7 +13,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from refkp._checks import fail
 from refkp._extras import named_extras
-from refkp._measure import Step, Timing, peak_memory, relative_error, stopwatch, synchronised, timing
+from refkp._measure import (
+    Step,
+    Timing,
+    peak_memory,
+    relative_error,
+    stopwatch,
+    synchronised,
+    take_turns,
+    timing,
+)
 from refkp.ops.compositions import vicreg_covariance, vicreg_gram
 from refkp.systems.panorama import compositions
 from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
