@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ pytest.importorskip("PIL", reason="needs the extra `viz`")
 from PIL import Image
 
 from refkp import demo
-from refkp.data.synthetic import render_panorama
+from refkp.data.synthetic import describe_panorama, render_panorama
 from refkp.demo import panorama
 from refkp.ops import OPS
 
@@ -49,6 +50,21 @@ def test_the_report_tells_the_whole_run(
     assert "square_2.png" in text  # the held-out one
     assert all(f"<td>{op}</td>" in text for op in OPS)
     assert not (out / "panoramas").exists()
+
+
+@pytest.mark.slow
+def test_made_up_scenes_come_with_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panorama, "_SCENES", 3)
+    monkeypatch.setattr(panorama, "_SCENE_HEIGHT", 64)
+    assert demo.main(["--out", str(tmp_path), "--epochs", "1", "--seconds", "0"]) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "<h2>A language model that reads the tiles</h2>" in text
+    truth = [describe_panorama(seed) for seed in range(3)]
+    assert all(f"<td>{html.escape(caption)}</td>" in text for caption in truth)
+    assert text.count("<td>held out</td>") == 1
+    lines = (tmp_path / "captions.csv").read_text().splitlines()
+    assert lines[0] == "url,query,annotation"
+    assert [line.partition(",the scene,")[2].strip('"') for line in lines[1:]] == truth
 
 
 def test_scenes_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
