@@ -122,7 +122,7 @@ def _rows(results: dict[str, list[TrainingRun]]) -> list[tuple[str, ...]]:
     """A line per condition, the heading first."""
     keys = {"retrieval": _RETRIEVAL, "in another panorama": _ELSEWHERE, "effective rank": _RANK}
     rows = [("loss", *keys)]
-    before = [run.before for runs in results.values() for run in runs]
+    before = [run.before for run in next(iter(results.values()))]  # equal in every condition
     trained = {name: [run.after for run in runs] for name, runs in results.items()}
     for name, values in {"before training": before, **trained}.items():
         known = ([value[key] for value in values if key in value] for key in keys.values())
@@ -145,7 +145,8 @@ def _report(results: dict[str, list[TrainingRun]], path: Path) -> Path:
         "direction. Mean and sample standard deviation over the seeds."
     )
     report.table(head, rows)
-    lines = {"before training": spread([run.before[_RETRIEVAL] for run in runs]).mean}
+    untrained = [run.before[_RETRIEVAL] for run in next(iter(results.values()))]
+    lines = {"before training": spread(untrained).mean}
     lines["chance"] = runs[0].after["val/chance"]
     values = {name: [run.after[_RETRIEVAL] for run in group] for name, group in results.items()}
     report.figure(
