@@ -40,7 +40,7 @@ def e2p_py360(params: Params, arrays: Arrays, backend: str | None) -> Values:
 @adapter("panorama", "e2p_py360_uint8", op="e2p")
 def e2p_py360_uint8(params: Params, arrays: Arrays, backend: str | None) -> Values:
     """The same from bytes; the float result is compared."""
-    view = e2p_py360(params, {"erp": arrays["erp"].double()}, backend)
+    view = e2p_py360(params, {"erp": arrays["erp"].float()}, backend)
     return {"out_float": view["out"]}
 
 
