@@ -215,3 +215,18 @@ def test_loader_processes_give_the_same_batches(caption_file: Path) -> None:
         for workers in (0, 2)
     )
     assert all(torch.equal(a, b) for a, b in zip(alone, spread, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("batch_size", 0, "at least 1"),
+        ("repeat", 0, "at least 1"),
+        ("prefetch", 0, "at least 1"),
+        ("num_workers", -1, "at least 0"),
+        ("jitter_deg", -5.0, "at least 0"),
+    ],
+)
+def test_numbers_out_of_range(option: str, value: float, rule: str) -> None:
+    with pytest.raises(ValueError, match=f"PanoramaData: `{option}` must be {rule}; got {value}"):
+        PanoramaData("nowhere", **{option: value})

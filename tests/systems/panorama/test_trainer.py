@@ -134,6 +134,33 @@ def test_a_stage_in_a_file_alone_is_refused(run: tuple[Path, Path]) -> None:
         run_training(["--config", str(config)])
 
 
+def test_an_error_in_the_data_leaves_nothing_behind(caption_file: Path, tmp_path: Path) -> None:
+    options = arguments(tmp_path / "typo.csv", tmp_path / "run")
+    with pytest.raises(ValueError, match=r"typo\.csv"):
+        run_training(options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("trainer.enable_checkpointing=false", "trainer.limit_val_batches=0"),
+        *("trainer.fast_dev_run=true", "checkpoint.save_top_k=0"),
+    ],
+)
+def test_a_stage_that_would_end_without_checkpoint_is_not_begun(
+    option: str, caption_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"`{option.partition('=')[0]}` must be set so that held-out"):
+        run_training(arguments(caption_file, tmp_path / "run", f"--{option}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_endless_training_is_refused(caption_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Set `max_epochs` or `max_steps`"):
+        run_training(arguments(caption_file, tmp_path / "run", "--trainer.max_epochs=-1"))
+
+
 def test_an_interrupted_stage_goes_on(
     caption_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,8 +200,18 @@ def test_runs_that_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"complete ones: none.*--stage all"):
         load_run(tmp_path)
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match="a checkpoint of `refkp train panorama`"):
-        load_run(tmp_path / "other.ckpt")
+    (tmp_path / "table.csv").write_text("url\n")
+    for name in ("other.ckpt", "table.csv"):
+        with pytest.raises(ValueError, match="a whole checkpoint of `refkp train panorama`"):
+            load_run(tmp_path / name)
+
+
+def test_a_device_that_is_not_there(finished: tuple[Path, Path]) -> None:
+    options = ["x.png", "--run", str(finished[1]), "--device", "toaster"]
+    with pytest.raises(ValueError, match=r"`device` must be one that torch can use here; got 'toaster'"):
+        caption(options)
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        caption(["x.png", "--run", str(finished[1]), "--batch_size=0"])
 
 
 def test_caption_answers_for_every_panorama(

@@ -140,6 +140,13 @@ class PanoramaData(L.LightningDataModule):
         if not 0 < val_fraction < 1:
             fail("PanoramaData", "val_fraction", "inside (0,1)", val_fraction)
         require_choice("PanoramaData", "on_error", on_error, ("raise", "skip"))
+        counts = {"batch_size": batch_size, "repeat": repeat, "prefetch": prefetch}
+        for name, value in counts.items():
+            if value < 1:
+                fail("PanoramaData", name, "at least 1", value)
+        for name, number in {"num_workers": num_workers, "jitter_deg": jitter_deg}.items():
+            if number < 0:
+                fail("PanoramaData", name, "at least 0", number)
         self.source, self.val_source, self.val_fraction = source, val_source, val_fraction
         self.stage, self.language, self.text = stage, language, text
         self.viewing = Viewing(layout, crops, view_size, erp_height, antialias)
@@ -277,5 +284,6 @@ def _require_panoramas(rows: Sequence[_Row]) -> None:
     missing = [row for row in rows if not row.path.is_file()]
     if missing:
         remedy = "Correct the column `url`, or leave such rows out with `on_error` 'skip'."
-        got = f"{str(missing[0].path)!r} in {missing[0].origin}, {len(missing)} missing in all"
+        where = "" if missing[0].caption is None else f" in {missing[0].origin}"
+        got = f"{str(missing[0].path)!r}{where}, {len(missing)} missing in all"
         fail("PanoramaData", "source", "made of panoramas that exist", got, remedy)
