@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -267,6 +269,24 @@ def test_a_run_without_overlap_loss_begins_with_the_resampler(
     printed = capsys.readouterr().out
     assert "ROUGE-L" in printed
     assert "retrieval" not in printed
+
+
+@pytest.mark.slow
+def test_two_processes_train_every_stage_once(caption_file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "refkp", "train", "panorama", "--stage", "all"]
+    options = [*("--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.devices=2"), "--fresh"]
+    for _ in range(2):
+        done = subprocess.run(
+            [*command, *arguments(caption_file, tmp_path / "run", *options)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        )
+        assert done.stdout.count("held out") == 3  # one process reports
+    names = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
+    assert names == {*STAGES, *(f"{stage}_1" for stage in STAGES)}
+    assert list(StageState.read(tmp_path / "run").checkpoints) == list(STAGES)
 
 
 def test_auto_batch_takes_what_the_data_holds(caption_file: Path, tmp_path: Path) -> None:
