@@ -14,7 +14,6 @@ from refkp.systems.panorama.batch import ErpBatch, PanoBatch  # noqa: E402
 from refkp.systems.panorama.data import PanoramaData  # noqa: E402
 from refkp.systems.panorama.datasets import PanoramaDataset, collate  # noqa: E402
 from refkp.systems.panorama.images import read_panorama  # noqa: E402
-from refkp.systems.panorama.language import LanguageSpec  # noqa: E402
 from refkp.systems.panorama.layout import ErpLayout  # noqa: E402
 from refkp.systems.panorama.sources import find_panoramas  # noqa: E402
 from refkp.systems.panorama.text import TextSpec  # noqa: E402
@@ -27,7 +26,7 @@ def _data(folder: Path, **options: object) -> PanoramaData:
 
 
 def _text_data(table: Path, **options: object) -> PanoramaData:
-    return _data(table, stage="finetune", language=LanguageSpec("tiny"), **options)
+    return _data(table, stage="finetune", language="tiny", **options)
 
 
 def test_folder_and_csv_name_the_same_files(panorama_folder: Path) -> None:
@@ -152,9 +151,7 @@ def test_a_panorama_is_on_one_side_of_the_split(caption_file: Path) -> None:
 def test_several_files_are_joined(caption_file: Path) -> None:
     second = caption_file.with_name("more.csv")
     second.write_text("url,instruction,response\npano_2.png,Is it dark?,No.\n")
-    data = PanoramaData(
-        [str(caption_file), str(second)], str(second), stage="resampler", language=LanguageSpec("tiny")
-    )
+    data = PanoramaData([str(caption_file), str(second)], str(second), stage="resampler", language="tiny")
     data.setup("fit")
     assert (len(data.train_set), len(data.val_set)) == (6, 1)
 

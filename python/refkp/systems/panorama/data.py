@@ -22,15 +22,15 @@ Two panoramas with captions, and two steps of the resampler stage on a tiny mode
 >>> table = Path(folder.name, "captions.csv")
 >>> _ = table.write_text("url,query,annotation\\nsea.png,the view,Water.\\nfield.png,the view,Grass.\\n")
 
->>> language = LanguageSpec("tiny")
->>> options = {"stage": "resampler", "language": language, "view_size": 32, "erp_height": 32, "batch_size": 1}
+>>> options = {"stage": "resampler", "language": "tiny", "view_size": 32, "erp_height": 32, "batch_size": 1}
 >>> data = PanoramaData(str(table), val_source=str(table), **options)
 >>> data.setup("fit")
 >>> batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
 >>> tuple(batch.views.shape), batch.layout.num_views, batch.text.input_ids.shape == batch.text.labels.shape
 ((1, 9, 3, 32, 32), 9, True)
 
->>> networks = PanoramaVLMSpec(VisionStageSpec(EncoderSpec("tiny", 32)), language=language)
+>>> vision, language = VisionStageSpec(EncoderSpec("tiny", 32)), LanguageSpec("tiny")
+>>> networks = PanoramaVLMSpec(vision, language=language)
 >>> module = PanoramaModule("resampler", networks)
 >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 >>> trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet)
@@ -101,7 +101,7 @@ class PanoramaData(L.LightningDataModule):
         view_size: side of the views in pixels; set by the encoder.
         erp_height: rows of a decoded panorama; about 180 / fov times the view size avoids aliasing.
         antialias: of the rendering, as in `ops.e2p`.
-        language: the language model whose tokenizer is used.
+        language: the `LanguageSpec.source` whose tokenizer is used; set by the language model.
         text: how texts become tokens.
         augmentation: random rotation of all tiles of a training sample: "none", "yaw" or "full".
         jitter_deg: random turn of each tile by itself, one layout per training batch (`ErpLayout.jittered`).
@@ -125,7 +125,7 @@ class PanoramaData(L.LightningDataModule):
         view_size: int = 224,
         erp_height: int = 1024,
         antialias: Antialias = "none",
-        language: LanguageSpec = LanguageSpec(),  # noqa: B008 (frozen)
+        language: str = LanguageSpec.source,
         text: TextSpec = TextSpec(),  # noqa: B008 (frozen)
         augmentation: Augmentation = "full",
         jitter_deg: float = 0.0,
@@ -164,7 +164,7 @@ class PanoramaData(L.LightningDataModule):
             return
         processor = None
         if self.stage != "vision":
-            processor = TextProcessor(load_tokenizer(self.language), self.text)
+            processor = TextProcessor(load_tokenizer(LanguageSpec(self.language)), self.text)
             self._pad_id = processor.pad_id
         train, held_out = self._split()
         self.train_set = self._dataset(train, processor, self.augmentation, self.repeat)

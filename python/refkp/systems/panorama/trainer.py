@@ -44,7 +44,7 @@ _MONITOR = {
 _LINKS = {
     "stage": ("model.stage", "data.stage"),
     "model.model.vision.encoder.image_size": ("data.view_size",),
-    "model.model.language.source": ("data.language.source",),
+    "model.model.language.source": ("data.language",),
 }
 
 
