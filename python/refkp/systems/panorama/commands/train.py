@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from refkp._extras import named_extras
 
 if TYPE_CHECKING:
-    from refkp.systems.panorama.trainer import TrainingRun
+    from refkp.systems.panorama.training.trainer import TrainingRun
 
 #: Values reported before and after training, and how they are called on paper.
 REPORTED = {
@@ -59,8 +59,8 @@ def _report(run: TrainingRun) -> None:
 
 
 def _run(argv: list[str]) -> list[TrainingRun]:
-    from refkp.systems.panorama.stages import STAGES
-    from refkp.systems.panorama.trainer import run_stage
+    from refkp.systems.panorama.model.stages import STAGES
+    from refkp.systems.panorama.training.trainer import run_stage
 
     parser = argparse.ArgumentParser(prog="refkp train panorama", add_help=False, allow_abbrev=False)
     parser.add_argument("--stage", choices=(*STAGES, "all"))
