@@ -35,6 +35,7 @@ class TrainingCLI(LightningCLI):
     Args:
         module_class, data_class: the system's LightningModule and LightningDataModule.
         argv: the command line, with presets and short options resolved.
+        prog: the command, for messages.
         description: what `--help` begins with.
         monitor: logged value that picks the best checkpoint, and "max" or "min".
         links: option -> options that take its value.
@@ -46,6 +47,7 @@ class TrainingCLI(LightningCLI):
         data_class: type[L.LightningDataModule],
         argv: Sequence[str],
         *,
+        prog: str,
         description: str,
         monitor: tuple[str, str],
         links: Mapping[str, Sequence[str]] | None = None,
@@ -56,7 +58,7 @@ class TrainingCLI(LightningCLI):
             data_class,
             args=list(argv),
             run=False,
-            parser_kwargs={"description": description},
+            parser_kwargs={"prog": prog, "usage": "%(prog)s [options]", "description": description},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             trainer_defaults={"default_root_dir": "runs", "gradient_clip_val": 1.0, "log_every_n_steps": 10},

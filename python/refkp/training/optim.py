@@ -46,7 +46,7 @@ class ParameterGroup(Protocol):
 
     @property
     def name(self) -> str:
-        """What the learning-rate log calls it."""
+        """What `OptimizerSpec.group_weight_decay` calls it."""
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:

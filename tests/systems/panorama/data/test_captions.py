@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from refkp.systems.panorama.data.captions import read_captions
+from refkp.systems.panorama.data.captions import read_captions, read_rows
 
 
 def _write(folder: Path, name: str, text: str) -> Path:
@@ -47,3 +47,11 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
 def test_errors(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         read_captions([_write(tmp_path, "a.csv", text)])
+
+
+@pytest.mark.parametrize("text", ["url,query,annotation\nx,door,caf\xe9\n", f"url\n{'x' * 200_000}\n"])
+def test_files_that_are_no_text_tables(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"must be a CSV file in UTF-8; got '.*a\.csv': "):
+        list(read_rows(path, ("url",)))

@@ -15,7 +15,6 @@ from refkp.systems.panorama.data.datamodule import PanoramaData  # noqa: E402
 from refkp.systems.panorama.data.datasets import PanoramaDataset, collate  # noqa: E402
 from refkp.systems.panorama.data.sources import find_panoramas  # noqa: E402
 from refkp.systems.panorama.data.text import TextSpec  # noqa: E402
-from refkp.systems.panorama.model.language import LanguageSpec  # noqa: E402
 from refkp.systems.panorama.views.images import read_panorama  # noqa: E402
 from refkp.systems.panorama.views.layout import ErpLayout  # noqa: E402
 
@@ -27,7 +26,7 @@ def _data(folder: Path, **options: object) -> PanoramaData:
 
 
 def _text_data(table: Path, **options: object) -> PanoramaData:
-    return _data(table, stage="finetune", language=LanguageSpec("tiny"), **options)
+    return _data(table, stage="finetune", language="tiny", **options)
 
 
 def test_folder_and_csv_name_the_same_files(panorama_folder: Path) -> None:
@@ -152,9 +151,7 @@ def test_a_panorama_is_on_one_side_of_the_split(caption_file: Path) -> None:
 def test_several_files_are_joined(caption_file: Path) -> None:
     second = caption_file.with_name("more.csv")
     second.write_text("url,instruction,response\npano_2.png,Is it dark?,No.\n")
-    data = PanoramaData(
-        [str(caption_file), str(second)], str(second), stage="resampler", language=LanguageSpec("tiny")
-    )
+    data = PanoramaData([str(caption_file), str(second)], str(second), stage="resampler", language="tiny")
     data.setup("fit")
     assert (len(data.train_set), len(data.val_set)) == (6, 1)
 
@@ -215,3 +212,18 @@ def test_loader_processes_give_the_same_batches(caption_file: Path) -> None:
         for workers in (0, 2)
     )
     assert all(torch.equal(a, b) for a, b in zip(alone, spread, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("batch_size", 0, "at least 1"),
+        ("repeat", 0, "at least 1"),
+        ("prefetch", 0, "at least 1"),
+        ("num_workers", -1, "at least 0"),
+        ("jitter_deg", -5.0, "at least 0"),
+    ],
+)
+def test_numbers_out_of_range(option: str, value: float, rule: str) -> None:
+    with pytest.raises(ValueError, match=f"PanoramaData: `{option}` must be {rule}; got {value}"):
+        PanoramaData("nowhere", **{option: value})

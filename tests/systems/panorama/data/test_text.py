@@ -86,6 +86,8 @@ def test_user_text_with_special_tokens_is_refused(token: str, processor: TextPro
         processor.training(QUERY, f"a {token}")
     with pytest.raises(ValueError, match="`answer` must be a text"):
         processor.training(QUERY, "  ")
+    with pytest.raises(ValueError, match="`query` must be a text"):
+        processor.prompt("")
 
 
 def test_a_template_that_drops_or_repeats_the_placeholder_is_refused() -> None:

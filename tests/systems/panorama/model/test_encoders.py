@@ -193,3 +193,10 @@ def test_a_position_code_that_cannot_be_interpolated(tmp_path: Path, monkeypatch
     VisionEncoder(EncoderSpec(source, 32))
     with pytest.raises(ValueError, match=r"48 pixels: no interpolation. Set `image_size` to that of"):
         VisionEncoder(EncoderSpec(source, 48))
+
+
+def test_a_source_that_cannot_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"VisionEncoder: `source` must be a model that can be loaded; got '"
+    ):
+        VisionEncoder(EncoderSpec(str(tmp_path)))

@@ -28,6 +28,14 @@ def test_errors() -> None:
         GenerationSpec(temperature=0.5)
     with pytest.raises(ValueError, match="`max_new_tokens`"):
         GenerationSpec(max_new_tokens=0)
+    with pytest.raises(ValueError, match=r"`min_new_tokens` must be from 0 to max_new_tokens \(2\); got 3"):
+        GenerationSpec(max_new_tokens=2, min_new_tokens=3)
+    with pytest.raises(ValueError, match="`num_beams` must be at least 1"):
+        GenerationSpec(num_beams=0)
+    with pytest.raises(ValueError, match="`repetition_penalty` must be above 0"):
+        GenerationSpec(repetition_penalty=0.0)
+    with pytest.raises(ValueError, match="`top_k` must be at least 0"):
+        GenerationSpec(do_sample=True, top_k=-1)
     with pytest.raises(ValueError, match="`temperature` must be above 0"):
         GenerationSpec(do_sample=True, temperature=0.0)
     with pytest.raises(ValueError, match=r"`top_p` must be in \(0,1\]"):

@@ -160,7 +160,9 @@ def test_errors(tmp_path: Path) -> None:
     for call in (lambda: plain.save_lora(tmp_path), lambda: plain.load_lora(tmp_path), plain.merge_lora):
         with pytest.raises(ValueError, match="`lora` must be set in the LanguageSpec and not merged"):
             call()
-    with pytest.raises(ValueError, match="Target modules"):
+    with pytest.raises(
+        ValueError, match=r"`target_modules` must be layers of the language model; got no_such_layer"
+    ):
         LanguageModel(replace(SPEC, lora=LoraSpec(target_modules=("no_such_layer",))))
     with pytest.raises(ValueError, match="`rank`"):
         LoraSpec(rank=0)
@@ -168,3 +170,15 @@ def test_errors(tmp_path: Path) -> None:
         LoraSpec(dropout=1.0)
     with pytest.raises(ValueError, match="`dtype`"):
         LanguageSpec(dtype="float16")  # type: ignore[arg-type]
+
+
+def test_a_source_that_cannot_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"load_tokenizer: `source` must be a model that can be loaded; got '"
+    ):
+        LanguageModel(LanguageSpec(str(tmp_path)))
+
+
+def test_adapters_need_their_layers() -> None:
+    with pytest.raises(ValueError, match=r"`target_modules` must be layers of the language model; got q_prj"):
+        LanguageModel(LanguageSpec("tiny", LoraSpec(target_modules=("q_prj", "v_proj"))))

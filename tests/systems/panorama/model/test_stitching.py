@@ -100,3 +100,13 @@ def test_errors() -> None:
         stitch_order(2, (2, 2), "stride_views", 1.0)
     with pytest.raises(ValueError, match=r"S=6; got \[1,2,4,3\]"):
         stitch_views(torch.rand(1, 2, 4, 3), (2, 3), "concat")
+
+
+def test_a_blend_made_in_validation_serves_training() -> None:
+    layout = ErpLayout.build(hfov_deg=70.0)
+    with torch.inference_mode():
+        weights = blend_grid(layout, (2, 3)).weights
+    assert blend_grid(layout, (2, 3)).weights is weights
+    tokens = torch.rand(weights.shape[1], 1, requires_grad=True)
+    (weights @ tokens).sum().backward()
+    assert tokens.grad is not None

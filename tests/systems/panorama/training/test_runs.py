@@ -57,10 +57,18 @@ def test_an_interrupted_stage_is_resumed_unless_fresh(tmp_path: Path) -> None:
 
 def test_a_stage_goes_on_with_its_own_options_alone(tmp_path: Path) -> None:
     begin_stage(tmp_path, "vision", CONFIG, {"seed": 0})
-    assert plan_stage(tmp_path, "vision", CONFIG, {"seed": 0}).action == "train"
+    last = tmp_path / "vision" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    assert plan_stage(tmp_path, "vision", CONFIG, {"seed": 0}).action == "resume"
     with pytest.raises(ValueError, match=r"seed 0 there and 1 here\. Repeat its options, train it again"):
         plan_stage(tmp_path, "vision", CONFIG, {"seed": 1})
     assert plan_stage(tmp_path, "vision", CONFIG, {"seed": 1}, fresh=True).action == "train"
+
+
+def test_a_try_that_left_no_weights_binds_nobody(tmp_path: Path) -> None:
+    begin_stage(tmp_path, "vision", {**CONFIG, "layout": {"hfov_deg": 60.0}}, {"source": "typo"})
+    assert plan_stage(tmp_path, "vision", CONFIG, {"source": "right"}).action == "train"
 
 
 def test_the_state_can_be_moved_and_compares_plain_values(tmp_path: Path) -> None:

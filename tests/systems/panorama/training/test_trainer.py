@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,33 @@ def test_a_stage_in_a_file_alone_is_refused(run: tuple[Path, Path]) -> None:
         run_training(["--config", str(config)])
 
 
+def test_an_error_in_the_data_leaves_nothing_behind(caption_file: Path, tmp_path: Path) -> None:
+    options = arguments(tmp_path / "typo.csv", tmp_path / "run")
+    with pytest.raises(ValueError, match=r"typo\.csv"):
+        run_training(options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("trainer.enable_checkpointing=false", "trainer.limit_val_batches=0"),
+        *("trainer.fast_dev_run=true", "checkpoint.save_top_k=0"),
+    ],
+)
+def test_a_stage_that_would_end_without_checkpoint_is_not_begun(
+    option: str, caption_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"`{option.partition('=')[0]}` must be set so that held-out"):
+        run_training(arguments(caption_file, tmp_path / "run", f"--{option}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_endless_training_is_refused(caption_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Set `max_epochs` or `max_steps`"):
+        run_training(arguments(caption_file, tmp_path / "run", "--trainer.max_epochs=-1"))
+
+
 def test_an_interrupted_stage_goes_on(
     caption_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,8 +202,18 @@ def test_runs_that_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"complete ones: none.*--stage all"):
         load_run(tmp_path)
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match="a checkpoint of `refkp train panorama`"):
-        load_run(tmp_path / "other.ckpt")
+    (tmp_path / "table.csv").write_text("url\n")
+    for name in ("other.ckpt", "table.csv"):
+        with pytest.raises(ValueError, match="a whole checkpoint of `refkp train panorama`"):
+            load_run(tmp_path / name)
+
+
+def test_a_device_that_is_not_there(finished: tuple[Path, Path]) -> None:
+    options = ["x.png", "--run", str(finished[1]), "--device", "toaster"]
+    with pytest.raises(ValueError, match=r"`device` must be one that torch can use here; got 'toaster'"):
+        caption(options)
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        caption(["x.png", "--run", str(finished[1]), "--batch_size=0"])
 
 
 def test_caption_answers_for_every_panorama(
@@ -230,6 +269,24 @@ def test_a_run_without_overlap_loss_begins_with_the_resampler(
     printed = capsys.readouterr().out
     assert "ROUGE-L" in printed
     assert "retrieval" not in printed
+
+
+@pytest.mark.slow
+def test_two_processes_train_every_stage_once(caption_file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "refkp", "train", "panorama", "--stage", "all"]
+    options = [*("--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.devices=2"), "--fresh"]
+    for _ in range(2):
+        done = subprocess.run(
+            [*command, *arguments(caption_file, tmp_path / "run", *options)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        )
+        assert done.stdout.count("held out") == 3  # one process reports
+    names = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
+    assert names == {*STAGES, *(f"{stage}_1" for stage in STAGES)}
+    assert list(StageState.read(tmp_path / "run").checkpoints) == list(STAGES)
 
 
 def test_auto_batch_takes_what_the_data_holds(caption_file: Path, tmp_path: Path) -> None:

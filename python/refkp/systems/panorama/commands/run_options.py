@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from refkp._checks import fail
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
@@ -33,6 +35,10 @@ def loaded_run(options: Any) -> LoadedRun:
     """The run that the options name, on their device."""
     from refkp.systems.panorama.training.runs import load_run
 
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError) as error:  # torch knows no such device, or was built without it
+        fail("loaded_run", "device", "one that torch can use here", f"{options.device!r} ({error})")
     run = load_run(options.run, options.stage)
     run.model.to(options.device)
     return run

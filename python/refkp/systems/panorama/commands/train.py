@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from refkp._extras import named_extras
+
 if TYPE_CHECKING:
     from refkp.systems.panorama.training.trainer import TrainingRun
 
@@ -35,17 +37,25 @@ def run_training(argv: list[str]) -> TrainingRun:
 
 def train(argv: list[str]) -> int:
     """Train one stage, or with `--stage all` each in turn, and report held-out values before and after."""
+    with named_extras():
+        from lightning.pytorch.utilities import rank_zero_only
+
+    report = rank_zero_only(_report)  # once, however many processes train
     for run in _run(argv):
-        print(f"{f'{run.stage}: held out':38} {'before':>10} {'after':>10}")
-        for key, title in REPORTED.items():
-            if key in run.before:
-                print(f"{title:38} {run.before[key]:10.4f} {run.after[key]:10.4f}")
-        files = f"configuration, checkpoints, logs and summary.json in {run.folder}"
-        if run.skipped:
-            print(f"{run.stage} was complete and is left as it is (--fresh trains it again); {files}")
-        else:
-            print(f"{run.seconds:.0f} s of training; {files}")
+        report(run)
     return 0
+
+
+def _report(run: TrainingRun) -> None:
+    print(f"{f'{run.stage}: held out':38} {'before':>10} {'after':>10}")
+    for key, title in REPORTED.items():
+        if key in run.before:
+            print(f"{title:38} {run.before[key]:10.4f} {run.after[key]:10.4f}")
+    files = f"configuration, checkpoints, logs and summary.json in {run.folder}"
+    if run.skipped:
+        print(f"{run.stage} was complete and is left as it is (--fresh trains it again); {files}")
+    else:
+        print(f"{run.seconds:.0f} s of training; {files}")
 
 
 def _run(argv: list[str]) -> list[TrainingRun]:

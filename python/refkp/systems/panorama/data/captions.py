@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -57,7 +58,7 @@ def _read_captions(source: Path) -> Iterator[Caption]:
     kinds = [kind for kind in (_SUBJECT_COLUMNS, _INSTRUCTION_COLUMNS) if columns.issuperset(kind)]
     if len(kinds) != 1:
         rule = "a CSV file with columns url,query,annotation or url,instruction,response"
-        fail("read_captions", "sources", rule, f"{','.join(sorted(columns))} in {str(source)!r}")
+        fail("read_captions", "sources", rule, f"{','.join(sorted(columns)) or 'none'} in {str(source)!r}")
     question, answer = kinds[0]
     for row in read_rows(source, ("url", question, answer)):
         yield Caption(
@@ -77,7 +78,7 @@ def read_rows(source: Path, columns: Sequence[str]) -> Iterator[Row]:
     """
     missing = [column for column in columns if column not in read_columns(source)]
     if missing:
-        found = f"{','.join(read_columns(source))} in {str(source)!r}"
+        found = f"{','.join(read_columns(source)) or 'none'} in {str(source)!r}"
         fail("read_rows", "source", f"a CSV file with a column `{missing[0]}`", found)
     with _open(source) as file:
         reader = csv.DictReader(file)
@@ -97,5 +98,12 @@ def read_columns(source: Path) -> list[str]:
         return list(csv.DictReader(file).fieldnames or ())
 
 
-def _open(source: Path) -> TextIO:
-    return source.open(newline="", encoding="utf-8-sig")  # spreadsheets begin their files with a mark
+@contextmanager
+def _open(source: Path) -> Iterator[TextIO]:
+    with source.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin their files with a mark
+        try:
+            yield file
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"read_rows: `source` must be a CSV file in UTF-8; got {str(source)!r}: {error}."
+            ) from error

@@ -22,15 +22,15 @@ Two panoramas with captions, and two steps of the resampler stage on a tiny mode
 >>> table = Path(folder.name, "captions.csv")
 >>> _ = table.write_text("url,query,annotation\\nsea.png,the view,Water.\\nfield.png,the view,Grass.\\n")
 
->>> language = LanguageSpec("tiny")
->>> options = {"stage": "resampler", "language": language, "view_size": 32, "erp_height": 32, "batch_size": 1}
+>>> options = {"stage": "resampler", "language": "tiny", "view_size": 32, "erp_height": 32, "batch_size": 1}
 >>> data = PanoramaData(str(table), val_source=str(table), **options)
 >>> data.setup("fit")
 >>> batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
 >>> tuple(batch.views.shape), batch.layout.num_views, batch.text.input_ids.shape == batch.text.labels.shape
 ((1, 9, 3, 32, 32), 9, True)
 
->>> networks = PanoramaVLMSpec(VisionStageSpec(EncoderSpec("tiny", 32)), language=language)
+>>> vision, language = VisionStageSpec(EncoderSpec("tiny", 32)), LanguageSpec("tiny")
+>>> networks = PanoramaVLMSpec(vision, language=language)
 >>> module = PanoramaModule("resampler", networks)
 >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 >>> trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet)
@@ -101,7 +101,7 @@ class PanoramaData(L.LightningDataModule):
         view_size: side of the views in pixels; set by the encoder.
         erp_height: rows of a decoded panorama; about 180 / fov times the view size avoids aliasing.
         antialias: of the rendering, as in `ops.e2p`.
-        language: the language model whose tokenizer is used.
+        language: the `LanguageSpec.source` whose tokenizer is used; set by the language model.
         text: how texts become tokens.
         augmentation: random rotation of all tiles of a training sample: "none", "yaw" or "full".
         jitter_deg: random turn of each tile by itself, one layout per training batch (`ErpLayout.jittered`).
@@ -125,7 +125,7 @@ class PanoramaData(L.LightningDataModule):
         view_size: int = 224,
         erp_height: int = 1024,
         antialias: Antialias = "none",
-        language: LanguageSpec = LanguageSpec(),  # noqa: B008 (frozen)
+        language: str = LanguageSpec.source,
         text: TextSpec = TextSpec(),  # noqa: B008 (frozen)
         augmentation: Augmentation = "full",
         jitter_deg: float = 0.0,
@@ -140,6 +140,13 @@ class PanoramaData(L.LightningDataModule):
         if not 0 < val_fraction < 1:
             fail("PanoramaData", "val_fraction", "inside (0,1)", val_fraction)
         require_choice("PanoramaData", "on_error", on_error, ("raise", "skip"))
+        counts = {"batch_size": batch_size, "repeat": repeat, "prefetch": prefetch}
+        for name, value in counts.items():
+            if value < 1:
+                fail("PanoramaData", name, "at least 1", value)
+        for name, number in {"num_workers": num_workers, "jitter_deg": jitter_deg}.items():
+            if number < 0:
+                fail("PanoramaData", name, "at least 0", number)
         self.source, self.val_source, self.val_fraction = source, val_source, val_fraction
         self.stage, self.language, self.text = stage, language, text
         self.viewing = Viewing(layout, crops, view_size, erp_height, antialias)
@@ -157,7 +164,7 @@ class PanoramaData(L.LightningDataModule):
             return
         processor = None
         if self.stage != "vision":
-            processor = TextProcessor(load_tokenizer(self.language), self.text)
+            processor = TextProcessor(load_tokenizer(LanguageSpec(self.language)), self.text)
             self._pad_id = processor.pad_id
         train, held_out = self._split()
         self.train_set = self._dataset(train, processor, self.augmentation, self.repeat)
@@ -277,5 +284,6 @@ def _require_panoramas(rows: Sequence[_Row]) -> None:
     missing = [row for row in rows if not row.path.is_file()]
     if missing:
         remedy = "Correct the column `url`, or leave such rows out with `on_error` 'skip'."
-        got = f"{str(missing[0].path)!r} in {missing[0].origin}, {len(missing)} missing in all"
+        where = "" if missing[0].caption is None else f" in {missing[0].origin}"
+        got = f"{str(missing[0].path)!r}{where}, {len(missing)} missing in all"
         fail("PanoramaData", "source", "made of panoramas that exist", got, remedy)

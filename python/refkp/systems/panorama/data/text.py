@@ -99,9 +99,9 @@ class TextProcessor:
             instruction: `query` is the whole instruction, `query_template` does not apply.
 
         Raises:
-            ValueError: `query` holds a special token, or the prompt is longer than `max_length`.
+            ValueError: `query` is empty or holds a special token, or the prompt is longer than `max_length`.
         """
-        self._require_plain("query", query)
+        self._require_text("query", query)
         text = query if instruction else self.spec.query_template.replace("{query}", query)
         ids = self._prompt_ids(f"{VISION_TOKEN}\n{text}")
         if (count := ids.count(self._vision_id)) != 1:
@@ -125,9 +125,7 @@ class TextProcessor:
                 under `overflow` "error", or truncation leaves nothing of the answer.
         """
         prompt = self.prompt(query, instruction=instruction)
-        if not answer.strip():
-            fail("TextProcessor", "answer", "a text", repr(answer))
-        self._require_plain("answer", answer)
+        self._require_text("answer", answer)
         ids = [*self._ids(answer.strip()), int(self.tokenizer.eos_token_id)]
         room = self.spec.max_length - len(prompt)
         if len(ids) > room and self.spec.overflow == "error":
@@ -167,7 +165,9 @@ class TextProcessor:
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _require_plain(self, argument: str, text: str) -> None:
+    def _require_text(self, argument: str, text: str) -> None:
+        if not text.strip():
+            fail("TextProcessor", argument, "a text", repr(text))
         found = [token for token in self._special if token in text]
         if found:
             remedy = "The placeholder is added by the processor; remove such tokens from the text."

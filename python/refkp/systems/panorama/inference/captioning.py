@@ -66,6 +66,8 @@ def batches(
     batch_size: int = 4,
 ) -> Iterator[ErpBatch]:
     """Unturned panoramas in order, on the device of the model."""
+    if batch_size < 1:
+        fail("batches", "batch_size", "at least 1", batch_size)
     layout = run.viewing.build_layout()
     dataset = PanoramaDataset(panoramas, run.viewing.erp_height, layout, texts=texts, cache=False)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from refkp._checks import fail, require_shape
 from refkp._extras import named_extras
+from refkp.systems.panorama.model.pretrained import loading
 from refkp.systems.panorama.views.pixels import SIGLIP, PixelStatistics, normalise
 
 #: The encoder of tests, demos and the `tiny` preset.
@@ -200,15 +201,16 @@ def _tiny() -> Any:
 def _pretrained(source: str) -> tuple[Any, set[str]]:
     """The vision model of `source`, alone where it is one tower of two, and its parameters without weights."""
     transformers = _transformers()
-    config = transformers.AutoConfig.from_pretrained(source)
-    tower = getattr(config, "vision_config", config)
-    if hasattr(tower, "vision_use_head"):
-        tower.vision_use_head = False  # SigLIP's pooling of all tokens to one
-    if type(tower) in transformers.MODEL_MAPPING:
-        config = tower
-    model, report = transformers.AutoModel.from_pretrained(
-        source, config=config, dtype=torch.float32, output_loading_info=True
-    )
+    with loading("VisionEncoder", source):
+        config = transformers.AutoConfig.from_pretrained(source)
+        tower = getattr(config, "vision_config", config)
+        if hasattr(tower, "vision_use_head"):
+            tower.vision_use_head = False  # SigLIP's pooling of all tokens to one
+        if type(tower) in transformers.MODEL_MAPPING:
+            config = tower
+        model, report = transformers.AutoModel.from_pretrained(
+            source, config=config, dtype=torch.float32, output_loading_info=True
+        )
     missing = {name.removeprefix("vision_model.") for name in report["missing_keys"]}
     return getattr(model, "vision_model", model), missing
 

@@ -37,8 +37,16 @@ class GenerationSpec:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             fail("GenerationSpec", "max_new_tokens", "at least 1", self.max_new_tokens)
-        if self.temperature <= 0:
-            fail("GenerationSpec", "temperature", "above 0", self.temperature)
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            rule = f"from 0 to max_new_tokens ({self.max_new_tokens})"
+            fail("GenerationSpec", "min_new_tokens", rule, self.min_new_tokens)
+        if self.num_beams < 1:
+            fail("GenerationSpec", "num_beams", "at least 1", self.num_beams)
+        for name in ("temperature", "repetition_penalty"):
+            if getattr(self, name) <= 0:
+                fail("GenerationSpec", name, "above 0", getattr(self, name))
+        if self.top_k < 0:
+            fail("GenerationSpec", "top_k", "at least 0", self.top_k)
         if not 0 < self.top_p <= 1:
             fail("GenerationSpec", "top_p", "in (0,1]", self.top_p)
         if not self.do_sample and (self.temperature, self.top_p, self.top_k) != (1.0, 1.0, 0):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
 from refkp.systems.panorama.model.generation import GenerationSpec
+from refkp.systems.panorama.model.pretrained import loading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -102,7 +103,8 @@ def load_tokenizer(spec: LanguageSpec) -> PreTrainedTokenizerBase:
     with named_extras():
         from transformers import AutoTokenizer
 
-    tokenizer = _byte_tokenizer() if spec.source == "tiny" else AutoTokenizer.from_pretrained(spec.source)
+    with loading("load_tokenizer", spec.source):
+        tokenizer = _byte_tokenizer() if spec.source == "tiny" else AutoTokenizer.from_pretrained(spec.source)
     if tokenizer.eos_token is None:
         fail("load_tokenizer", "source", "a model with an end token", repr(spec.source))
     if tokenizer.pad_token is None:
@@ -235,7 +237,8 @@ def _causal_model(spec: LanguageSpec) -> Any:
     options: dict[str, Any] = {"attn_implementation": "sdpa", "dtype": getattr(torch, spec.dtype)}
     if spec.source == "tiny":
         return AutoModelForCausalLM.from_config(Qwen2Config(**TINY), **options)
-    return AutoModelForCausalLM.from_pretrained(spec.source, **options)
+    with loading("LanguageModel", spec.source):
+        return AutoModelForCausalLM.from_pretrained(spec.source, **options)
 
 
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -254,6 +257,10 @@ def _with_lora(model: Any, spec: LoraSpec) -> nn.Module:
     with named_extras():
         from peft import LoraConfig, TaskType, get_peft_model
 
+    modules = [f".{name}" for name, _ in model.named_modules()]
+    absent = [name for name in spec.target_modules if not any(m.endswith(f".{name}") for m in modules)]
+    if absent or not spec.target_modules:
+        fail("LoraSpec", "target_modules", "layers of the language model", ", ".join(absent) or "none")
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=spec.rank,

@@ -82,6 +82,11 @@ def blend_grid(layout: ErpLayout, grid: Grid, height: int | None = None) -> Blen
     Raises:
         ValueError: a layout without tiles.
     """
+    with torch.inference_mode(False):  # a grid first needed in validation also serves training
+        return _blend_grid(layout, grid, height)
+
+
+def _blend_grid(layout: ErpLayout, grid: Grid, height: int | None) -> BlendGrid:
     if not layout.tiles:
         fail("blend_grid", "layout", "one with tiles", f"{layout.num_views} other views")
     rotation, limit = layout.rotations, layout.half_tangents

@@ -145,8 +145,17 @@ class PanoramaModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and its schedule over the planned number of optimiser steps."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        return build_optimizer(parameter_groups(self.model, self.stage), self.optimizer_spec, steps)
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            remedy = "Set `max_epochs` or `max_steps`."
+            fail(
+                "PanoramaModule",
+                "trainer",
+                "limited to a number of steps: the rate falls over them",
+                steps,
+                remedy,
+            )
+        return build_optimizer(parameter_groups(self.model, self.stage), self.optimizer_spec, int(steps))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The networks as plain values, so that `runs.load_run` can build them again."""

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -82,14 +83,17 @@ def plan_stage(
         fresh: plan the stage as if nothing of it was there.
 
     Raises:
-        ValueError: the stage before is not complete, or the run was begun with another `config`, or the stage
-            with other `options`.
+        ValueError: the stage before is not complete, or the run has weights of another `config`, or the stage
+            of other `options`.
     """
     state = StageState.read(run)
+    last = run / stage / "checkpoints" / "last.ckpt"
+    interrupted = last.exists() and not fresh
     kept = STAGES[STAGES.index(first) : STAGES.index(stage)]
-    if not fresh or any(earlier in state.checkpoints for earlier in kept):
+    # Without weights there is nothing that a change could spoil: a first try that failed binds nobody.
+    if interrupted or any(name in state.checkpoints for name in (kept if fresh else STAGES)):
         _require_same("config", state.config, config, run)
-    if not fresh:
+    if interrupted or (stage in state.checkpoints and not fresh):
         _require_same("options", state.options.get(stage, {}), options or {}, run / stage)
     start_from = None
     if kept:
@@ -105,8 +109,7 @@ def plan_stage(
         start_from = run / state.checkpoints[kept[-1]]
     if stage in state.checkpoints and not fresh:
         return StagePlan("done", start_from, None)
-    last = run / stage / "checkpoints" / "last.ckpt"
-    if last.exists() and not fresh:
+    if interrupted:
         return StagePlan("resume", start_from, last)
     return StagePlan("train", start_from, None)
 
@@ -208,9 +211,7 @@ def load_run(run: str | Path, stage: Stage | None = None) -> LoadedRun:
         ValueError: the stage is not complete, or the checkpoint was not written by a panorama training.
     """
     checkpoint = Path(run) if Path(run).is_file() else _checkpoint(Path(run), stage)
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if "panorama" not in saved or "PanoramaData" not in saved:
-        fail("load_run", "run", "a checkpoint of `refkp train panorama`", repr(str(checkpoint)))
+    saved = _read_checkpoint(checkpoint)
     network, data = saved["panorama"], saved["PanoramaData"]
     model = PanoramaVLM(
         from_plain(PanoramaVLMSpec, network["model"]), with_language=network["stage"] != "vision"
@@ -224,6 +225,16 @@ def load_run(run: str | Path, stage: Stage | None = None) -> LoadedRun:
         from_plain(LossSpec, network["loss"]),
         checkpoint,
     )
+
+
+def _read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, IndexError):  # whatever a file of another kind leads to
+        saved = {}
+    if not isinstance(saved, dict) or not {"panorama", "PanoramaData"} <= saved.keys():
+        fail("load_run", "run", "a whole checkpoint of `refkp train panorama`", repr(str(checkpoint)))
+    return saved
 
 
 def _checkpoint(run: Path, stage: Stage | None) -> Path:

@@ -44,12 +44,21 @@ _MONITOR = {
 _LINKS = {
     "stage": ("model.stage", "data.stage"),
     "model.model.vision.encoder.image_size": ("data.view_size",),
-    "model.model.language.source": ("data.language.source",),
+    "model.model.language.source": ("data.language",),
 }
 
 
 #: Options of the data that may differ when a stage goes on: how it is read, and what follows the networks.
 _FREE = ("num_workers", "prefetch", "cache", "batch_size", "layout", "language", "view_size")
+
+
+#: Options -> the value with which a stage would end without a checkpoint.
+_WITHOUT_CHECKPOINT = {
+    "trainer.enable_checkpointing": False,
+    "trainer.limit_val_batches": 0,
+    "trainer.fast_dev_run": True,
+    "checkpoint.save_top_k": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,7 @@ class PanoramaCLI(TrainingCLI):
             PanoramaModule,
             PanoramaData,
             resolve_arguments(arguments, _PRESETS, stage.name),
+            prog="refkp train panorama",
             description=_DESCRIPTION,
             monitor=_MONITOR[stage.name],
             links=_LINKS,
@@ -110,6 +120,7 @@ class PanoramaCLI(TrainingCLI):
         if self.config["stage"] != self._stage.name:
             remedy = f"Add `--stage {self.config['stage']}`."
             fail("train", "stage", "given on the command line", "one in a configuration file alone", remedy)
+        self._require_checkpoints()
         self.run = Path(self.config["trainer"]["default_root_dir"])
         self.folder = self.run / self._stage.name
         model, data = self.config["model"], self.config["data"]
@@ -124,6 +135,14 @@ class PanoramaCLI(TrainingCLI):
         self.plan = plan_stage(
             self.run, self._stage.name, self.shared, self.options, first=first, fresh=self._stage.fresh
         )
+
+    def _require_checkpoints(self) -> None:
+        """The next stage begins with the best checkpoint of this one, so there has to be one."""
+        for option, without in _WITHOUT_CHECKPOINT.items():
+            section, name = option.split(".")
+            value = self.config[section][name]
+            if value is not None and value == without:
+                fail("train", option, "set so that held-out values choose a checkpoint", value)
 
     def instantiate_classes(self) -> None:
         """Build trainer, networks and data, unless there is nothing to do."""
@@ -142,6 +161,7 @@ def run_stage(stage: Stage | None, arguments: Sequence[str], *, fresh: bool = Fa
     cli = PanoramaCLI(_Stage(stage or "vision", stage is not None, fresh, list(arguments)))
     if cli.plan.action == "done":
         return _read_summary(cli.folder)
+    cli.datamodule.setup("fit")  # an error in the data leaves no files behind
     if cli.trainer.is_global_zero:
         begin_stage(cli.run, cli.model.stage, cli.shared, cli.options, fresh=fresh)
     if cli.plan.start_from is not None:
@@ -158,14 +178,14 @@ def run_stage(stage: Stage | None, arguments: Sequence[str], *, fresh: bool = Fa
     if cli.trainer.is_global_zero:
         _write_summary(run)
         complete_stage(cli.run, run.stage, _best_checkpoint(cli))
+    cli.trainer.strategy.barrier()  # the other processes plan their next stage from these files
     return run
 
 
 def _best_checkpoint(cli: PanoramaCLI) -> Path:
     callback = cli.trainer.checkpoint_callback
     if not (isinstance(callback, ModelCheckpoint) and callback.best_model_path):
-        remedy = "Leave `--trainer.enable_checkpointing` on and validate at least once."
-        fail("train", "trainer", "one that writes a checkpoint", "none", remedy)
+        fail("train", "trainer", "one that writes a checkpoint", "none", "Validate at least once.")
     return Path(callback.best_model_path)
 
 
