@@ -15,12 +15,11 @@ from bench import peers
 from bench.support import Compare, Row, nbytes, with_backward
 from bench.test_bench_e2p import ERP, smooth_erp
 from refkp.ops.compositions import vicreg_covariance, vicreg_gram
-from refkp.systems.panorama import compositions
-from refkp.systems.panorama.layout import ErpLayout
-from refkp.systems.panorama.losses import overlap_vicreg, sequential_strip_vicreg
-from refkp.systems.panorama.pairs import PairRule
-from refkp.systems.panorama.pixels import IMAGENET
-from refkp.systems.panorama.views import render_views
+from refkp.systems.panorama.losses import compositions, overlap_vicreg, sequential_strip_vicreg
+from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.systems.panorama.views.layout import ErpLayout
+from refkp.systems.panorama.views.pixels import IMAGENET
+from refkp.systems.panorama.views.rendering import render_views
 
 SIDE = 224
 GRID = (14, 14)

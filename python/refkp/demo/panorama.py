@@ -8,14 +8,14 @@ from pathlib import Path
 from refkp._extras import named_extras
 from refkp.data.synthetic import describe_panorama, render_panorama
 from refkp.systems.panorama import pictures
-from refkp.systems.panorama.captioning import Request, answer
 from refkp.systems.panorama.commands.train import REPORTED, run_training
-from refkp.systems.panorama.images import read_panorama
-from refkp.systems.panorama.layout import ErpLayout
-from refkp.systems.panorama.pairs import PairRule, tile_pairs
-from refkp.systems.panorama.runs import load_run
-from refkp.systems.panorama.sources import find_panoramas
-from refkp.systems.panorama.views import render_views
+from refkp.systems.panorama.data.sources import find_panoramas
+from refkp.systems.panorama.inference.captioning import Request, answer
+from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.training.runs import load_run
+from refkp.systems.panorama.views.images import read_panorama
+from refkp.systems.panorama.views.layout import ErpLayout
+from refkp.systems.panorama.views.rendering import render_views
 from refkp.training.curves import read_curves
 from refkp.viz.curves import training_curves
 from refkp.viz.report import Report

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from refkp.systems.panorama.commands.compare import CONDITIONS, compare, spread, strip_hit_rate
-from refkp.systems.panorama.layout import ErpLayout
+from refkp.systems.panorama.views.layout import ErpLayout
 
 
 def test_spread_of_one_value_has_no_deviation() -> None:

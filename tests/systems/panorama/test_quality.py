@@ -15,7 +15,7 @@ pytest.importorskip("PIL", reason="needs the extra `panorama`")
 
 from refkp.ops import e2p
 from refkp.systems.panorama.commands.quality import compare, psnr_db, quality, supersampled
-from refkp.systems.panorama.layout import ErpLayout
+from refkp.systems.panorama.views.layout import ErpLayout
 
 LAYOUT = ErpLayout.build(pitch_min_deg=-67.5, pitch_max_deg=67.5)
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from refkp.systems.panorama.batch import PanoBatch, TextBatch
-from refkp.systems.panorama.encoders import EncoderSpec
-from refkp.systems.panorama.language import VISION_TOKEN, LanguageSpec, LoraSpec, load_tokenizer
-from refkp.systems.panorama.layout import ErpLayout
-from refkp.systems.panorama.model import VisionStageSpec
-from refkp.systems.panorama.resampler import ResamplerSpec
-from refkp.systems.panorama.vlm import PanoramaVLM, PanoramaVLMSpec
+from refkp.systems.panorama.model.encoders import EncoderSpec
+from refkp.systems.panorama.model.language import VISION_TOKEN, LanguageSpec, LoraSpec, load_tokenizer
+from refkp.systems.panorama.model.resampler import ResamplerSpec
+from refkp.systems.panorama.model.vision import VisionStageSpec
+from refkp.systems.panorama.model.vlm import PanoramaVLM, PanoramaVLMSpec
+from refkp.systems.panorama.views.layout import ErpLayout
 
 LORA = LoraSpec(rank=4, alpha=8, dropout=0.0)
 SPEC = PanoramaVLMSpec(

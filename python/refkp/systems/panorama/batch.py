@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from refkp.systems.panorama.layout import ErpLayout
+from refkp.systems.panorama.views.layout import ErpLayout
 
 
 @dataclass(frozen=True)

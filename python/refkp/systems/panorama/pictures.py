@@ -13,10 +13,10 @@ from torch import Tensor
 
 from refkp._checks import fail
 from refkp._extras import named_extras
-from refkp.systems.panorama.correspondence import project_tokens
-from refkp.systems.panorama.layout import ErpLayout, ViewRecord
-from refkp.systems.panorama.pairs import TilePairs
-from refkp.systems.panorama.views import ViewSet
+from refkp.systems.panorama.overlaps.correspondence import project_tokens
+from refkp.systems.panorama.overlaps.pairs import TilePairs
+from refkp.systems.panorama.views.layout import ErpLayout, ViewRecord
+from refkp.systems.panorama.views.rendering import ViewSet
 from refkp.viz import panorama as viz
 
 with named_extras():

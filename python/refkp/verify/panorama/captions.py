@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refkp.systems.panorama.caption_metrics import caption_scores
+from refkp.systems.panorama.metrics.captions import caption_scores
 from refkp.verify.registry import Arrays, Params, Values, adapter
 
 

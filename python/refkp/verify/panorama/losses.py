@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from refkp.ops import VICRegTerms, vicreg
-from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.losses import (
     LossTerms,
     RegionView,
@@ -25,6 +24,7 @@ from refkp.systems.panorama.losses import (
     strip_pairs,
     vicregl,
 )
+from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.verify.gradients import leaf, scalar_gradients
 from refkp.verify.ranks import run_ranks
 from refkp.verify.registry import Arrays, Params, Values, adapter

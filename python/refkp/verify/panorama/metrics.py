@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refkp.systems.panorama.metrics import effective_rank, linear_cka, position_accuracy
+from refkp.systems.panorama.metrics.views import effective_rank, linear_cka, position_accuracy
 from refkp.verify.registry import Arrays, Params, Values, adapter
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch.nn.functional as functional
 
-from refkp.systems.panorama.fusion import language_fuse
-from refkp.systems.panorama.position import panorope_ids
-from refkp.systems.panorama.stitching import stitch_views
+from refkp.systems.panorama.model.fusion import language_fuse
+from refkp.systems.panorama.model.position import panorope_ids
+from refkp.systems.panorama.model.stitching import stitch_views
 from refkp.verify.gradients import leaf, projected_gradients
 from refkp.verify.registry import Arrays, Params, Values, adapter
 

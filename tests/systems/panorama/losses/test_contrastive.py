@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from refkp.systems.panorama.correspondence import correspondence_table, token_directions
-from refkp.systems.panorama.gather import gather_pairs, unit_pairs
-from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.losses import densecl, info_nce, pano_contrastive
+from refkp.systems.panorama.overlaps.correspondence import correspondence_table, token_directions
+from refkp.systems.panorama.overlaps.gather import gather_pairs, unit_pairs
+from refkp.systems.panorama.views.layout import ErpLayout
 
 OFFSETS = torch.tensor([0, 5, 5, 12, 13])
 

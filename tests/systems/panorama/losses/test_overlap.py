@@ -9,11 +9,11 @@ import torch
 
 from refkp.geometry import sphere
 from refkp.ops import vicreg
-from refkp.systems.panorama.correspondence import correspondence_table
-from refkp.systems.panorama.gather import gather_pairs
-from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.losses import VICRegOptions, overlap_vicreg
-from refkp.systems.panorama.pairs import PairRule
+from refkp.systems.panorama.overlaps.correspondence import correspondence_table
+from refkp.systems.panorama.overlaps.gather import gather_pairs
+from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.systems.panorama.views.layout import ErpLayout
 
 LAYOUT = ErpLayout.build()
 TABLE = correspondence_table(LAYOUT, (6, 6))

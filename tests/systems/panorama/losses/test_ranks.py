@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from refkp.ops import vicreg
-from refkp.systems.panorama.correspondence import correspondence_table
-from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.losses import VICRegOptions, overlap_vicreg, shared_vicreg
+from refkp.systems.panorama.overlaps.correspondence import correspondence_table
+from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.verify.ranks import run_ranks
 
 OPTIONS = VICRegOptions(unbiased=True, covariance="sum")

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from refkp.ops import vicreg
-from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.losses import (
     VICRegOptions,
     ring_strip_vicreg,
@@ -14,6 +13,7 @@ from refkp.systems.panorama.losses import (
     sequential_strips,
     strip_pairs,
 )
+from refkp.systems.panorama.views.layout import ErpLayout
 
 
 def test_strips_are_right_and_left_columns_in_a_ring() -> None:

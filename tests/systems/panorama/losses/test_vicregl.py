@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 
 from refkp.ops import vicreg
-from refkp.systems.panorama.correspondence import correspondence_table, token_directions
-from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.losses import (
     RegionView,
     VICRegLOptions,
@@ -16,6 +14,8 @@ from refkp.systems.panorama.losses import (
     overlap_vicregl,
     vicregl,
 )
+from refkp.systems.panorama.overlaps.correspondence import correspondence_table, token_directions
+from refkp.systems.panorama.views.layout import ErpLayout
 
 
 def _view(batch: int, tokens: int) -> RegionView:

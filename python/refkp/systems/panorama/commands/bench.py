@@ -24,11 +24,10 @@ from refkp._measure import (
     timing,
 )
 from refkp.ops.compositions import vicreg_covariance, vicreg_gram
-from refkp.systems.panorama import compositions
 from refkp.systems.panorama.commands.option_checks import require_counts, require_device
-from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
-from refkp.systems.panorama.losses import overlap_vicreg, sequential_strip_vicreg
-from refkp.systems.panorama.pairs import PairRule
+from refkp.systems.panorama.losses import compositions, overlap_vicreg, sequential_strip_vicreg
+from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
 
 #: Our variant, to which the others are compared.
 OURS = "refkp"

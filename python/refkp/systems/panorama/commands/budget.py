@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from refkp._extras import named_extras
-from refkp.systems.panorama.budget import Budget, EncoderSize, LanguageSize, token_budget
 from refkp.systems.panorama.commands.layout_options import add_layout_options, chosen_layout
+from refkp.systems.panorama.model.budget import Budget, EncoderSize, LanguageSize, token_budget
 
 
 def budget(argv: list[str]) -> int:

@@ -13,7 +13,7 @@ def caption(argv: list[str]) -> int:
     with named_extras():
         from jsonargparse import ArgumentParser
 
-    from refkp.systems.panorama.captioning import Request, answer
+    from refkp.systems.panorama.inference.captioning import Request, answer
 
     parser = ArgumentParser(prog="refkp panorama caption", description=caption.__doc__)
     parser.add_argument("panoramas", type=str, nargs="+", help="2:1 equirectangular pictures")

@@ -15,11 +15,11 @@ import torch
 
 from refkp._extras import named_extras
 from refkp.systems.panorama.commands.train import run_training
-from refkp.systems.panorama.correspondence import project_tokens
-from refkp.systems.panorama.layout import ErpLayout
+from refkp.systems.panorama.overlaps.correspondence import project_tokens
+from refkp.systems.panorama.views.layout import ErpLayout
 
 if TYPE_CHECKING:
-    from refkp.systems.panorama.trainer import TrainingRun
+    from refkp.systems.panorama.training.trainer import TrainingRun
 
 #: What is compared: the loss on a layout that is the same in every step, and on tiles that are turned at random.
 CONDITIONS = {

@@ -13,8 +13,8 @@ def evaluate(argv: list[str]) -> int:
     with named_extras():
         from jsonargparse import ArgumentParser
 
-    from refkp.systems.panorama import evaluation
-    from refkp.systems.panorama.captions import read_captions
+    from refkp.systems.panorama.data.captions import read_captions
+    from refkp.systems.panorama.inference import evaluation
 
     parser = ArgumentParser(prog="refkp panorama eval", description=evaluate.__doc__)
     parser.add_argument("--data", type=str, nargs="+", required=True, help="caption files")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from refkp.systems.panorama.crops import CropSpec, layout_of
-from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
+from refkp.systems.panorama.views.crops import CropSpec, layout_of
+from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
 
 
 def add_layout_options(parser: Any) -> None:

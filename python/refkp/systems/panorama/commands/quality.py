@@ -20,7 +20,7 @@ from refkp._extras import named_extras
 from refkp._measure import Timing, take_turns
 from refkp.ops import e2p
 from refkp.systems.panorama.commands.option_checks import require_counts
-from refkp.systems.panorama.layout import ErpLayout, LayoutSpec
+from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
 
 _LARGER = 3  # the path of earlier implementations renders this many times as large
 _SAMPLES = 8  # supersampling: rays along either axis of a pixel
@@ -54,7 +54,7 @@ def quality(argv: list[str]) -> int:
     parser.add_argument("--json", type=str | None, default=None, help="file for the results")
     options = parser.instantiate(parser.parse_args(argv))
 
-    from refkp.systems.panorama.images import read_panorama, stack_panoramas
+    from refkp.systems.panorama.views.images import read_panorama, stack_panoramas
 
     require_counts("quality", options, "height", "size", "rounds", "threads")
     if options.threads is not None:

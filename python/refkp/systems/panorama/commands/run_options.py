@@ -9,13 +9,13 @@ import torch
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from refkp.systems.panorama.runs import LoadedRun
+    from refkp.systems.panorama.training.runs import LoadedRun
 
 
 def add_run_options(parser: ArgumentParser) -> None:
     """Which run, on which device, and how it answers."""
-    from refkp.systems.panorama.generation import GenerationSpec
-    from refkp.systems.panorama.stages import Stage
+    from refkp.systems.panorama.model.generation import GenerationSpec
+    from refkp.systems.panorama.model.stages import Stage
 
     device = str(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
     parser.add_argument(
@@ -31,7 +31,7 @@ def add_run_options(parser: ArgumentParser) -> None:
 
 def loaded_run(options: Any) -> LoadedRun:
     """The run that the options name, on their device."""
-    from refkp.systems.panorama.runs import load_run
+    from refkp.systems.panorama.training.runs import load_run
 
     run = load_run(options.run, options.stage)
     run.model.to(options.device)

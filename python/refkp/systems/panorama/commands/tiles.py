@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from refkp._extras import named_extras
 from refkp.systems.panorama.commands.layout_options import add_layout_options, chosen_layout
 from refkp.systems.panorama.commands.option_checks import require_counts
-from refkp.systems.panorama.coverage import LayoutReport, layout_report
-from refkp.systems.panorama.pairs import PairRule, TilePairs, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import PairRule, TilePairs, tile_pairs
+from refkp.systems.panorama.views.coverage import LayoutReport, layout_report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from refkp.systems.panorama.views import ViewSet
+    from refkp.systems.panorama.views.rendering import ViewSet
 
 
 def tiles(argv: list[str]) -> int:
@@ -36,8 +36,8 @@ def tiles(argv: list[str]) -> int:
     require_counts("tiles", options, "tokens")
     require_counts("tiles", options, "max_pairs", least=0)
 
-    from refkp.systems.panorama.images import read_panorama
-    from refkp.systems.panorama.views import render_views
+    from refkp.systems.panorama.views.images import read_panorama
+    from refkp.systems.panorama.views.rendering import render_views
 
     erp = read_panorama(options.panorama)
     layout = chosen_layout(options, erp.shape[1], options.size)

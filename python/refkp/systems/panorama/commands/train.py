@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from refkp.systems.panorama.trainer import TrainingRun
+    from refkp.systems.panorama.training.trainer import TrainingRun
 
 #: Values reported before and after training, and how they are called on paper.
 REPORTED = {
@@ -49,8 +49,8 @@ def train(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> list[TrainingRun]:
-    from refkp.systems.panorama.stages import STAGES
-    from refkp.systems.panorama.trainer import run_stage
+    from refkp.systems.panorama.model.stages import STAGES
+    from refkp.systems.panorama.training.trainer import run_stage
 
     parser = argparse.ArgumentParser(prog="refkp train panorama", add_help=False, allow_abbrev=False)
     parser.add_argument("--stage", choices=(*STAGES, "all"))

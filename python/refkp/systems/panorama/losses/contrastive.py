@@ -14,8 +14,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from refkp._checks import fail, require_input, require_same, require_shape
-from refkp.systems.panorama.gather import PairedTokens, unit_pairs
 from refkp.systems.panorama.losses.terms import LossTerms
+from refkp.systems.panorama.overlaps.gather import PairedTokens, unit_pairs
 
 _IGNORED = -100  # target of a padded row
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from refkp._checks import require_choice
 from refkp.ops import vicreg
-from refkp.systems.panorama.correspondence import CorrespondenceTable
-from refkp.systems.panorama.gather import gather_pairs
 from refkp.systems.panorama.losses.ranks import require_equal_on_ranks, shared_vicreg
 from refkp.systems.panorama.losses.terms import LossTerms, VICRegOptions, mean_terms
+from refkp.systems.panorama.overlaps.correspondence import CorrespondenceTable
+from refkp.systems.panorama.overlaps.gather import gather_pairs
 
 #: Which tokens the variance and the covariance describe.
 Scope = Literal["pair", "position", "all"]

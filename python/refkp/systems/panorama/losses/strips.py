@@ -14,11 +14,11 @@ from torch import Tensor
 
 from refkp._checks import fail, require_choice, require_shape
 from refkp.ops import vicreg
-from refkp.systems.panorama.correspondence import require_grid
-from refkp.systems.panorama.gather import PairedTokens
-from refkp.systems.panorama.layout import ErpLayout, wrap180
 from refkp.systems.panorama.losses.terms import LossTerms, VICRegOptions, mean_terms, weighted_terms
-from refkp.systems.panorama.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.overlaps.correspondence import require_grid
+from refkp.systems.panorama.overlaps.gather import PairedTokens
+from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.views.layout import ErpLayout, wrap180
 
 Mode = Literal["pairwise", "batchwise"]
 

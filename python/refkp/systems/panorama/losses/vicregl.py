@@ -14,9 +14,9 @@ from torch import Tensor
 
 from refkp._checks import fail, require_shape
 from refkp.ops import vicreg
-from refkp.systems.panorama.correspondence import CorrespondenceTable, require_grid, token_directions
-from refkp.systems.panorama.layout import ErpLayout
 from refkp.systems.panorama.losses.terms import LossTerms, VICRegOptions
+from refkp.systems.panorama.overlaps.correspondence import CorrespondenceTable, require_grid, token_directions
+from refkp.systems.panorama.views.layout import ErpLayout
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Panoramas and their texts: files, datasets, the Lightning DataModule."""

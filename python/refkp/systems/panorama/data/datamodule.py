@@ -1,0 +1,281 @@
+"""The Lightning DataModule of the panorama system: panoramas alone, or with questions and answers.
+
+A worker decodes a panorama and draws a rotation; the views of a whole batch are rendered on the training
+device, in one launch, after the transfer. So the random rotation costs nothing, and 25 MB tiles never cross a
+process border. Every batch carries its layout and, in the text stages, its tokens; nothing is set on a model.
+Source: spec panorama 5 and 6.
+
+Two panoramas with captions, and two steps of the resampler stage on a tiny model:
+
+>>> from pathlib import Path
+>>> from tempfile import TemporaryDirectory
+>>> import lightning, torch
+>>> from PIL import Image
+>>> from refkp.systems.panorama.model.encoders import EncoderSpec
+>>> from refkp.systems.panorama.model.language import LanguageSpec
+>>> from refkp.systems.panorama.model.vision import VisionStageSpec
+>>> from refkp.systems.panorama.training.module import PanoramaModule
+>>> from refkp.systems.panorama.model.vlm import PanoramaVLMSpec
+>>> folder = TemporaryDirectory()
+>>> for name, colour in (("sea", "navy"), ("field", "olive")):
+...     Image.new("RGB", (64, 32), colour).save(f"{folder.name}/{name}.png")
+>>> table = Path(folder.name, "captions.csv")
+>>> _ = table.write_text("url,query,annotation\\nsea.png,the view,Water.\\nfield.png,the view,Grass.\\n")
+
+>>> language = LanguageSpec("tiny")
+>>> options = {"stage": "resampler", "language": language, "view_size": 32, "erp_height": 32, "batch_size": 1}
+>>> data = PanoramaData(str(table), val_source=str(table), **options)
+>>> data.setup("fit")
+>>> batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+>>> tuple(batch.views.shape), batch.layout.num_views, batch.text.input_ids.shape == batch.text.labels.shape
+((1, 9, 3, 32, 32), 9, True)
+
+>>> networks = PanoramaVLMSpec(VisionStageSpec(EncoderSpec("tiny", 32)), language=language)
+>>> module = PanoramaModule("resampler", networks)
+>>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+>>> trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet)
+>>> trainer.fit(module, data)
+>>> trainer.global_step, bool(torch.isfinite(trainer.callback_metrics["val/caption"]))
+(2, True)
+>>> folder.cleanup()
+
+`refkp train panorama --stage all --config tiny --data captions.csv --out RUN` trains all three stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from refkp._checks import fail, require_choice
+from refkp._extras import named_extras
+from refkp.systems.panorama.batch import ErpBatch, PanoBatch
+from refkp.systems.panorama.data.captions import Caption, read_captions
+from refkp.systems.panorama.data.datasets import PanoramaDataset, PanoramaItem, collate
+from refkp.systems.panorama.data.sources import find_panoramas, unreadable_panoramas
+from refkp.systems.panorama.data.text import TextProcessor, TextSample, TextSpec
+from refkp.systems.panorama.data.viewing import Viewing
+from refkp.systems.panorama.model.language import LanguageSpec, load_tokenizer
+from refkp.systems.panorama.model.stages import Stage
+from refkp.systems.panorama.views.augmentation import Augmentation
+from refkp.systems.panorama.views.crops import CropSpec
+from refkp.systems.panorama.views.layout import LayoutSpec
+from refkp.systems.panorama.views.rendering import Antialias
+
+with named_extras():
+    import lightning as L
+    from lightning.pytorch.utilities import rank_zero_warn
+
+
+class _Row(NamedTuple):
+    """A sample before it is decoded and tokenised."""
+
+    path: Path
+    caption: Caption | None  # None in the vision stage
+
+    @property
+    def origin(self) -> str:
+        return f"{self.path}" if self.caption is None else self.caption.origin
+
+
+class PanoramaData(L.LightningDataModule):
+    """Training and held-out panoramas, rendered to views of one layout.
+
+    The vision stage reads panoramas: a folder, or the column `url` of CSV files. The text stages read CSV
+    files with questions and answers (`read_captions`); each text is tokenised at set-up, so that one that is
+    too long is found before the first step.
+
+    Args:
+        source: a folder or a CSV file of panoramas, or several CSV files.
+        val_source: the held-out ones; None holds out `val_fraction` of the panoramas of `source`, the last by
+            name (at least one), with all their rows.
+        val_fraction: part of `source` that is held out when there is no `val_source`, in (0,1).
+        stage: what is trained; "vision" needs no texts.
+        layout: the views.
+        crops: a crop strategy in place of `layout`; only those with tiles have overlaps to train on.
+        view_size: side of the views in pixels; set by the encoder.
+        erp_height: rows of a decoded panorama; about 180 / fov times the view size avoids aliasing.
+        antialias: of the rendering, as in `ops.e2p`.
+        language: the language model whose tokenizer is used.
+        text: how texts become tokens.
+        augmentation: random rotation of all tiles of a training sample: "none", "yaw" or "full".
+        jitter_deg: random turn of each tile by itself, one layout per training batch (`ErpLayout.jittered`).
+        batch_size: panoramas in a step.
+        repeat: passes over the panoramas in one epoch.
+        num_workers: loader processes; 0 decodes in the training process.
+        prefetch: batches that each loader process prepares ahead.
+        cache: keep decoded panoramas in memory.
+        on_error: what to do with a panorama that cannot be read: "raise", or "skip" all its rows. To skip,
+            every panorama is decoded once at set-up; a row never gets another row's panorama.
+    """
+
+    def __init__(
+        self,
+        source: str | list[str],
+        val_source: str | list[str] | None = None,
+        val_fraction: float = 0.25,
+        stage: Stage = "vision",
+        layout: LayoutSpec = LayoutSpec(),  # noqa: B008 (frozen)
+        crops: CropSpec | None = None,
+        view_size: int = 224,
+        erp_height: int = 1024,
+        antialias: Antialias = "none",
+        language: LanguageSpec = LanguageSpec(),  # noqa: B008 (frozen)
+        text: TextSpec = TextSpec(),  # noqa: B008 (frozen)
+        augmentation: Augmentation = "full",
+        jitter_deg: float = 0.0,
+        batch_size: int = 8,
+        repeat: int = 1,
+        num_workers: int = 0,
+        prefetch: int = 2,
+        cache: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+    ) -> None:
+        super().__init__()
+        if not 0 < val_fraction < 1:
+            fail("PanoramaData", "val_fraction", "inside (0,1)", val_fraction)
+        require_choice("PanoramaData", "on_error", on_error, ("raise", "skip"))
+        self.source, self.val_source, self.val_fraction = source, val_source, val_fraction
+        self.stage, self.language, self.text = stage, language, text
+        self.viewing = Viewing(layout, crops, view_size, erp_height, antialias)
+        self.layout = self.viewing.build_layout()
+        self.augmentation, self.jitter_deg = augmentation, jitter_deg
+        self.batch_size, self.repeat = batch_size, repeat
+        self.num_workers, self.prefetch, self.cache = num_workers, prefetch, cache
+        self.on_error = on_error
+        self.skipped: list[str] = []  # the rows left out by `on_error`, with the reason
+        self._pad_id: int | None = None
+
+    def setup(self, stage: str) -> None:
+        """Find the panoramas, read and tokenise their texts, and split them."""
+        if hasattr(self, "train_set"):
+            return
+        processor = None
+        if self.stage != "vision":
+            processor = TextProcessor(load_tokenizer(self.language), self.text)
+            self._pad_id = processor.pad_id
+        train, held_out = self._split()
+        self.train_set = self._dataset(train, processor, self.augmentation, self.repeat)
+        self.val_set = self._dataset(held_out, processor, "none", 1)
+
+    def _dataset(
+        self, rows: Sequence[_Row], processor: TextProcessor | None, augmentation: Augmentation, repeat: int
+    ) -> PanoramaDataset:
+        return PanoramaDataset(
+            [row.path for row in rows],
+            self.viewing.erp_height,
+            self.layout,
+            texts=None if processor is None else _texts(rows, processor),
+            augmentation=augmentation,
+            repeat=repeat,
+            cache=self.cache,
+        )
+
+    def _split(self) -> tuple[list[_Row], list[_Row]]:
+        rows = self._rows(self.source)
+        if self.val_source is not None:
+            return rows, self._rows(self.val_source)
+        paths = sorted({row.path for row in rows})
+        count = max(1, round(self.val_fraction * len(paths)))
+        if count >= len(paths):
+            remedy = "Add panoramas, or name held-out ones with `val_source`."
+            fail("PanoramaData", "source", "at least two panoramas", len(paths), remedy)
+        held_out = set(paths[-count:])
+        return [row for row in rows if row.path not in held_out], [
+            row for row in rows if row.path in held_out
+        ]
+
+    def _rows(self, source: str | list[str]) -> list[_Row]:
+        """The rows of a source whose panoramas exist, and under `on_error` "skip" can be read."""
+        sources = [source] if isinstance(source, str) else source
+        if self.stage == "vision":
+            paths = dict.fromkeys(path for item in sources for path in find_panoramas(item))
+            rows = [_Row(path, None) for path in paths]
+        else:
+            rows = [_Row(caption.panorama, caption) for caption in read_captions(_require_files(sources))]
+        if self.on_error == "raise":
+            _require_panoramas(rows)
+            return rows
+        reasons = unreadable_panoramas(row.path for row in rows)
+        left_out = [f"{row.origin}: {reasons[row.path]}" for row in rows if row.path in reasons]
+        if left_out:
+            self.skipped += left_out
+            rank_zero_warn(
+                f"PanoramaData: {len(left_out)} of {len(rows)} rows left out:\n" + "\n".join(left_out)
+            )
+        rows = [row for row in rows if row.path not in reasons]
+        if not rows:
+            fail("PanoramaData", "source", "a place with a readable panorama", repr(source))
+        return rows
+
+    def train_dataloader(self) -> DataLoader[PanoramaItem]:
+        """Shuffled training panoramas."""
+        return self._loader(self.train_set, self._collate_training, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[PanoramaItem]:
+        """The held-out panoramas, unrotated."""
+        return self._loader(self.val_set, self._collate, shuffle=False)
+
+    def _loader(
+        self, dataset: PanoramaDataset, collate_fn: Callable[[list[PanoramaItem]], ErpBatch], *, shuffle: bool
+    ) -> DataLoader[PanoramaItem]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            prefetch_factor=self.prefetch if self.num_workers else None,
+            pin_memory=torch.accelerator.is_available(),
+            collate_fn=collate_fn,
+        )
+
+    def _collate(self, items: list[PanoramaItem]) -> ErpBatch:
+        return collate(items, self._pad_id)
+
+    def _collate_training(self, items: list[PanoramaItem]) -> ErpBatch:
+        batch = self._collate(items)
+        return replace(batch, layout=self.layout.jittered(self.jitter_deg)) if self.jitter_deg else batch
+
+    def on_after_batch_transfer(self, batch: ErpBatch, dataloader_idx: int) -> PanoBatch:
+        """Render the views on the device of the batch."""
+        return self.viewing.render(batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `runs.load_run` needs of the data; Lightning puts it into every checkpoint."""
+        return {"viewing": asdict(self.viewing), "text": asdict(self.text)}
+
+
+def _texts(rows: Sequence[_Row], processor: TextProcessor) -> list[TextSample]:
+    """The texts in tokens; an error names the row."""
+    samples = []
+    for row in rows:
+        assert row.caption is not None  # the text stages read captions
+        caption = row.caption
+        try:
+            sample = processor.training(caption.query, caption.answer, instruction=caption.instruction)
+        except ValueError as error:
+            raise ValueError(f"PanoramaData: {row.origin}: {error}") from error
+        samples.append(sample)
+    return samples
+
+
+def _require_files(sources: Sequence[str]) -> Sequence[str]:
+    for source in sources:
+        if not (source.lower().endswith(".csv") and Path(source).is_file()):
+            remedy = "Give CSV files with columns url,query,annotation or url,instruction,response."
+            fail("PanoramaData", "source", "a caption file in the text stages", repr(source), remedy)
+    return sources
+
+
+def _require_panoramas(rows: Sequence[_Row]) -> None:
+    missing = [row for row in rows if not row.path.is_file()]
+    if missing:
+        remedy = "Correct the column `url`, or leave such rows out with `on_error` 'skip'."
+        got = f"{str(missing[0].path)!r} in {missing[0].origin}, {len(missing)} missing in all"
+        fail("PanoramaData", "source", "made of panoramas that exist", got, remedy)

@@ -1,0 +1,1 @@
+"""Which tokens see the same direction."""

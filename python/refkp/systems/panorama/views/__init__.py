@@ -1,0 +1,1 @@
+"""What a panorama is cut into: layouts, crops, rendering, and back."""

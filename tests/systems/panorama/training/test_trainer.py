@@ -1,0 +1,285 @@
+"""Three stages in a run folder: what each starts from, what is trained, resuming, and using the run afterwards."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("lightning", reason="needs the extra `train`")
+pytest.importorskip("transformers", reason="needs the extra `panorama`")
+pytest.importorskip("peft", reason="needs the extra `panorama`")
+
+from refkp.systems.panorama.commands import caption, evaluate
+from refkp.systems.panorama.commands.train import run_training, train
+from refkp.systems.panorama.model.stages import STAGES
+from refkp.systems.panorama.training.module import PanoramaModule
+from refkp.systems.panorama.training.runs import StageState, load_run
+from tests.systems.panorama.conftest import write_captions, write_panoramas
+
+SMALL = [
+    *("--config", "tiny", "--model.model.vision.encoder.image_size=32", "--data.erp_height=32"),
+    *("--model.model.language.lora.rank=2", "--data.batch_size=2", "--data.repeat=1"),
+    *("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"),
+    "--trainer.enable_model_summary=false",
+]
+QUICK = ["--generation.max_new_tokens=4", "--batch_size=3"]
+
+
+def arguments(table: Path, run: Path, *options: str) -> list[str]:
+    return ["--data", str(table), f"--data.val_source={table}", "--out", str(run), *SMALL, *options]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A caption file, and a run with all its stages."""
+    folder = tmp_path_factory.mktemp("finished")
+    table = write_captions(write_panoramas(folder))
+    assert train(arguments(table, folder / "run", "--stage", "all")) == 0
+    return table, folder / "run"
+
+
+@pytest.fixture
+def run(finished: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """A copy to change; nothing in a run names its own place."""
+    shutil.copytree(finished[1], tmp_path / "run")
+    return finished[0], tmp_path / "run"
+
+
+def weights(run: Path, stage: str) -> dict[str, Tensor]:
+    path = run / StageState.read(run).checkpoints[stage]
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_every_stage_leaves_its_files(finished: tuple[Path, Path]) -> None:
+    _, folder = finished
+    state = json.loads((folder / "stage_state.json").read_text())
+    assert list(state["checkpoints"]) == list(STAGES)
+    assert state["config"]["model"]["language"]["source"] == "tiny"
+    for stage in STAGES:
+        assert (folder / state["checkpoints"][stage]).parent == folder / stage / "checkpoints"
+        assert (folder / stage / "checkpoints" / "last.ckpt").exists()
+        assert f"stage: {stage}" in (folder / stage / "config.yaml").read_text()
+        summary = json.loads((folder / stage / "summary.json").read_text())
+        assert ("val/caption" in summary["after"]) == (stage != "vision")
+        assert ("val/tokens/retrieval" in summary["after"]) == (stage != "finetune")
+
+
+def test_each_stage_starts_from_the_one_before_and_trains_its_own_part(finished: tuple[Path, Path]) -> None:
+    vision, resampler, finetune = (weights(finished[1], stage) for stage in STAGES)
+
+    def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+        names = (name for name in before if not torch.equal(before[name], after[name]))
+        return {"lora" if "lora_" in name else ".".join(name.split(".")[1:3]) for name in names}
+
+    assert all(name.startswith("model.vision.") for name in vision)
+    assert changed(vision, resampler) == {"vision.resampler"}
+    parts = changed(resampler, finetune)
+    assert "lora" in parts
+    assert {part.split(".")[0] for part in parts} == {"lora", "projector"}
+
+
+def test_a_complete_stage_is_left_alone(
+    run: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, folder = run
+    monkeypatch.setattr("refkp.systems.panorama.training.module.PanoramaVLM", None)  # nothing is even built
+    state = (folder / "stage_state.json").read_text()
+    assert train(arguments(table, folder, "--stage", "all")) == 0
+    assert capsys.readouterr().out.count("was complete and is left as it is (--fresh trains it again)") == 3
+    assert (folder / "stage_state.json").read_text() == state
+
+
+def test_fresh_puts_this_stage_and_the_later_ones_aside(run: tuple[Path, Path]) -> None:
+    table, folder = run
+    assert not run_training(arguments(table, folder, "--stage", "resampler", "--fresh")).skipped
+    assert list(StageState.read(folder).checkpoints) == ["vision", "resampler"]
+    names = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert names == {"vision", "resampler", "resampler_1", "finetune_1"}
+
+
+def test_another_configuration_is_refused(run: tuple[Path, Path]) -> None:
+    table, folder = run
+    other = "--data.layout.hfov_deg=80"
+    for stage in ("vision", "finetune"):
+        with pytest.raises(ValueError, match=r"layout\.hfov_deg 90\.0 there and 80\.0 here"):
+            run_training(arguments(table, folder, "--stage", stage, other))
+    with pytest.raises(ValueError, match=r"model\.language\.lora\.rank 2 there and 3 here"):
+        run_training(
+            arguments(table, folder, "--stage", "finetune", "--fresh", "--model.model.language.lora.rank=3")
+        )
+    with pytest.raises(
+        ValueError, match=r"model\.vision_loss_weight 0\.1 there and 0\.2 here.* train it again"
+    ):
+        run_training(arguments(table, folder, "--stage", "resampler", "--model.vision_loss_weight=0.2"))
+    assert len(StageState.read(folder).checkpoints) == 3
+
+
+def test_the_stage_before_must_be_complete(caption_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Train it first with `--stage resampler`, or all stages"):
+        run_training(arguments(caption_file, tmp_path / "new", "--stage", "finetune"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_stage_in_a_file_alone_is_refused(run: tuple[Path, Path]) -> None:
+    config = run[1] / "finetune" / "config.yaml"
+    with pytest.raises(ValueError, match="Add `--stage finetune`"):
+        run_training(["--config", str(config)])
+
+
+def test_an_interrupted_stage_goes_on(
+    caption_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = arguments(caption_file, tmp_path / "run", "--trainer.max_epochs=3")
+    steps, whole = [], PanoramaModule.training_step
+
+    def stop_at_fourth(self: PanoramaModule, batch: object, batch_idx: int) -> Tensor:
+        steps.append(self.global_step)
+        if len(steps) == 4:
+            raise RuntimeError("power cut")
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(PanoramaModule, "training_step", stop_at_fourth)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_training(options)
+    assert not StageState.read(tmp_path / "run").checkpoints
+    assert not run_training(options).skipped
+    assert steps == [0, 1, 2, 3, 2, 3, 4, 5]  # two steps an epoch; on from the end of the first
+    assert list(StageState.read(tmp_path / "run").checkpoints) == ["vision"]
+
+
+def test_a_run_is_rebuilt_from_its_folder_alone(finished: tuple[Path, Path]) -> None:
+    loaded = load_run(finished[1])
+    assert (loaded.stage, loaded.model.training) == ("finetune", False)
+    assert (loaded.viewing.view_size, loaded.viewing.erp_height) == (32, 32)
+    assert loaded.loss.vicreg.coefficients == (25.0, 25.0, 30.0)
+    saved = weights(finished[1], "finetune")
+    state = loaded.model.state_dict()
+    assert {f"model.{name}" for name in state} == set(saved)
+    assert all(torch.equal(value, saved[f"model.{name}"]) for name, value in state.items())
+    assert not load_run(finished[1], "vision").model.with_language
+    file = finished[1] / "resampler" / "checkpoints" / "last.ckpt"
+    assert load_run(file).checkpoint == file
+
+
+def test_runs_that_cannot_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"complete ones: none.*--stage all"):
+        load_run(tmp_path)
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="a checkpoint of `refkp train panorama`"):
+        load_run(tmp_path / "other.ckpt")
+
+
+def test_caption_answers_for_every_panorama(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, folder = finished
+    panoramas = [str(table.parent / f"pano_{index}.png") for index in range(4)]
+    for question in (["--query", "the sky"], ["--instruction", "Is it dark?"], ["--stage", "resampler"]):
+        assert caption([*panoramas, "--run", str(folder), *question, *QUICK]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(": ")[0] for line in lines] == panoramas
+    with pytest.raises(ValueError, match="of a text stage; got the vision stage"):
+        caption([*panoramas, "--run", str(folder), "--stage", "vision"])
+
+
+def test_eval_writes_scores_and_predictions(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, folder = finished
+    more = tmp_path / "more.csv"
+    more.write_text(f"url,query,annotation\n{table.parent / 'pano_0.png'},the sky,Grey.\n")
+    out = tmp_path / "eval"
+    files = ["--data", str(table), str(more), "--out", str(out)]
+    assert evaluate(["--run", str(folder), *files, *QUICK]) == 0
+    report = json.loads((out / "scores.json").read_text())
+    assert (report["num_samples"], report["stage"]) == (5, "finetune")
+    assert set(report["scores"]) >= {"BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "tokens/retrieval", "chance"}
+    assert set(report["unavailable"]) == {"METEOR", "SPICE"}
+    with (out / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5
+    assert {row["query"]: row["references"] for row in rows}["the sky"] == "Blue. | Grey."
+    printed = capsys.readouterr().out
+    assert "5 samples of 6 rows" in printed
+    assert "SPICE" in printed
+
+
+def test_a_run_without_overlap_loss_begins_with_the_resampler(
+    caption_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any crop strategy and any resampler can then be trained on captions."""
+    views = ["--data.crops.strategy=anyres", "--data.crops.max_patches=4"]
+    resampler = [
+        "--model.model.vision.resampler.kind=perceiver",
+        "--model.model.vision.resampler.num_latents=3",
+    ]
+    options = arguments(caption_file, tmp_path / "run", *views, *resampler, "--model.loss.kind=none")
+    with pytest.raises(ValueError, match="Begin with the stage resampler"):
+        run_training(options)
+    for stage in ("resampler", "finetune"):
+        assert run_training([*options, "--stage", stage]).after["val/caption"] > 0
+    assert evaluate(["--run", str(tmp_path / "run"), "--data", str(caption_file), *QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert "ROUGE-L" in printed
+    assert "retrieval" not in printed
+
+
+def test_auto_batch_takes_what_the_data_holds(caption_file: Path, tmp_path: Path) -> None:
+    run_training(arguments(caption_file, tmp_path / "run", "--auto_batch", "--data.batch_size=1"))
+    last = torch.load(tmp_path / "run" / "vision" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] < 4  # there are four panoramas
+    assert not list((tmp_path / "run").glob(".scale_batch_size*"))
+
+
+def test_patience_stops_early(caption_file: Path, tmp_path: Path) -> None:
+    frozen = ["--model.optimizer.lr=1.0e-20", "--patience=1", "--trainer.max_epochs=9"]
+    run_training(arguments(caption_file, tmp_path / "run", *frozen))
+    last = torch.load(tmp_path / "run" / "vision" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] == 1
+
+
+CAPTIONS = {
+    "adams_place_bridge": "a bridge over water",
+    "empty_warehouse_01": "an empty hall",
+    "forest_slope": "trees on a slope",
+    "kiara_1_dawn": "a field at dawn",
+}
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+@pytest.mark.skipif("REFKP_DATA" not in os.environ, reason="needs $REFKP_DATA")
+def test_three_stages_learn_the_captions_of_real_panoramas(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four photographs under the same question: caption loss below half of its start, each caption repeated."""
+    folder = Path(os.environ["REFKP_DATA"]) / "panorama" / "hdri_haven"
+    panoramas = [folder / f"{name}.jpg" for name in CAPTIONS]
+    table = tmp_path / "captions.csv"
+    lines = [f"{path},the scene,{CAPTIONS[path.stem]}" for path in panoramas]
+    table.write_text("\n".join(("url,query,annotation", *lines)) + "\n")
+    options = [
+        *("--stage", "all", "--config", "tiny", "--data", str(table), f"--data.val_source={table}"),
+        *("--model.model.vision.encoder.image_size=48", "--data.erp_height=128"),
+        *("--data.batch_size=4", "--data.repeat=40", "--trainer.max_epochs=4"),
+        *("--out", str(tmp_path / "run"), "--trainer.enable_progress_bar=false"),
+    ]
+    train(options)
+    before = json.loads((tmp_path / "run" / "resampler" / "summary.json").read_text())["before"]
+    after = json.loads((tmp_path / "run" / "finetune" / "summary.json").read_text())["after"]
+    assert after["val/caption"] < before["val/caption"] / 2
+    adapters = [value for name, value in weights(tmp_path / "run", "finetune").items() if "lora_B" in name]
+    assert adapters
+    assert all(value.any() for value in adapters)  # they begin at zero
+    capsys.readouterr()
+    caption([*map(str, panoramas), "--run", str(tmp_path / "run"), "--query", "the scene"])
+    answers = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert answers == list(CAPTIONS.values())
