@@ -98,20 +98,25 @@ REFKP_HOST_DEVICE_INLINE int wrap(int column, int width) {
   return column >= width ? column - width : column;
 }
 
+// A direction this close to a pole, in radians, has longitude 0: its own is nothing but rounding.
+REFKP_HOST_DEVICE_INLINE float pole_radius(float) { return 1e-6f; }
+REFKP_HOST_DEVICE_INLINE double pole_radius(double) { return 1e-14; }
+
 template <class Real>
 REFKP_HOST_DEVICE_INLINE Position<Real> locate(const Sphere<Real>& sphere, Real x, Real y, Real z) {
   Position<Real> at;
   // Longitude: 0, a quarter or half a turn as the anchor, signed like x, then the folded angle towards or away from it.
   const Real abs_x = x < 0 ? -x : x, abs_z = z < 0 ? -z : z;
-  const bool sideways = abs_x > abs_z, backwards = z < 0;
+  const Real level = length(abs_x, abs_z), abs_y = y < 0 ? -y : y;
+  const bool at_pole = level <= pole_radius(Real(0)) * abs_y;  // not for NaN, which has to come through
+  const bool sideways = !at_pole & (abs_x > abs_z), backwards = !at_pole & (z < 0);
   const int quarters = sideways ? 1 : (backwards ? 2 : 0);
-  const Real across = folded_angle(abs_x, abs_z) * sphere.column_per_radian;
+  const Real across = at_pole ? Real(0) : folded_angle(abs_x, abs_z) * sphere.column_per_radian;
   const bool mirrored = (sideways != backwards) != (x < 0);
   split((2 + (x < 0 ? -quarters : quarters)) * sphere.width + sphere.quarter_shift, mirrored ? -across : across, at.column,
         at.column_fraction);
   at.column = wrap(at.column, sphere.width);
   // Latitude: the equator or a pole as the anchor; rows grow downwards.
-  const Real level = length(abs_x, abs_z), abs_y = y < 0 ? -y : y;
   const bool steep = abs_y > level;
   const Real along = folded_angle(abs_y, level) * sphere.row_per_radian;
   const int pole = steep ? (y < 0 ? 4 : 0) : 2;

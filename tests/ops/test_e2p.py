@@ -241,6 +241,18 @@ def test_convention_the_image_goes_on_beyond_a_pole_half_a_turn_away(backend: st
     assert clamped.min() >= erp[0, 0, :2].min() - 1e-6
 
 
+@pytest.mark.parametrize("size", [3, 7, 11, 13, 15])
+@pytest.mark.parametrize("pitch", [90.0, -90.0])
+@pytest.mark.parametrize("backend", backend_names())
+def test_convention_a_pole_itself_has_longitude_zero(backend: str, pitch: float, size: int) -> None:
+    """The middle ray of a cube face: rounding turns it by 1e-16, which is no longitude."""
+    erp = torch.rand(1, 1, 8, 16, dtype=torch.float32)
+    tile = e2p(erp, turn(pitch=pitch).float()[None], hfov_deg=90.0, size=(size, size),
+               convention="py360convert", backend=backend)  # fmt: skip
+    want = erp[0, 0, 0 if pitch > 0 else 7, [7, 8, 15, 0]].mean()  # columns 7.5 here and 15.5 opposite
+    torch.testing.assert_close(tile[0, 0, size // 2, size // 2], want, rtol=1e-4, atol=1e-4)
+
+
 # ---- laws ----
 
 

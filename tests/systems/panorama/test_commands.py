@@ -63,6 +63,14 @@ def test_tiles_draws_every_strategy(strategy: str, panorama_folder: Path, tmp_pa
         tiles([str(panorama_folder / "pano_0.png"), *options, "--layout.overlap=0.2"])
 
 
+@pytest.mark.parametrize(("option", "value"), [("tokens", "0"), ("max_pairs", "-1")])
+def test_tiles_refuses_counts_without_a_meaning(
+    option: str, value: str, panorama_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"`{option}` must be at least"):
+        tiles([str(panorama_folder / "pano_0.png"), "--out", str(tmp_path), f"--{option}={value}"])
+
+
 def test_budget_prints_and_writes_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         budget(["--layout.overlap=0.2", "--encoder.patch_size=32", "--json", str(tmp_path / "b.json")]) == 0

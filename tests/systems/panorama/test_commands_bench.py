@@ -40,6 +40,18 @@ def test_bench_writes_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFix
     assert [row["num_pairs"] for row in document["memory_growth"]] == [32, 32, 16, 16, 32]
 
 
+@pytest.mark.parametrize("option", ["batch", "dim", "tokens", "rounds", "threads"])
+def test_counts_of_zero_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=f"bench: `{option}` must be at least 1; got 0"):
+        bench([*SMALL, f"--{option}=0"])
+
+
+@pytest.mark.parametrize("device", ["tpu", *([] if torch.cuda.is_available() else ["cuda"])])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(ValueError, match="bench: `device` must be"):
+        bench([*SMALL, f"--device={device}"])
+
+
 def test_a_variant_that_is_wrong_is_not_timed() -> None:
     layout = ErpLayout.build()
     features = torch.randn(2, layout.num_views, 16, 8, requires_grad=True)

@@ -43,6 +43,12 @@ def test_our_antialiasing_is_nearer_than_the_earlier_path() -> None:
     assert box.psnr_db > mip.psnr_db > earlier.psnr_db + 3
 
 
+@pytest.mark.parametrize("option", ["height", "size", "rounds", "threads"])
+def test_counts_of_zero_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=f"quality: `{option}` must be at least 1; got 0"):
+        quality(["any.png", f"--{option}=0"])
+
+
 def test_the_command_writes_its_table(panorama_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
     picture = str(panorama_folder / "pano_0.png")

@@ -36,8 +36,9 @@ def e2p(
 
     Axes: x right, y up, z forward. The middle of the ERP image is forward, its right half positive longitude,
     its top latitude +90; integer indices are pixel centres. Columns wrap around; beyond a pole the image goes
-    on in the same row half a turn away, so sampling is continuous over the seam. With T = tan(fov/2), the
-    conventions differ in the tangent of column c of w, the index, the poles and how "nearest" rounds:
+    on in the same row half a turn away, so sampling is continuous over the seam. A pole itself has longitude 0.
+    With T = tan(fov/2), the conventions differ in the tangent of column c of w, the index, the poles and how
+    "nearest" rounds:
 
     ============== ======================== ============ ======================== ==================
     convention     tangent                  ERP index    beyond a pole            nearest

@@ -11,6 +11,9 @@ from torch import Tensor
 from refkp.ops.e2p.camera import erp_span, level_count, pixel_grid, pixels_per_radian, sample_count
 from refkp.ops.e2p.checks import check_values
 
+#: A direction this close to a pole, in radians, has longitude 0: its own is nothing but rounding.
+_POLE_RADIUS = 1e-14
+
 
 def e2p(
     erp: Tensor,
@@ -75,8 +78,10 @@ def _sample_level(right: Tensor, up: Tensor, step_x: float, step_y: float, scale
 def _erp_position(directions: Tensor, height: int, width: int, convention: str) -> tuple[Tensor, Tensor]:
     """Continuous column and row of directions [h,w,3]; integers are pixel centres."""
     x, y, z = (directions + 0.0).unbind(-1)  # + 0.0 makes -0 to 0, so that atan2(0, -0) is 0 and not pi
-    longitude = torch.atan2(x, z)
-    latitude = torch.atan2(y, torch.hypot(x, z))
+    level = torch.hypot(x, z)
+    at_pole = level <= _POLE_RADIUS * y.abs()
+    longitude = torch.where(at_pole, 0.0, torch.atan2(x, z))
+    latitude = torch.atan2(y, level)
     shift = 0.5 if convention == "equilib" else -0.5
     column = (longitude / (2 * math.pi) + 0.5) * width + shift
     row = (0.5 - latitude / math.pi) * height + shift

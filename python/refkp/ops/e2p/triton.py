@@ -116,13 +116,14 @@ def _wrap(column, width):
 def _locate(x, y, z, erp_height, erp_width, EQUILIB: tl.constexpr):
     """Column in [0, W), row in [-1, H-1] and the fractions to the next ones."""
     shift = 2 if EQUILIB else -2
-    sideways, backwards = tl.abs(x) > tl.abs(z), z < 0
+    level = tl.sqrt(x * x + z * z)
+    at_pole = level <= 1e-6 * tl.abs(y)  # its longitude is nothing but rounding: 0
+    sideways, backwards = (tl.abs(x) > tl.abs(z)) & ~at_pole, (z < 0) & ~at_pole
     quarters = tl.where(sideways, 1, tl.where(backwards, 2, 0))
-    across = _folded_angle(tl.abs(x), tl.abs(z)) * (erp_width / 6.283185307179586)
+    across = tl.where(at_pole, 0.0, _folded_angle(tl.abs(x), tl.abs(z)) * (erp_width / 6.283185307179586))
     mirrored = (sideways != backwards) != (x < 0)
     turn = 2 + tl.where(x < 0, -quarters, quarters)
     column, column_fraction = _split(turn * erp_width + shift, tl.where(mirrored, -across, across))
-    level = tl.sqrt(x * x + z * z)
     steep = tl.abs(y) > level
     along = _folded_angle(tl.abs(y), level) * (erp_height / 3.141592653589793)
     pole = tl.where(steep, tl.where(y < 0, 4, 0), 2)

@@ -55,6 +55,28 @@ def test_open_layout_keeps_the_order_of_generation() -> None:
     assert [tile.yaw_deg for tile in layout.tiles] == pytest.approx([-135, -63, 9, 81])
 
 
+@pytest.mark.parametrize(
+    ("phase", "yaws"), [(60.0, [-75, -3, 69]), (-60.0, [165, -123, -51, 21, 93]), (5.0, [-130, -58, 14, 86])]
+)
+def test_phase_of_an_open_layout_moves_its_start_alone(phase: float, yaws: list[float]) -> None:
+    """Spec 2.2: from -180 + hfov/2 + phase while below 180 - hfov/2."""
+    layout = ErpLayout.build(overlap=0.2, closed_loop_yaw=False, yaw_phase_deg=phase)
+    assert [tile.yaw_deg for tile in layout.tiles] == pytest.approx(yaws)
+
+
+def test_phase_that_leaves_an_open_row_without_tiles_raises() -> None:
+    with pytest.raises(ValueError, match="yaw_phase_deg"):
+        ErpLayout.build(closed_loop_yaw=False, yaw_phase_deg=300.0)
+
+
+def test_closed_layout_starts_at_yaw_zero_in_spite_of_rounding() -> None:
+    yaws = [
+        tile.yaw_deg for tile in ErpLayout.build(hfov_deg=19.0, overlap=0.0, yaw_phase_deg=180 / 19).tiles
+    ]
+    assert yaws[0] == pytest.approx(0, abs=1e-9)
+    assert yaws[1] == pytest.approx(360 / 19)
+
+
 def test_seam_centre_comes_first_unless_it_is_there() -> None:
     with_seam = ErpLayout.build(hfov_deg=72.0, overlap=0.1, closed_loop_yaw=False, include_seam_center=True)
     assert with_seam.tiles[0].yaw_deg == -180

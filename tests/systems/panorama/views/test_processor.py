@@ -102,6 +102,12 @@ def test_panoramas_of_several_sizes_need_a_height(height: int, picture: Path) ->
     torch.testing.assert_close(from_file, from_array, atol=1.1 / 255, rtol=0)
 
 
+def test_a_height_of_zero_is_refused(picture: Path) -> None:
+    for form in (picture, np.array(Image.open(picture))):
+        with pytest.raises(ValueError, match="`height` must be at least 1; got 0"):
+            PanoramaImageProcessor(size=16, erp_height=0)(form)
+
+
 @pytest.mark.parametrize(
     ("panorama", "message"),
     [

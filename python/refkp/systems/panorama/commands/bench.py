@@ -24,6 +24,7 @@ from refkp._measure import (
     timing,
 )
 from refkp.ops.compositions import vicreg_covariance, vicreg_gram
+from refkp.systems.panorama.commands.option_checks import require_counts, require_device
 from refkp.systems.panorama.losses import compositions, overlap_vicreg, sequential_strip_vicreg
 from refkp.systems.panorama.overlaps.pairs import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
@@ -77,8 +78,8 @@ def bench(argv: list[str]) -> int:
     parser.add_argument("--growth", type=bool, default=False, help="also peak memory for growing P and D")
     parser.add_argument("--json", type=str, help="file for the results")
     options = parser.instantiate(parser.parse_args(argv))
-    if options.rounds < 1:
-        fail("refkp panorama bench", "rounds", "at least 1", options.rounds)
+    require_counts("bench", options, "batch", "dim", "tokens", "rounds", "threads")
+    require_device("bench", options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     layout, grid = ErpLayout.build(options.layout), (options.tokens, options.tokens)

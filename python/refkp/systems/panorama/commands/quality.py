@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp._measure import Timing, take_turns
 from refkp.ops import e2p
+from refkp.systems.panorama.commands.option_checks import require_counts
 from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
 
 _LARGER = 3  # the path of earlier implementations renders this many times as large
@@ -56,8 +56,7 @@ def quality(argv: list[str]) -> int:
 
     from refkp.systems.panorama.views.images import read_panorama, stack_panoramas
 
-    if options.rounds < 1:
-        fail("refkp panorama quality", "rounds", "at least 1", options.rounds)
+    require_counts("quality", options, "height", "size", "rounds", "threads")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     erp = stack_panoramas([read_panorama(options.panorama, options.height)])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from refkp._extras import named_extras
 from refkp.systems.panorama.commands.layout_options import add_layout_options, chosen_layout
+from refkp.systems.panorama.commands.option_checks import require_counts
 from refkp.systems.panorama.overlaps.pairs import PairRule, TilePairs, tile_pairs
 from refkp.systems.panorama.views.coverage import LayoutReport, layout_report
 
@@ -31,6 +32,9 @@ def tiles(argv: list[str]) -> int:
     add_layout_options(parser)
     parser.add_argument("--pairs", type=PairRule, default=PairRule(), help="which tiles are paired")
     options = parser.instantiate(parser.parse_args(argv))
+
+    require_counts("tiles", options, "tokens")
+    require_counts("tiles", options, "max_pairs", least=0)
 
     from refkp.systems.panorama.views.images import read_panorama
     from refkp.systems.panorama.views.rendering import render_views

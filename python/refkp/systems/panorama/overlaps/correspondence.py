@@ -48,6 +48,8 @@ def project_tokens(
         margin: tokens closer than this to the border of B, in tokens, do not count as visible.
     """
     height, width = grid
+    if min(grid) < 1:
+        fail("project_tokens", "grid", "at least one token in rows and columns", shape_text(grid))
     ray = sphere.tangent_grid(height, width, half_tangent_a)
     q = torch.einsum("pji,pjk,phwk->phwi", rotation_b, rotation_a, ray)
     depth = torch.where(q[..., 2] > _MIN_DEPTH, q[..., 2], torch.nan)

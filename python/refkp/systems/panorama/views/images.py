@@ -88,6 +88,7 @@ def stack_panoramas(panoramas: Sequence[Tensor]) -> Tensor:
 
 
 def _from_pillow(picture: Image.Image, height: int | None) -> Tensor:
+    _require_rows(height)
     if height is not None and height != picture.height:
         picture = picture.resize((2 * height, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
@@ -102,11 +103,17 @@ def _from_tensor(pixels: Tensor, height: int | None) -> Tensor:
             fail("as_erp", "panorama", "in [0,1] if floating", f"values from {low:g} to {high:g}",
                  "Divide bytes by 255.")  # fmt: skip
     _require_full_sphere("as_erp", "panorama", (pixels.shape[2], pixels.shape[1]))
+    _require_rows(height)
     if height is None or height == pixels.shape[1]:
         return pixels
     is_bytes = pixels.dtype == torch.uint8
     resized = resize(unit_range(pixels), (height, 2 * height), to_bytes=is_bytes)
     return (255 * resized).round().to(torch.uint8) if is_bytes else resized
+
+
+def _require_rows(height: int | None) -> None:
+    if height is not None and height < 1:
+        fail("as_erp", "height", "at least 1", height)
 
 
 def _require_full_sphere(function: str, argument: str, size: tuple[int, int], where: str = "") -> None:

@@ -32,7 +32,8 @@ class LayoutSpec:
         overlap: requested overlap of neighbours in [0,1); their step is hfov (1 - overlap).
         closed_loop_yaw: divide 360 degrees uniformly, so that the last tile meets the first; "cover" needs
             it.
-        yaw_phase_deg: shift of all yaw centres.
+        yaw_phase_deg: shift of all yaw centres; without a closed loop, of the first: the last one stays
+            below 180 - hfov/2, so that a phase changes the number of tiles.
         include_seam_center: put a tile at yaw -180 first unless one is there.
         pitch_min_deg, pitch_max_deg: range that the tile EDGES cover; equal values give one row there.
         pitch_full_span: of "original": clip the pitch range to +-(90 - cap_deg).
@@ -120,18 +121,22 @@ def tile_centres(spec: LayoutSpec) -> list[TileCentre]:
     """The centres of all tiles, pitch rows ascending, yaw inner.
 
     Raises:
-        ValueError: no row fits into the pitch range.
+        ValueError: no row fits into the pitch range, or the phase of an open row leaves no tile.
     """
     pitches = _original_rows(spec) if spec.mode == "original" else _cover_rows(spec)
     if not pitches:
         pitch_range = spec.pitch_max_deg - spec.pitch_min_deg
         got = f"a range of {pitch_range:g} under a vertical field of {spec.vertical_fov_deg:g}"
         fail("ErpLayout", "pitch range", "room for one row", got, ZERO_TILES)
-    return [
+    centres = [
         TileCentre(row, col, yaw, pitch)
         for row, pitch in enumerate(pitches)
         for col, yaw in enumerate(_yaw_centres(spec, pitch))
     ]
+    if not centres:
+        remedy = "Make the phase smaller, or close the loop."
+        fail("ErpLayout", "yaw_phase_deg", "small enough for a tile", spec.yaw_phase_deg, remedy)
+    return centres
 
 
 def _original_rows(spec: LayoutSpec) -> list[float]:
@@ -165,10 +170,11 @@ def _yaw_centres(spec: LayoutSpec, pitch: float) -> list[float]:
         shrink = math.cos(math.radians(pitch)) if spec.yaw_by_latitude else 1.0
         count = max(1, math.ceil(360.0 * shrink / step))
         centres = [wrap180(-180.0 + spec.yaw_phase_deg + k * 360.0 / count) for k in range(count)]
-        centres.sort(key=lambda yaw: yaw % 360.0)
+        centres.sort(key=lambda yaw: round(yaw % 360.0, 9) % 360.0)  # a yaw of -1e-14 is first, not last
     else:
         half = spec.hfov_deg / 2
-        centres = [wrap180(c + spec.yaw_phase_deg) for c in _march(-180.0 + half, 180.0 - half + _EDGE, step)]
+        start = -180.0 + half + spec.yaw_phase_deg  # of the original: the phase moves the start, not the end
+        centres = [wrap180(yaw) for yaw in _march(start, 180.0 - half + _EDGE, step)]
     if spec.include_seam_center and all(abs(wrap180(yaw + 180.0)) > _EDGE for yaw in centres):
         centres.insert(0, -180.0)
     return centres
