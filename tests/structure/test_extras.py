@@ -75,7 +75,7 @@ def test_every_import_of_an_optional_package_names_its_extra(path: Path) -> None
 @pytest.mark.parametrize(
     ("module", "package", "extra"),
     [
-        ("refkp.systems.panorama.data.datamodule", "lightning", "train"),
+        ("refkp.systems.panorama.views.images", "PIL", "viz"),
         ("refkp.systems.panorama.training.module", "lightning", "train"),
         ("refkp.systems.panorama.pictures", "matplotlib", "viz"),
         ("refkp.demo.kernels", "rich", "train"),

@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+
+pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("lightning", reason="needs the extra `train`")
+pytest.importorskip("transformers", reason="needs the extra `panorama`")
+pytest.importorskip("matplotlib", reason="needs the extra `viz`")
+
 from PIL import Image
 
 from refkp.systems.panorama.commands.compare import CONDITIONS, compare, spread, strip_hit_rate
