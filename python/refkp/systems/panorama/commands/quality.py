@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from refkp._extras import named_extras
 from refkp._measure import Timing, take_turns
 from refkp.ops import e2p
 from refkp.systems.panorama.commands.option_checks import require_counts
-from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
+from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec, ViewRecord
 
 _LARGER = 3  # the path of earlier implementations renders this many times as large
 _SAMPLES = 8  # supersampling: rays along either axis of a pixel
@@ -87,7 +87,7 @@ def compare(erp: Tensor, layout: ErpLayout, size: int, rounds: int) -> list[Row]
 
 def renderings(erp: Tensor, layout: ErpLayout, size: int) -> dict[str, Render]:
     """The ways by name: that of earlier implementations, the same with a filter, and ours."""
-    tiles = functools.partial(_tiles, erp, layout)
+    tiles = functools.partial(_tiles, erp, layout.tiles)
     large, small = _LARGER * size, (size, size)
     return {
         _EARLIER: lambda: functional.interpolate(tiles(large), small, mode="bilinear"),
@@ -102,13 +102,8 @@ def renderings(erp: Tensor, layout: ErpLayout, size: int) -> dict[str, Render]:
 
 def supersampled(erp: Tensor, layout: ErpLayout, size: int) -> Tensor:
     """The mean of 8 x 8 rays through every pixel, one tile at a time."""
-    views = [
-        functional.avg_pool2d(_tiles(erp, ErpLayout.from_angles(
-            [tile.yaw_deg], [tile.pitch_deg], [tile.roll_deg], hfov_deg=tile.hfov_deg, vfov_deg=tile.vfov_deg
-        ), _SAMPLES * size), _SAMPLES)
-        for tile in layout.tiles
-    ]  # fmt: skip
-    return torch.cat(views)
+    rays = (_tiles(erp, [tile], _SAMPLES * size) for tile in layout.tiles)
+    return torch.cat([functional.avg_pool2d(tile, _SAMPLES) for tile in rays])
 
 
 def psnr_db(got: Tensor, want: Tensor) -> float:
@@ -117,14 +112,12 @@ def psnr_db(got: Tensor, want: Tensor) -> float:
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
-def _tiles(erp: Tensor, layout: ErpLayout, size: int, antialias: str = "none") -> Tensor:
-    fov = torch.tensor([(tile.hfov_deg, tile.vfov_deg) for tile in layout.tiles]).unbind(-1)
-    rotation = layout.rotations.float()
+def _tiles(erp: Tensor, tiles: Sequence[ViewRecord], size: int, antialias: str = "none") -> Tensor:
     return e2p(
         erp,
-        rotation,
-        hfov_deg=fov[0].tolist(),
-        vfov_deg=fov[1].tolist(),
+        torch.stack([tile.rotation for tile in tiles]).float(),
+        hfov_deg=[tile.hfov_deg for tile in tiles],
+        vfov_deg=[tile.vfov_deg for tile in tiles],
         size=(size, size),
         antialias=antialias,
     )

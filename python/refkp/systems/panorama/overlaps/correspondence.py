@@ -222,12 +222,6 @@ def _token_bags(taps: Tensor, num_tokens: int, device: torch.device | str) -> To
     return TokenBags(tokens.argsort(stable=True).to(device), starts.to(device))
 
 
-def nearest_token(table: CorrespondenceTable) -> Tensor:
-    """The token of B whose centre is nearest to each correspondence, int64 [T], within its view."""
-    row, col = (table.partner + 0.5).floor().long().unbind(-1)
-    return row.clamp(0, table.grid[0] - 1) * table.grid[1] + col.clamp(0, table.grid[1] - 1)
-
-
 def require_grid(function: str, tokens: int, grid: tuple[int, int]) -> None:
     """Raise ValueError unless a view of `tokens` tokens fills `grid`."""
     if tokens != grid[0] * grid[1]:
