@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from refkp.systems.panorama.losses import densecl, info_nce, pano_contrastive
-from refkp.systems.panorama.overlaps.correspondence import correspondence_table, token_directions
+from refkp.systems.panorama.overlaps.correspondence import correspondence_table, tile_token_directions
 from refkp.systems.panorama.overlaps.gather import gather_pairs, unit_pairs
 from refkp.systems.panorama.views.layout import ErpLayout
 
@@ -72,7 +72,7 @@ def test_streaming_keeps_only_a_chunk_of_logits_for_the_backward_pass() -> None:
 def test_densecl_prefers_features_that_depend_on_the_direction() -> None:
     layout = ErpLayout.build()
     table = correspondence_table(layout, (6, 6))
-    directions = token_directions(layout, (6, 6)).float()
+    directions = tile_token_directions(layout, (6, 6)).float()
     by_direction = torch.cat((torch.zeros(1, 36, 3), directions))[None]
     by_position = torch.randn(1, 1, 36, 3).expand(1, 9, 36, 3)
     good, bad = (

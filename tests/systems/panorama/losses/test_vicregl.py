@@ -14,7 +14,7 @@ from refkp.systems.panorama.losses import (
     overlap_vicregl,
     vicregl,
 )
-from refkp.systems.panorama.overlaps.correspondence import correspondence_table, token_directions
+from refkp.systems.panorama.overlaps.correspondence import correspondence_table, tile_token_directions
 from refkp.systems.panorama.views.layout import ErpLayout
 
 
@@ -99,7 +99,7 @@ def test_overlap_vicregl_matches_directions() -> None:
     """Features that depend on the direction alone: the partner by feature is the partner by place."""
     layout = ErpLayout.build()
     table = correspondence_table(layout, (5, 5))
-    features = torch.cat((torch.zeros(1, 25, 3), token_directions(layout, (5, 5)).float()))
+    features = torch.cat((torch.zeros(1, 25, 3), tile_token_directions(layout, (5, 5)).float()))
     batch = torch.stack((features, 2 * features))
     options = VICRegLOptions(alpha=0.0, num_matches=(8, 8))
     aligned = overlap_vicregl(batch, layout, table, options)

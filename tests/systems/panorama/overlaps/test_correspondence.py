@@ -11,7 +11,7 @@ from refkp.systems.panorama.overlaps.correspondence import (
     correspondence_table,
     project_tokens,
     require_grid,
-    token_directions,
+    tile_token_directions,
 )
 from refkp.systems.panorama.overlaps.gather import gather_pairs
 from refkp.systems.panorama.overlaps.pairs import PairRule
@@ -104,7 +104,7 @@ def test_the_global_view_shows_the_direction_of_every_tile_token() -> None:
     row, col = table.partner[rows].double().unbind(-1)
     v = (row + 0.5 - 3.5) / 7  # the panorama fills the rows 3.5 to 10.5 of 14
     seen = sphere.direction_from_lonlat(((col + 0.5) / 14 - 0.5) * 2 * torch.pi, (0.5 - v) * torch.pi)
-    own = token_directions(LAYOUT, GRID).flatten(0, 1)[table.index_a[rows] - 196]
+    own = tile_token_directions(LAYOUT, GRID).flatten(0, 1)[table.index_a[rows] - 196]
     torch.testing.assert_close(seen, own, atol=1e-5, rtol=0)
     without = correspondence_table(LAYOUT, GRID)
     assert int(without.offsets[-1]) == int(table.offsets[to_global[0]])

@@ -15,7 +15,11 @@ from torch import Tensor
 from refkp._checks import fail, require_shape
 from refkp.ops import vicreg
 from refkp.systems.panorama.losses.terms import LossTerms, VICRegOptions
-from refkp.systems.panorama.overlaps.correspondence import CorrespondenceTable, require_grid, token_directions
+from refkp.systems.panorama.overlaps.correspondence import (
+    CorrespondenceTable,
+    require_grid,
+    tile_token_directions,
+)
 from refkp.systems.panorama.views.layout import ErpLayout
 
 
@@ -110,7 +114,7 @@ def overlap_vicregl(
     """
     require_shape("overlap_vicregl", "features", features, "B,V,S,D", V=layout.num_views)
     require_grid("overlap_vicregl", features.shape[2], table.grid)
-    directions = token_directions(layout, table.grid).to(features)
+    directions = tile_token_directions(layout, table.grid).to(features)
     first = layout.first_tile
     views = [
         RegionView(tokens.mean(1), tokens, direction.expand(len(tokens), -1, -1))

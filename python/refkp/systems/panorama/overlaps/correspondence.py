@@ -176,7 +176,7 @@ def _with_global_view(layout: ErpLayout, grid: tuple[int, int], margin: float) -
     panorama = require_global_view("correspondence_table", layout)
     left, top, right, bottom = panorama.letterbox
     height, width = ((bottom - top) * grid[0], (right - left) * grid[1])
-    direction = token_directions(layout, grid).unflatten(1, grid)
+    direction = tile_token_directions(layout, grid).unflatten(1, grid)
     lon, lat = sphere.lonlat_from_direction(direction)
     down = (0.5 - lat / math.pi) * height  # in tokens, from the upper border
     row = top * grid[0] + down - 0.5
@@ -186,7 +186,7 @@ def _with_global_view(layout: ErpLayout, grid: tuple[int, int], margin: float) -
     return _Projected(views, torch.stack((row, col), -1), (down >= margin) & (down <= height - margin))
 
 
-def token_directions(layout: ErpLayout, grid: tuple[int, int]) -> Tensor:
+def tile_token_directions(layout: ErpLayout, grid: tuple[int, int]) -> Tensor:
     """Unit directions of the token centres of every tile, float64 [N,S,3]."""
     ray = sphere.tangent_grid(*grid, layout.half_tangents)
     direction = torch.einsum("nij,nhwj->nhwi", layout.rotations, ray).flatten(1, 2)
