@@ -10,6 +10,7 @@ from contextlib import contextmanager
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("lightning", "jsonargparse", "torchmetrics", "tensorboard", "rich"),
     "viz": ("matplotlib", "PIL"),
+    "pose": ("trimesh", "embreex", "cv2", "PIL"),
     "panorama": ("transformers", "peft", "PIL"),
     "triton": ("triton",),
     "dev": (

@@ -25,7 +25,10 @@ COMMANDS = {
 }
 
 #: System -> the module with its VERBS and its `train(argv)`.
-SYSTEMS = {"panorama": "refkp.systems.panorama.commands"}
+SYSTEMS = {
+    "pose": "refkp.systems.pose.commands",
+    "panorama": "refkp.systems.panorama.commands",
+}
 
 USAGE_ERROR = 2
 

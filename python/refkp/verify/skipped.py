@@ -21,10 +21,6 @@ _FUNCTIONS = {
         loss_rotation_frobenius loss_camera triangulate_dlt triangulate_differentiable canonical_frame
         fusion_cross_view decoder_layer preprocess_geometry distortion metrics soft_silhouette augment_scale
         pipeline_kp2d curriculum""",
-    "pose": """
-        aa_module bop_metrics flow_loss classification_head classification_loss croco_decoder croco_encoder
-        crop dense_flow_head epropnp flow_visualisation global_attention_rope_mask pose_from_matches
-        correspondence_builder rope2d s2rope template_selection weight_regularization""",
 }
 
 #: {(system, golden function): reason}

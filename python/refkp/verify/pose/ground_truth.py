@@ -1,4 +1,4 @@
-"""Adapters of the pose system: template views, dense ground truth flow, patch labels."""
+"""Adapters of templates and ground truth: views, dense flow with occlusion, patch labels."""
 
 from __future__ import annotations
 
