@@ -35,7 +35,7 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[
 def _texture(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
     """A colour with noise of random strength at each scale."""
     height, width = size
-    picture = np.broadcast_to(rng.uniform(20, 235, 3).astype(np.float32), (height, width, 3)).copy()
+    picture = np.tile((rng.uniform(30, 225) + rng.normal(0, 30, 3)).astype(np.float32), (height, width, 1))
     roughness = rng.uniform(0.3, 0.9)
     for octave, cells in enumerate(_LATTICES):
         strength = rng.uniform(0, 90) * roughness**octave

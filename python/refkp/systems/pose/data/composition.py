@@ -104,7 +104,7 @@ def compose(
     room; what finds none in a number of draws is left out.
     """
     balls = [*objects, *occluders]
-    inverse_K = np.linalg.inv(spec.K)
+    inverse_K = np.linalg.inv(spec.K).astype(np.float64)
     extent = np.array([spec.size[1], spec.size[0]])
     which = [int(index) for index in rng.integers(len(objects), size=rng.integers(1, spec.max_objects + 1))]
     depth = balls[which[0]].diameter * rng.uniform(*spec.distance)

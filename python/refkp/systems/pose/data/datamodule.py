@@ -123,7 +123,9 @@ class PoseData(L.LightningDataModule):
         return self._loader(self.val_set, shuffle=False)
 
     def _loader(self, dataset: PoseDataset, *, shuffle: bool) -> ResumableLoader:
-        rank, num_ranks = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        rank, num_ranks = (
+            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        )
         sampler = PoseSampler(dataset, shuffle=shuffle, seed=self.seed, rank=rank, num_ranks=num_ranks)
         return ResumableLoader(
             dataset,
@@ -136,7 +138,9 @@ class PoseData(L.LightningDataModule):
         )
 
 
-def open_source(root: Path | str, split: str = "shards", *, on_broken: Literal["raise", "skip"] = "raise") -> SceneSource:
+def open_source(
+    root: Path | str, split: str = "shards", *, on_broken: Literal["raise", "skip"] = "raise"
+) -> SceneSource:
     """The pictures in ROOT/SPLIT: a `ShardReader` if there are shards, else a `BopReader`."""
     folder = Path(root) / split
     if not folder.is_dir():

@@ -177,7 +177,8 @@ def tabulate_instances(
     if missing:
         remedy = "Render them with `refkp pose render-templates`."
         fail("tabulate_instances", "templates", "of every object", f"none of {missing[:5]}", remedy)
-    return InstanceTable(*torch.tensor(rows).T.contiguous(), num_hidden=num_hidden)
+    scene_of, instance, obj_ids = torch.tensor(rows).T.contiguous()
+    return InstanceTable(scene_of, instance, obj_ids, num_hidden)
 
 
 def jittered_box(box: Box, jitter: float, generator: torch.Generator) -> Box:
@@ -213,7 +214,11 @@ def _stacked(views: Sequence[Views]) -> Views:
 def _augmented(rgb: Tensor, box: Box, spec: QueryAugmentation, generator: torch.Generator) -> Tensor:
     """A copy of the picture [3,H,W] with the part inside the box changed; the scene's own stays."""
     height, width = rgb.shape[1:]
-    part = (slice(None), slice(max(0, box[1]), min(height, box[3])), slice(max(0, box[0]), min(width, box[2])))
+    part = (
+        slice(None),
+        slice(max(0, box[1]), min(height, box[3])),
+        slice(max(0, box[0]), min(width, box[2])),
+    )
     if not rgb[part].numel():
         return rgb
     changed = rgb.clone()

@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -172,16 +172,16 @@ def _write_models(models: Mapping[int, Mesh], out: Path) -> None:
     write_atomically(table, json.dumps(entries, indent=1))
 
 
-def _rendered(
-    out: Path, spec: GeneratorSpec, seed: int, numbers: list[int], workers: int
-) -> Iterator[int]:
+def _rendered(out: Path, spec: GeneratorSpec, seed: int, numbers: list[int], workers: int) -> Iterator[int]:
     """Render shards, here or in processes, and tell each that is done."""
     if workers == 0:
         for number in numbers:
             yield _render_shard(out, spec, seed, number)
         return
     context = multiprocessing.get_context("spawn")  # threads of torch and OpenCV do not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
         futures = [pool.submit(_render_shard, out, spec, seed, number) for number in numbers]
         try:
             yield from (future.result() for future in as_completed(futures))
