@@ -1,0 +1,93 @@
+"""What held-out pictures say about a model in training: errors of the flow, and of poses it finds alone.
+
+The poses here come from the few templates of a batch and a local solver: quick, and good for curves. The
+templates are those chosen around the true view, so the numbers say nothing about inference.
+
+Source: spec pose 5.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from refkp.geometry.pnp import PnPSolution, PnPSpec, matrix_to_pose, pose_error, solve
+from refkp.systems.pose.losses.correspondences import (
+    PairPoints,
+    match_log_probability,
+    metric_pose,
+    point_problem,
+)
+from refkp.systems.pose.model.pairs import PatchPairs, pairs_from_labels
+from refkp.systems.pose.model.vpog import PairPrediction, Vpog, VpogOutput
+from refkp.systems.pose.targets import PoseTargets
+from refkp.systems.pose.views import PoseBatch
+
+#: Sum of the weights of an object's points: sets how far the robust cost is quadratic, not where its minimum is.
+_SCALE = 20.0
+_NUM_POINTS = 256
+_GOOD_DEG = 10.0
+
+
+def validation_values(
+    model: Vpog,
+    output: VpogOutput,
+    pairs: PatchPairs,
+    prediction: PairPrediction,
+    targets: PoseTargets,
+    batch: PoseBatch,
+) -> dict[str, Tensor]:
+    """Errors of flow and pose; see `flow_errors` and `pose_errors`.
+
+    Args:
+        model: predicts the flow of the guessed pairs.
+        output: tokens and logits.
+        pairs: the true buddies.
+        prediction: for `pairs`.
+        targets: the truth.
+        batch: the views.
+    """
+    poses = pose_errors(model, output, targets.labels >= 0, batch)
+    return {**flow_errors(prediction, pairs, targets), **poses}
+
+
+def flow_errors(prediction: PairPrediction, pairs: PatchPairs, targets: PoseTargets) -> dict[str, Tensor]:
+    """End-point error on visible pixels of true pairs, in patches: mean, root of mean square, visible part."""
+    at = (pairs.b, pairs.s, pairs.query)
+    visible = targets.visible[at]
+    distance = (prediction.flow.float() - targets.flow[at]).norm(dim=-1)[visible]
+    count = visible.sum().clamp(min=1)
+    return {
+        "flow_mae": distance.sum() / count,
+        "flow_rmse": (distance.square().sum() / count).sqrt(),
+        "valid_ratio": visible.float().sum() / max(1, visible.numel()),
+    }
+
+
+def pose_errors(
+    model: Vpog, output: VpogOutput, on_object: Tensor, batch: PoseBatch
+) -> dict[str, Tensor]:
+    """Poses from the most likely class of each query patch and the flow to it; nothing of the truth but the mask.
+
+    Args:
+        model: predicts the flow of the pairs.
+        output: tokens and logits.
+        on_object: bool [B,S,N], query patches of the object.
+        batch: the views.
+    """
+    num_patches = output.logits.shape[-1] - 1
+    guess = torch.where(on_object, output.logits.argmax(-1), -1)
+    pairs = pairs_from_labels(guess, num_patches)
+    points = PairPoints(pairs, model.flow(output.tokens, pairs), match_log_probability(output.logits, pairs))
+    scale = batch.query.K.new_full((2,), _SCALE, dtype=torch.float32)
+    problem = point_problem(
+        points, batch, model.spec.encoder.patch_size, scale, max_points=_NUM_POINTS
+    )
+    solution: PnPSolution = solve(problem, PnPSpec(iterations=10))
+    error = pose_error(solution.pose, matrix_to_pose(metric_pose(batch.query.cam_from_obj)).float())
+    degrees = torch.where(solution.failed, 180.0, torch.rad2deg(error.rotation))
+    return {
+        "rotation_error_deg": degrees.mean(),
+        "pose_below_10deg": (degrees < _GOOD_DEG).float().mean(),
+        "poses_failed": solution.failed.float().sum(),
+    }
