@@ -1,1 +1,1 @@
-"""Losses of patches, of the flow inside them, and of the pose they lead to."""
+"""The losses of the pose system: pure functions that return their terms by name."""
