@@ -15,8 +15,8 @@ from torch import Tensor
 
 from refkp.geometry.pnp import PnPProblem
 from refkp.ops.flow_gt import patch_centres, patch_grid
+from refkp.systems.pose.model.flow import PairPrediction
 from refkp.systems.pose.model.pairs import PatchPairs
-from refkp.systems.pose.model.vpog import PairPrediction
 from refkp.systems.pose.views import PoseBatch, Views
 
 #: EPro-PnP counts in metres, everything else here in millimetres.

@@ -16,12 +16,13 @@ from refkp import __version__
 from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp.systems.pose.losses.objective import LossSpec, Objective, ObjectiveTerms
+from refkp.systems.pose.model.flow import PairPrediction
 from refkp.systems.pose.model.pairs import PatchPairs, pairs_from_labels
 from refkp.systems.pose.model.spec import VpogSpec
-from refkp.systems.pose.model.vpog import PairPrediction, Vpog, VpogOutput
+from refkp.systems.pose.model.vpog import Vpog, VpogOutput
 from refkp.systems.pose.targets import PoseTargets, TargetSpec, pose_targets
 from refkp.systems.pose.training.random_state import random_state, set_random_state
-from refkp.systems.pose.training.validation import validation_values
+from refkp.systems.pose.training.validation import pose_errors
 from refkp.systems.pose.views import PoseBatch
 from refkp.training.optim import OptimizerSpec, build_optimizer
 
@@ -103,7 +104,7 @@ class PoseModule(L.LightningModule):
         step = self(batch)
         self._log_objective("val", step, len(batch.keys))
         with torch.autocast(self.device.type, enabled=False):
-            values = validation_values(self.model, step.output, step.pairs, step.prediction, step.targets, batch)
+            values = pose_errors(self.model, step.output, step.targets.labels >= 0, batch)
         named = {f"val/{name}": value for name, value in values.items()}
         self.log_dict(named, batch_size=len(batch.keys), sync_dist=True)
 
@@ -115,10 +116,13 @@ class PoseModule(L.LightningModule):
 
     def _log_objective(self, phase: str, step: PoseStep, batch_size: int) -> None:
         shared: dict[str, Any] = {"batch_size": batch_size, "sync_dist": phase == "val"}
-        self.log(f"{phase}/loss_total", step.objective.total, prog_bar=True, **shared)
-        terms = {f"{phase}/loss_{name}": term for name, term in step.objective.terms.items()}
-        watched = {f"{phase}/{name}": value.float() for name, value in step.objective.watched.items()}
-        self.log_dict({**terms, **watched}, **shared)
+        objective = step.objective
+        self.log(f"{phase}/loss_total", objective.total, prog_bar=True, **shared)
+        flow = {f"flow_{name}": value for name, value in objective.flow._asdict().items()}
+        losses = {f"loss_{name}": term for name, term in objective.terms.items()}
+        counts = {name: count.float() for name, count in objective.counts.items()}
+        values = {**losses, **objective.accuracy, **counts, **flow}
+        self.log_dict({f"{phase}/{name}": value for name, value in values.items()}, **shared)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and its schedule over the planned number of optimiser steps."""

@@ -1,7 +1,7 @@
-"""What held-out pictures say about a model in training: errors of the flow, and of poses it finds alone.
+"""Poses that a model in training finds on held-out pictures.
 
-The poses here come from the few templates of a batch and a local solver: quick, and good for curves. The
-templates are those chosen around the true view, so the numbers say nothing about inference.
+They come from the few templates of a batch: quick, and good for curves. But those templates are chosen around
+the true view, which inference does not know.
 
 Source: spec pose 5.
 """
@@ -18,50 +18,14 @@ from refkp.systems.pose.losses.correspondences import (
     metric_pose,
     point_problem,
 )
-from refkp.systems.pose.model.pairs import PatchPairs, pairs_from_labels
-from refkp.systems.pose.model.vpog import PairPrediction, Vpog, VpogOutput
-from refkp.systems.pose.targets import PoseTargets
+from refkp.systems.pose.model.pairs import pairs_from_labels
+from refkp.systems.pose.model.vpog import Vpog, VpogOutput
 from refkp.systems.pose.views import PoseBatch
 
 #: Sum of the weights of an object's points: sets how far the robust cost is quadratic, not where its minimum is.
 _SCALE = 20.0
 _NUM_POINTS = 256
 _GOOD_DEG = 10.0
-
-
-def validation_values(
-    model: Vpog,
-    output: VpogOutput,
-    pairs: PatchPairs,
-    prediction: PairPrediction,
-    targets: PoseTargets,
-    batch: PoseBatch,
-) -> dict[str, Tensor]:
-    """Errors of flow and pose; see `flow_errors` and `pose_errors`.
-
-    Args:
-        model: predicts the flow of the guessed pairs.
-        output: tokens and logits.
-        pairs: the true buddies.
-        prediction: for `pairs`.
-        targets: the truth.
-        batch: the views.
-    """
-    poses = pose_errors(model, output, targets.labels >= 0, batch)
-    return {**flow_errors(prediction, pairs, targets), **poses}
-
-
-def flow_errors(prediction: PairPrediction, pairs: PatchPairs, targets: PoseTargets) -> dict[str, Tensor]:
-    """End-point error on visible pixels of true pairs, in patches: mean, root of mean square, visible part."""
-    at = (pairs.b, pairs.s, pairs.query)
-    visible = targets.visible[at]
-    distance = (prediction.flow.float() - targets.flow[at]).norm(dim=-1)[visible]
-    count = visible.sum().clamp(min=1)
-    return {
-        "flow_mae": distance.sum() / count,
-        "flow_rmse": (distance.square().sum() / count).sqrt(),
-        "valid_ratio": visible.float().sum() / max(1, visible.numel()),
-    }
 
 
 def pose_errors(
