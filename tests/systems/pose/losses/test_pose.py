@@ -58,7 +58,7 @@ def test_a_batch_without_points_is_zero_on_the_graph() -> None:
     points, loss = true_points(batch), PoseLoss(PoseLossSpec())
     points.prediction.flow.requires_grad_()
     terms = loss(points, batch, P)
-    assert (float(terms.monte_carlo), int(terms.num_skipped)) == (0.0, 2)
+    assert (terms.monte_carlo.item(), int(terms.num_skipped)) == (0.0, 2)
     terms.monte_carlo.backward()
     assert loss.log_scale.grad is not None
     assert points.prediction.flow.grad is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from refkp.geometry.pnp import PnPSolution, PnPSpec, matrix_to_pose, pose_error, solve
+from refkp.geometry.pnp import PnPSpec, matrix_to_pose, pose_error, solve
 from refkp.systems.pose.losses.correspondences import (
     PairPoints,
     match_log_probability,
@@ -44,10 +44,11 @@ def pose_errors(
     pairs = pairs_from_labels(guess, num_patches)
     points = PairPoints(pairs, model.flow(output.tokens, pairs), match_log_probability(output.logits, pairs))
     scale = batch.query.K.new_full((2,), _SCALE, dtype=torch.float32)
-    problem = point_problem(
-        points, batch, model.spec.encoder.patch_size, scale, max_points=_NUM_POINTS
-    )
-    solution: PnPSolution = solve(problem, PnPSpec(iterations=10))
+    # The same draws in every validation, and none from the numbers that training goes on with.
+    generator = torch.Generator(scale.device).manual_seed(0)
+    patch_size = model.spec.encoder.patch_size
+    problem = point_problem(points, batch, patch_size, scale, max_points=_NUM_POINTS, generator=generator)
+    solution = solve(problem, PnPSpec(iterations=10), generator)
     error = pose_error(solution.pose, matrix_to_pose(metric_pose(batch.query.cam_from_obj)).float())
     degrees = torch.where(solution.failed, 180.0, torch.rad2deg(error.rotation))
     return {
