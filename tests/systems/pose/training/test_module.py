@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-L = pytest.importorskip("lightning", reason="needs the extra `train`")
+pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+
+import lightning as L
 
 from refkp.systems.pose.losses.objective import LossSpec
 from refkp.systems.pose.losses.pose import PoseLossSpec

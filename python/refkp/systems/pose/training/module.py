@@ -129,7 +129,13 @@ class PoseModule(L.LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             remedy = "Set `max_epochs` or `max_steps`."
-            fail("PoseModule", "trainer", "limited to a number of steps: the rate falls over them", steps, remedy)
+            fail(
+                "PoseModule",
+                "trainer",
+                "limited to a number of steps: the rate falls over them",
+                steps,
+                remedy,
+            )
         return build_optimizer(self._groups(), self.optimizer_spec, int(steps))
 
     def _groups(self) -> list[_Group]:
@@ -137,7 +143,10 @@ class PoseModule(L.LightningModule):
         known = {id(parameter) for parameter in encoder}
         others = [parameter for parameter in self.parameters() if id(parameter) not in known]
         pretrained = self.model_spec.encoder.checkpoint is not None
-        return [_Group("encoder", encoder, _PRETRAINED_LR_SCALE if pretrained else 1.0), _Group("rest", others)]
+        return [
+            _Group("encoder", encoder, _PRETRAINED_LR_SCALE if pretrained else 1.0),
+            _Group("rest", others),
+        ]
 
     # ---- checkpoints ----------------------------------------------------------------------------
 

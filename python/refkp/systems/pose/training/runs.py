@@ -1,8 +1,8 @@
 """Loading what a training run left behind.
 
-    RUN/config.yaml      the resolved configuration
-    RUN/checkpoints/     the best by held-out accuracy, and last.ckpt
-    RUN/summary.json     held-out values before and after, and which checkpoint is the best
+RUN/config.yaml      the resolved configuration
+RUN/checkpoints/     the best by held-out accuracy, and last.ckpt
+RUN/summary.json     held-out values before and after, and which checkpoint is the best
 """
 
 from __future__ import annotations

@@ -28,9 +28,7 @@ _NUM_POINTS = 256
 _GOOD_DEG = 10.0
 
 
-def pose_errors(
-    model: Vpog, output: VpogOutput, on_object: Tensor, batch: PoseBatch
-) -> dict[str, Tensor]:
+def pose_errors(model: Vpog, output: VpogOutput, on_object: Tensor, batch: PoseBatch) -> dict[str, Tensor]:
     """Poses from the most likely class of each query patch and the flow to it; nothing of the truth but the mask.
 
     Args:
