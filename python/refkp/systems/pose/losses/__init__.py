@@ -1,1 +1,1 @@
-"""The losses of the pose system: pure functions that return their terms by name."""
+"""Losses of patches, of the flow inside them, and of the pose they lead to."""
