@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_finite
+from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.views import Views
 
 #: 162 templates of the `base` model in half precision, with their depth, take about 82 MB.
 DEFAULT_BUDGET_BYTES = 2 * 1024**3
 
 
-class Encoder(Protocol):
-    """The part of the model that sees a picture alone."""
-
-    def encode(self, images: Tensor) -> Tensor:
-        """[...,3,H,W] in [0,1] -> features [...,N,C]."""
-
-
 class TemplateBank(NamedTuple):
     """The templates of one object without their pictures: features, and what lifts a pixel to the object."""
 
-    features: Tensor  # float16, bfloat16 or float32 [S,N,C], of the encoder
+    features: Tensor  # float16, bfloat16 or float32 [S,N,C], of the encoder, on the device of the model
     depth: Tensor  # float32 [S,H,W], millimetres along z, 0 off the object
     K: Tensor  # float64 [S,3,3]
     cam_from_obj: Tensor  # float64 [S,4,4], millimetres
@@ -48,12 +42,12 @@ class TemplateBank(NamedTuple):
 
 @torch.inference_mode()
 def build_bank(
-    encoder: Encoder, templates: Views, *, dtype: torch.dtype = torch.float16, chunk: int = 16
+    model: Vpog, templates: Views, *, dtype: torch.dtype = torch.float16, chunk: int = 16
 ) -> TemplateBank:
     """Encode the templates of an object once.
 
     Args:
-        encoder: the model.
+        model: whose encoder is used, on its device.
         templates: [S] views.
         dtype: of the kept features. Half precision halves the memory; attention runs in float32.
         chunk: pictures that are encoded at a time, which bounds the memory.
@@ -64,11 +58,12 @@ def build_bank(
     if templates.masks.dim() != 3 or len(templates.masks) == 0:
         fail("build_bank", "templates", "[S] views with S >= 1", list(templates.masks.shape))
     require_finite("build_bank", "templates.cam_from_obj", templates.cam_from_obj)
-    parts = [encoder.encode(images).to(dtype) for images in templates.images.split(chunk)]
+    device = next(model.parameters()).device
+    parts = [model.encode(images.to(device)).to(dtype) for images in templates.images.split(chunk)]
     features = torch.cat(parts)
     require_finite("build_bank", f"features in {dtype}", features)
     depth = torch.where(templates.masks, templates.depth, 0)
-    return TemplateBank(features, depth, templates.K, templates.cam_from_obj)
+    return TemplateBank(features, depth.cpu(), templates.K.cpu(), templates.cam_from_obj.cpu())
 
 
 class FeatureCache:

@@ -19,3 +19,9 @@ REASONS = (
     "degenerate",  # the 3D points lie on a line or in a point
     "no_consensus",  # no pose agrees with enough of the matches
 )
+
+
+def no_consensus(num_inliers: int, count: int) -> EstimateFailure:
+    """The failure of matches that contradict each other."""
+    text = f"the best pose agrees with {num_inliers} of {count} matches, which chance could do."
+    return EstimateFailure("no_consensus", text)

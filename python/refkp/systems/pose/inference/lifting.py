@@ -46,10 +46,9 @@ def lift(
 
     Mode "pixel" reads the pixel that contains the point and takes the point to the centre of that pixel: the
     depth is never mixed with that of another surface. A pixel counts if its depth is valid (finite, > 0) and no
-    valid neighbour above, below, left or right differs by more than `max_step_px` z / fx, the depth change over
-    one pixel on a surface whose slope is `max_step_px`: beyond an edge a flow that is off by a pixel would be
-    on another surface. Mode "bilinear" mixes the four pixels around the point, clamped at the border; the point
-    counts if all four depths are valid.
+    valid neighbour above, below, left or right differs by more than `max_step_px` footprints z / fx (of the
+    nearer of both): beside an edge, a flow that is off by one pixel would be on another surface. Mode
+    "bilinear" mixes the four pixels around the point, clamped at the border; it counts if all are valid.
 
     Args:
         uv: [m,2] float, points (x, y) in pixels of the templates.
@@ -129,7 +128,8 @@ def _nearest_pixel(uv: Tensor, template: Tensor, depth: Tensor, step: Tensor, of
     valid = inside & _has_depth(z)
     for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
         beside = depth[template, (row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)]
-        valid = valid & ~(_has_depth(beside) & ((beside - z).abs() > step[template] * z))
+        edge = (beside - z).abs() > step[template] * torch.minimum(z, beside)
+        valid = valid & ~(_has_depth(beside) & edge)
     centre = torch.stack((column, row), dim=-1) + offset
     return _Samples(centre.double(), torch.where(valid, z, 0), valid)
 

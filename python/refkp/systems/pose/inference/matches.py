@@ -254,15 +254,14 @@ def matches_of(
     return refined_matches(pairs, flow, weight, grid, min_weight=spec.min_weight)
 
 
-def thin(matches: Matches, max_count: int, generator: torch.Generator) -> Matches:
-    """At most `max_count` matches, drawn without replacement in proportion to weight x score, in their order.
+def draw_by_weight(weight: Tensor, max_count: int, generator: torch.Generator) -> Tensor:
+    """Indices int64 of at most `max_count` elements, drawn without replacement in proportion to `weight` [m] > 0.
 
-    The draw is the largest of log(weight x score) + Gumbel noise, so the seed of `generator` fixes it.
+    They are those with the largest log(weight) + Gumbel noise, in rising order; `generator` fixes the draw.
     """
-    count = len(matches.weight)
+    count = len(weight)
     if count <= max_count:
-        return matches
+        return torch.arange(count)
     uniform = torch.rand(count, generator=generator, dtype=torch.float64).clamp(min=1e-300)
-    noise = -torch.log(-torch.log(uniform)).to(matches.weight.device)
-    keys = torch.log(matches.weight.double() * matches.score.double()) + noise
-    return matches.select(keys.topk(max_count).indices.sort().values)
+    keys = weight.double().log() - torch.log(-torch.log(uniform))
+    return keys.topk(max_count).indices.sort().values

@@ -12,7 +12,7 @@ from torch import Tensor
 from refkp._checks import fail, require_finite, require_shape
 from refkp._extras import named_extras
 from refkp.geometry.cameras import project
-from refkp.systems.pose.inference.failure import EstimateFailure
+from refkp.systems.pose.inference.failure import EstimateFailure, no_consensus
 
 #: The least number of matches that can be told from chance: three fix the pose, one more checks it.
 MIN_MATCHES = 4
@@ -96,10 +96,10 @@ def ransac_pnp(
     arrays = _Arrays(*(np.ascontiguousarray(value.double().cpu().numpy()) for value in (points, uv, K)))
     pose = _solve(arrays, planar=third < _PLANAR, spec=spec)
     if pose is None:
-        return _no_consensus(0, count)
+        return no_consensus(0, count)
     found = judge_pose(torch.from_numpy(pose), points.cpu(), uv.cpu(), K.cpu(), spec.threshold_px)
     needed = min(spec.min_inliers, count)
-    return found if found.num_inliers >= needed else _no_consensus(found.num_inliers, count)
+    return found if found.num_inliers >= needed else no_consensus(found.num_inliers, count)
 
 
 def judge_pose(cam_from_obj: Tensor, points: Tensor, uv: Tensor, K: Tensor, threshold_px: float) -> PnPPose:
@@ -154,8 +154,3 @@ def _solve(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = cv2.Rodrigues(rotation)[0], translation[:, 0]
     return pose if np.isfinite(pose).all() else None
-
-
-def _no_consensus(num_inliers: int, count: int) -> EstimateFailure:
-    text = f"the best pose agrees with {num_inliers} of {count} matches, which chance could do."
-    return EstimateFailure("no_consensus", text)
