@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refkp.systems.panorama.views.pixels import PixelStatistics
+from refkp.data.pixels import PixelStatistics
 
 
 def views_py360convert(
