@@ -55,7 +55,7 @@ class ModelPredictor:
         return Prediction(logits[0].cpu(), flow, scale)
 
     def _tokens(self, templates: Tensor, anchor: int) -> Tokens:
-        features = self.bank.features[templates].to(self.query_features.dtype)
-        poses = self.bank.cam_from_obj[templates].to(features)
-        direction = view_directions(self.bank.cam_from_obj[anchor, :3, :3]).to(features)
-        return self.model.attend(self.query_features, features[None], poses[None], direction[None])
+        query, poses = self.query_features, self.bank.cam_from_obj
+        direction = view_directions(poses[anchor, :3, :3])
+        features = self.bank.features[templates][None]
+        return self.model.attend(query, features, poses[templates][None].to(query), direction[None].to(query))
