@@ -39,7 +39,9 @@ def correspondences() -> Correspondences:
         ]
     )
     score = torch.tensor([0.4] * 6 + [0.8] * 4)
-    return Correspondences(Matches(template, uv.float(), torch.zeros(10, 2), torch.ones(10), score), points)
+    return Correspondences(
+        Matches(template, uv.float(), torch.zeros(10, 2), torch.ones(10), score, torch.arange(10)), points
+    )
 
 
 def posed(found: Correspondences, pose: Tensor) -> PnPPose:
