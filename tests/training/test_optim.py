@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
+import torch
 from torch import nn
 
 from refkp.training.optim import OptimizerSpec, build_optimizer, rate
@@ -26,6 +27,24 @@ def test_rate_rises_then_falls_to_zero() -> None:
     assert max(rates) == 1.0 == rates[9] == rates[10]
     assert rates[100] == 0
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_cosine_decay_begins_at_the_peak_after_a_warm_up_from_its_start() -> None:
+    rates = [rate(step, 1000, 0.1, start=0.01, decay="cosine") for step in range(1001)]
+    assert rates[0] == pytest.approx(0.01, abs=0.01)
+    assert rates[50] == pytest.approx(0.5, abs=0.02)
+    assert rates[99] == rates[100] == 1.0
+    assert rates[550] == pytest.approx(0.5)
+    assert rates[325] > rate(325, 1000, 0.1)  # flat at the top
+    assert rates[1000] == 0
+
+
+def test_a_learnt_token_is_a_vector_and_a_single_row_of_a_matrix_is_not() -> None:
+    token, row = nn.Parameter(torch.zeros(1, 1, 1, 4)), nn.Parameter(torch.zeros(1, 4))
+    group = Group("model", [token, row, nn.Parameter(torch.zeros(()))])
+    optimizer = build_optimizer([group], OptimizerSpec(weight_decay=0.1), 10)["optimizer"]
+    decay = {id(p): found["weight_decay"] for found in optimizer.param_groups for p in found["params"]}
+    assert [decay[id(parameter)] for parameter in group.parameters] == [0.0, 0.1, 0.0]
 
 
 def test_groups_have_their_own_rate_and_decay_and_vectors_none() -> None:
@@ -68,3 +87,7 @@ def test_errors() -> None:
         OptimizerSpec(lr=0.0)
     with pytest.raises(ValueError, match="warmup"):
         OptimizerSpec(warmup=1.0)
+    with pytest.raises(ValueError, match="warmup_start"):
+        OptimizerSpec(warmup_start=2.0)
+    with pytest.raises(ValueError, match="'linear', 'cosine'; got 'step'"):
+        OptimizerSpec(decay="step")  # type: ignore[arg-type]
