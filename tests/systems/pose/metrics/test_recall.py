@@ -30,22 +30,22 @@ def test_an_instance_is_taken_once_and_by_the_first() -> None:
     """Two estimates of one instance are one hit; the second finds the other where its error allows that."""
     errors = torch.tensor([[1.0, 30.0], [0.5, 8.0]])
     got = match_estimates(errors, torch.tensor([5.0, 10.0]))
-    assert got.tolist() == [[True, True], [False, True]]
+    assert got.tolist() == [[0, 0], [-1, 1]]
 
 
 def test_instances_that_do_not_count_take_no_estimate() -> None:
     errors = torch.tensor([[1.0, 3.0]])
     got = match_estimates(errors, torch.tensor([5.0]), valid=torch.tensor([False, True]))
-    assert got.tolist() == [[False], [True]]
+    assert got.tolist() == [[-1], [0]]
 
 
 def test_each_threshold_may_have_its_own_errors() -> None:
     """VSD has one error for each misalignment tolerance."""
     errors = torch.tensor([[[0.4, 0.1]]])
-    assert match_estimates(errors, torch.tensor([0.3, 0.3])).tolist() == [[False, True]]
+    assert match_estimates(errors, torch.tensor([0.3, 0.3])).tolist() == [[-1, 0]]
 
 
 def test_empty_sides() -> None:
     limits = torch.tensor([1.0])
-    assert match_estimates(torch.zeros(0, 2), limits).tolist() == [[False], [False]]
+    assert match_estimates(torch.zeros(0, 2), limits).tolist() == [[-1], [-1]]
     assert match_estimates(torch.zeros(2, 0), limits).shape == (0, 1)

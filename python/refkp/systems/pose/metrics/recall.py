@@ -52,7 +52,7 @@ def recall(errors: Tensor, thresholds: Tensor) -> Tensor:
 
 
 def match_estimates(errors: Tensor, thresholds: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Which true instances of one object in one image are found at each threshold.
+    """Which estimate finds each true instance of one object in one image, at each threshold.
 
     The estimates choose in their order, which must be that of falling scores: each takes the free instance with
     the least error, if that is below the threshold. An instance is taken once.
@@ -63,7 +63,7 @@ def match_estimates(errors: Tensor, thresholds: Tensor, valid: Tensor | None = N
         valid: bool [G], the instances that count; None: all.
 
     Returns:
-        bool [G,k].
+        int64 [G,k], the estimate, or -1: not found.
 
     Raises:
         ValueError: a shape.
@@ -72,19 +72,19 @@ def match_estimates(errors: Tensor, thresholds: Tensor, valid: Tensor | None = N
 
     >>> errors = torch.tensor([[1.0, 2.0], [1.5, 9.0]])  # both estimates are nearest to the first instance
     >>> match_estimates(errors, torch.tensor([5.0, 10.0])).tolist()
-    [[True, True], [False, True]]
+    [[0, 0], [-1, 1]]
     """
     if errors.dim() == 2:
         errors = errors[..., None].expand(*errors.shape, len(thresholds))
     require_shape("match_estimates", "errors", errors, "E,G,k", k=len(thresholds))
     num_truths, count = errors.shape[1:]
-    taken = torch.zeros(num_truths, count, dtype=torch.bool)
+    finder = torch.full((num_truths, count), -1)
     if not num_truths:
-        return taken
+        return finder
     blocked = ~valid if valid is not None else torch.zeros(num_truths, dtype=torch.bool)
-    for row in errors:
-        free = torch.where(taken | blocked[:, None], torch.inf, row)
+    for index, row in enumerate(errors):
+        free = torch.where((finder >= 0) | blocked[:, None], torch.inf, row)
         least, which = free.min(0)
         found = least < thresholds
-        taken[which[found], found.nonzero()[:, 0]] = True
-    return taken
+        finder[which[found], found.nonzero()[:, 0]] = index
+    return finder
