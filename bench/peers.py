@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from refkp.data.pixels import PixelStatistics
 from refkp.ops import compositions
 from refkp.ops.flow_gt import relative_pose
 from refkp.ops.flow_gt.result import VISIBLE
-from refkp.systems.panorama.views.pixels import PixelStatistics
 from refkp.systems.pose.views import Views
 
 

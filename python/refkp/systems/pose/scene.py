@@ -15,6 +15,7 @@ class Instance(NamedTuple):
     mask: Tensor  # bool [H,W], the visible pixels
     box: tuple[int, int, int, int]  # x0, y0, x1, y1 of the visible pixels, the last two exclusive
     visible_fraction: float  # visible pixels / pixels without occlusion, in [0,1]
+    full_box: tuple[int, int, int, int] | None = None  # as `box` without occlusion, may leave the picture
 
 
 class Scene(NamedTuple):

@@ -9,7 +9,9 @@ from refkp._checks import fail, require_shape
 from refkp.geometry.rotations import rotation_angle_between
 
 
-def random_template_errors(truth: Tensor, templates: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def random_template_errors(
+    truth: Tensor, templates: Tensor, count: int, generator: torch.Generator
+) -> Tensor:
     """Rotation error of the nearest of `count` templates drawn without looking, for each truth.
 
     An estimator that only names one of the templates in front of it cannot be better. With `count` 1 it is a

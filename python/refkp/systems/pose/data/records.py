@@ -1,0 +1,177 @@
+"""What shards and BOP folders say of a picture in JSON: cameras, poses, visibility. Source: spec pose 7.1.
+
+Both write a camera {cam_K, depth_scale}, a list of poses {obj_id, cam_R_m2c, cam_t_m2c} and a list of
+visibilities {visib_fract, bbox_obj}. Lengths are millimetres; metres, and a depth scale that does not fit the
+poses, are found here and raise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from refkp.systems.pose.scene import Instance, Scene
+
+#: By how much the median depth of an object may leave the distance of its origin, either way.
+MAX_DEPTH_RATIO = 3.0
+
+Box = tuple[int, int, int, int]
+
+
+class Annotation(NamedTuple):
+    """What is known of an instance without decoding its picture."""
+
+    obj_id: int
+    visible_fraction: float
+
+
+class Camera(NamedTuple):
+    """Intrinsics, and the millimetres of one step of the depth map."""
+
+    K: Tensor  # float64 [3,3]
+    depth_scale: float | None  # None: the picture has no depth
+
+
+def parse_json(data: bytes | str, where: str) -> Any:
+    """The content of a JSON file; an error names the file."""
+    try:
+        return json.loads(data)
+    except ValueError as error:  # both of text and of its encoding
+        raise ValueError(f"{where} is not JSON: {error}. Fetch or write it again.") from None
+
+
+def parse_camera(entry: Mapping[str, Any], where: str, *, has_depth: bool) -> Camera:
+    """The camera of a picture; a picture with depth needs its `depth_scale`."""
+    K = _numbers(entry, "cam_K", (3, 3), where)
+    if not (K[0, 0] > 0 and K[1, 1] > 0):
+        raise ValueError(f"{where}: `cam_K` has no positive focal lengths: {K.tolist()}.")
+    if not has_depth:
+        return Camera(K, None)
+    if "depth_scale" not in entry:
+        raise ValueError(
+            f"{where}: `depth_scale` is missing, so the unit of the depth map is unknown. "
+            "Add it: millimetres per step, 0.1 in the published shards."
+        )
+    return Camera(K, float(_numbers(entry, "depth_scale", (), where)))
+
+
+def parse_annotations(gt: Sequence[Any], gt_info: Sequence[Any], where: str) -> tuple[Annotation, ...]:
+    """Object and visibility of each instance."""
+    if len(gt) != len(gt_info):
+        raise ValueError(f"{where}: {len(gt)} poses but {len(gt_info)} visibilities.")
+    return tuple(
+        Annotation(int(_entry(pose, "obj_id", where)), float(_entry(info, "visib_fract", where)))
+        for pose, info in zip(gt, gt_info, strict=True)
+    )
+
+
+def parse_pose(entry: Mapping[str, Any], where: str) -> Tensor:
+    """`cam_from_obj` float64 [4,4] of an entry; it must be a rigid motion in front of the camera."""
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3] = _numbers(entry, "cam_R_m2c", (3, 3), where)
+    pose[:3, 3] = _numbers(entry, "cam_t_m2c", (3,), where)
+    rotation = pose[:3, :3]
+    error = float((rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max())
+    if error > 1e-3 or torch.linalg.det(rotation) < 0:
+        raise ValueError(f"{where}: `cam_R_m2c` is no rotation: {rotation.tolist()}.")
+    if pose[2, 3] <= 0:
+        raise ValueError(f"{where}: `cam_t_m2c` is not in front of the camera: {pose[:3, 3].tolist()}.")
+    return pose
+
+
+def parse_full_box(info: Mapping[str, Any]) -> Box | None:
+    """`bbox_obj` (x, y, width, height) as corners, where the file has it."""
+    if "bbox_obj" not in info:
+        return None
+    x, y, width, height = (int(value) for value in info["bbox_obj"])
+    return x, y, x + width, y + height
+
+
+def build_instance(
+    annotation: Annotation, pose: Tensor, mask: Tensor, full_box: Box | None, where: str
+) -> Instance:
+    """An instance with the box of its mask.
+
+    Raises:
+        ValueError: an empty mask of an object that is said to be visible.
+    """
+    if annotation.visible_fraction > 0 and not bool(mask.any()):
+        raise ValueError(
+            f"{where}: the mask is empty, but `visib_fract` is {annotation.visible_fraction:g}. "
+            "Correct the mask or the visibility."
+        )
+    return Instance(annotation.obj_id, pose, mask, mask_box(mask), annotation.visible_fraction, full_box)
+
+
+def mask_box(mask: Tensor) -> Box:
+    """x0, y0, x1, y1 around the pixels of a mask [H,W], the last two exclusive; zeros if it has none.
+
+    >>> mask_box(torch.tensor([[False, False, False], [False, True, True]]))
+    (1, 1, 3, 2)
+    """
+    rows, columns = (torch.nonzero(mask.any(axis)).flatten().tolist() for axis in (1, 0))
+    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else (0, 0, 0, 0)
+
+
+def check_scene(scene: Scene, where: str) -> Scene:
+    """The scene itself, once sizes agree and depth and poses are in one unit.
+
+    Raises:
+        ValueError: a map of another size, depth that is NaN, infinite or negative, or the median depth of an
+            object more than `MAX_DEPTH_RATIO` away from the distance of its origin.
+    """
+    size = scene.rgb.shape[1:]
+    depth = scene.depth
+    maps = {
+        "mask": [instance.mask for instance in scene.instances],
+        "depth": [] if depth is None else [depth],
+    }
+    for name, tensors in maps.items():
+        for tensor in tensors:
+            if tensor.shape != size:
+                raise ValueError(
+                    f"{where}: {name} {list(tensor.shape)} and picture {list(size)} differ in size."
+                )
+    if depth is not None:
+        bad = int((~torch.isfinite(depth) | (depth < 0)).sum())
+        if bad:
+            raise ValueError(
+                f"{where}: depth is NaN, infinite or negative at {bad} pixels. Write 0 for unknown."
+            )
+        for index, instance in enumerate(scene.instances):
+            _check_unit(
+                depth[instance.mask], float(instance.cam_from_obj[2, 3]), f"{where}, instance {index}"
+            )
+    return scene
+
+
+def _check_unit(depth: Tensor, z: float, where: str) -> None:
+    known = depth[depth > 0]
+    if not len(known):
+        return
+    ratio = float(known.median()) / z
+    if not 1 / MAX_DEPTH_RATIO <= ratio <= MAX_DEPTH_RATIO:
+        raise ValueError(
+            f"{where}: the median depth {float(known.median()):g} mm does not fit the pose, whose origin is "
+            f"{z:g} mm away. Poses must be in millimetres, not metres (a factor of 1000), and depth times "
+            "`depth_scale` too; correct the one that is not."
+        )
+
+
+def _numbers(entry: Mapping[str, Any], name: str, shape: tuple[int, ...], where: str) -> Tensor:
+    values = torch.tensor(_entry(entry, name, where), dtype=torch.float64)
+    if values.numel() != torch.Size(shape).numel() or not bool(torch.isfinite(values).all()):
+        raise ValueError(
+            f"{where}: `{name}` must be {torch.Size(shape).numel()} finite numbers; got {values.tolist()}."
+        )
+    return values.reshape(shape)
+
+
+def _entry(entry: Mapping[str, Any], name: str, where: str) -> Any:
+    if name not in entry:
+        raise ValueError(f"{where}: `{name}` is missing; found {', '.join(sorted(entry))}.")
+    return entry[name]

@@ -1,0 +1,91 @@
+"""Folders of the BOP challenge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cv2", reason="needs the extra `pose`")
+
+from refkp.systems.pose.data.bop import BopReader, Target, read_targets
+from refkp.systems.pose.data.images import encode_depth, encode_mask_picture, encode_rgb
+from refkp.systems.pose.scene import Scene
+from tests.systems.pose.data.scenes import assert_same_scene, make_scene
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Scenes 0 and 1 with one picture each, as a data set of the challenge."""
+    for index in range(2):
+        _write_scene(tmp_path / "test" / f"{index:06d}", make_scene(index))
+    return tmp_path
+
+
+def _write_scene(folder: Path, scene: Scene) -> None:
+    assert scene.depth is not None
+    for name in ("rgb", "depth", "mask_visib"):
+        (folder / name).mkdir(parents=True)
+    (folder / "rgb/000000.png").write_bytes(encode_rgb(scene.rgb, ".png"))
+    (folder / "depth/000000.png").write_bytes(encode_depth(scene.depth, 0.1))
+    gt, info = [], []
+    for number, instance in enumerate(scene.instances):
+        (folder / f"mask_visib/000000_{number:06d}.png").write_bytes(encode_mask_picture(instance.mask))
+        R, t = instance.cam_from_obj[:3, :3].flatten().tolist(), instance.cam_from_obj[:3, 3].tolist()
+        gt.append({"obj_id": instance.obj_id, "cam_R_m2c": R, "cam_t_m2c": t})
+        assert instance.full_box is not None
+        x0, y0, x1, y1 = instance.full_box
+        info.append({"visib_fract": instance.visible_fraction, "bbox_obj": [x0, y0, x1 - x0, y1 - y0]})
+    camera = {"cam_K": scene.K.flatten().tolist(), "depth_scale": 0.1}
+    for name, entry in {"camera": camera, "gt": gt, "gt_info": info}.items():
+        (folder / f"scene_{name}.json").write_text(json.dumps({"0": entry}))
+
+
+def test_pictures_come_as_they_were_written(root: Path) -> None:
+    reader = BopReader(root, "test")
+    assert reader.keys == ["000000_000000", "000001_000000"]
+    for index in range(2):
+        assert_same_scene(reader[index], make_scene(index))
+    assert [annotation.obj_id for annotation in reader.annotations(1)] == [7, 7]
+
+
+def test_targets_choose_the_pictures(root: Path) -> None:
+    path = root / "test_targets_bop19.json"
+    path.write_text(json.dumps([{"scene_id": 1, "im_id": 0, "obj_id": 7, "inst_count": 2}]))
+    targets = read_targets(path)
+    assert targets == (Target(1, 0, 7, 2),)
+    assert BopReader(root, "test", targets=targets).keys == ["000001_000000"]
+
+
+def test_without_ground_truth_or_depth(root: Path) -> None:
+    for name in ("gt", "gt_info"):
+        (root / f"test/000001/scene_{name}.json").unlink()
+    with pytest.raises(
+        ValueError, match=r"scene_gt.json is missing. Fetch it, or read with `ground_truth` False"
+    ):
+        BopReader(root, "test")
+    (root / "test/000001/depth/000000.png").unlink()
+    scene = BopReader(root, "test", ground_truth=False)[1]
+    assert scene.instances == ()
+    assert scene.depth is None
+
+
+def test_a_grey_picture_becomes_three_channels(root: Path) -> None:
+    folder = root / "test/000000"
+    (folder / "rgb/000000.png").unlink()
+    with pytest.raises(ValueError, match=r"picture 0 of .*000000 is missing; looked for rgb/000000.png"):
+        BopReader(root, "test")[0]
+    (folder / "gray").mkdir()
+    (folder / "gray/000000.png").write_bytes(encode_mask_picture(make_scene().instances[0].mask))
+    rgb = BopReader(root, "test")[0].rgb
+    assert (rgb[0] == rgb[1]).all()
+    assert (rgb[0] == rgb[2]).all()
+
+
+def test_missing_parts_are_named(root: Path) -> None:
+    (root / "test/000000/mask_visib/000000_000001.png").unlink()
+    with pytest.raises(ValueError, match=r"000000_000001.png is missing"):
+        BopReader(root, "test")[0]
+    with pytest.raises(ValueError, match="pictures in folders 000000"):
+        BopReader(root, "train")
