@@ -30,9 +30,9 @@ def rope2d(tokens: Tensor, positions: Tensor, *, base: float = 100.0, scale: flo
 
     Source: spec pose 1.2.
 
-    >>> tokens = torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])  # [h=1,N=1,D=4]
-    >>> rope2d(tokens, torch.tensor([[0, 3]])).tolist()  # row 0: the first half stays
-    [[[1.0, 1.0, 0.0, 0.0]]]
+    >>> tokens = torch.tensor([[[1.0, 2.0, 3.0, 4.0]]])  # h = 1, N = 1, D = 4
+    >>> rope2d(tokens, torch.tensor([[0, 1]]), scale=torch.pi).round().tolist()  # half a turn with the column
+    [[[1.0, 2.0, -3.0, -4.0]]]
     """
     dtype = tokens.dtype if tokens.dtype == torch.float64 else torch.float32
     return grid_rotary(positions, tokens.shape[-1], base=base, scale=scale, dtype=dtype)(tokens)

@@ -28,6 +28,8 @@ def evaluate(argv: list[str]) -> int:
     with named_extras():
         from jsonargparse import ArgumentParser
 
+    from refkp.systems.pose.data.datamodule import open_source
+    from refkp.systems.pose.data.models import ModelSet
     from refkp.systems.pose.inference.evaluation import summary
     from refkp.systems.pose.metrics.csv import read_bop_csv
     from refkp.systems.pose.metrics.evaluation import EvaluationSpec, evaluate_estimates
@@ -36,7 +38,7 @@ def evaluate(argv: list[str]) -> int:
     parser = ArgumentParser(prog="refkp pose eval", description=evaluate.__doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="a folder of `refkp pose generate`, or of a BOP data set")
-    add("--split", type=str | None, default=None, help="of a BOP data set; default: the shards of the folder")
+    add("--split", type=str, default="shards", help="folder of the pictures: test, say, of a BOP data set")
     add(
         "--targets",
         type=Path | None,
@@ -57,7 +59,7 @@ def evaluate(argv: list[str]) -> int:
     if (options.run is None) == (options.csv is None):
         got = "neither" if options.run is None else "both"
         fail("refkp pose eval", "run, csv", "one of them", got)
-    source, models = _opened(options)
+    source, models = open_source(options.data, options.split), ModelSet(options.data)
     numbers = range(len(source))[: options.limit]
     result = None if options.run is None else _estimated(options, source, numbers)
     estimates = read_bop_csv(options.csv) if result is None else result.estimates
@@ -70,17 +72,6 @@ def evaluate(argv: list[str]) -> int:
     _print(values, len(numbers), None if result is None else options.run)
     print(f"summary.json in {options.out}")
     return 0
-
-
-def _opened(options: Any) -> tuple[SceneSource, ModelSet]:
-    from refkp.systems.pose.data.bop import BopReader
-    from refkp.systems.pose.data.models import ModelSet
-    from refkp.systems.pose.data.shards import ShardReader
-
-    models = ModelSet(options.data)
-    if options.split is not None:
-        return BopReader(options.data, options.split), models
-    return ShardReader(options.data / "shards"), models
 
 
 def _scenes(source: SceneSource, numbers: range) -> Iterator[Scene]:
