@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-import torch
 from torch import nn
 
 from refkp.training.optim import OptimizerSpec, build_optimizer, rate
@@ -37,14 +36,6 @@ def test_cosine_decay_begins_at_the_peak_after_a_warm_up_from_its_start() -> Non
     assert rates[550] == pytest.approx(0.5)
     assert rates[325] > rate(325, 1000, 0.1)  # flat at the top
     assert rates[1000] == 0
-
-
-def test_a_learnt_token_is_a_vector_and_a_single_row_of_a_matrix_is_not() -> None:
-    token, row = nn.Parameter(torch.zeros(1, 1, 1, 4)), nn.Parameter(torch.zeros(1, 4))
-    group = Group("model", [token, row, nn.Parameter(torch.zeros(()))])
-    optimizer = build_optimizer([group], OptimizerSpec(weight_decay=0.1), 10)["optimizer"]
-    decay = {id(p): found["weight_decay"] for found in optimizer.param_groups for p in found["params"]}
-    assert [decay[id(parameter)] for parameter in group.parameters] == [0.0, 0.1, 0.0]
 
 
 def test_groups_have_their_own_rate_and_decay_and_vectors_none() -> None:

@@ -25,7 +25,7 @@ class OptimizerSpec:
 
     Args:
         lr: learning rate at its peak.
-        weight_decay: of matrices; biases, norms, single tokens and other vectors are not decayed.
+        weight_decay: of matrices; biases, norms and other vectors are not decayed.
         group_weight_decay: the same for single parameter groups, by name.
         betas: momentum constants.
         warmup: part of all steps in which the rate rises linearly, in [0,1); then it falls to 0.
@@ -106,8 +106,8 @@ def _settings(groups: Sequence[ParameterGroup], spec: OptimizerSpec) -> list[dic
     for group in groups:
         decay = spec.group_weight_decay.get(group.name, spec.weight_decay)
         halves = {
-            group.name: ([p for p in group.parameters if not _is_vector(p)], decay),
-            f"{group.name}/vectors": ([p for p in group.parameters if _is_vector(p)], 0.0),
+            group.name: ([p for p in group.parameters if p.dim() >= 2], decay),
+            f"{group.name}/vectors": ([p for p in group.parameters if p.dim() < 2], 0.0),
         }
         settings += [
             {"name": name, "params": members, "weight_decay": value, "lr": spec.lr * group.lr_scale}
@@ -115,11 +115,6 @@ def _settings(groups: Sequence[ParameterGroup], spec: OptimizerSpec) -> list[dic
             if members
         ]
     return settings
-
-
-def _is_vector(parameter: nn.Parameter) -> bool:
-    """Whether it has one axis alone; leading axes of size 1, as those of a learnt token, do not count."""
-    return parameter.dim() < 2 or (parameter.dim() > 2 and parameter.shape[:-1].numel() == 1)
 
 
 def rate(step: int, steps: int, warmup: float, *, start: float = 0.0, decay: Decay = "linear") -> float:

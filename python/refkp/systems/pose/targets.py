@@ -67,6 +67,11 @@ class PoseTargets(NamedTuple):
         return "query patch centre"
 
     @property
+    def patch_size(self) -> int:
+        """p in pixels."""
+        return self.flow.shape[-2]
+
+    @property
     def has_buddy(self) -> Tensor:
         """[B,S,N] bool."""
         return (self.labels >= 0) & (self.labels < self.labels.shape[-1])

@@ -131,7 +131,7 @@ BAD_MEMBERS: list[tuple[str, Any, str]] = [
     ("gt.json", lambda gt: [pose | {"cam_R_m2c": [1.0] * 9} for pose in gt], "is no rotation"),
     ("gt.json", lambda gt: [pose | {"cam_t_m2c": [0, 0, -500]} for pose in gt], "not in front of the camera"),
     ("mask_visib.json", lambda masks: {}, "instance 0: the mask is empty, but `visib_fract` is 0.8"),
-    ("mask_visib.json", lambda masks: dict.fromkeys(masks, {"counts": [0, 6], "size": [2, 3]}), "differ in size"),
+    ("mask_visib.json", lambda masks: {key: {"counts": [0, 6], "size": [2, 3]} for key in masks}, "differ in size"),
     ("mask_visib.json", lambda masks: {"0": {"counts": [5], "size": [2, 3]}}, "000000.mask_visib.json, instance 0"),
 ]  # fmt: skip
 

@@ -9,6 +9,7 @@ Source: spec pose 7.1, and the challenge's description of its format.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +92,9 @@ class BopReader:
         if not self._places:
             place = str(self.root / split)
             fail("BopReader", "root", "a data set with pictures in folders 000000, 000001 ...", repr(place))
-        self.keys = [f"{int(folder.path.name):06d}_{image:06d}" for folder, image in self._places]
+        self.keys: Sequence[str] = [
+            f"{int(folder.path.name):06d}_{image:06d}" for folder, image in self._places
+        ]
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from refkp._checks import fail
 
@@ -53,10 +53,14 @@ class PoseSampler(DistributedSampler[Any]):
         return self.per_rank
 
     def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
-        epoch, position = self._done
-        start = position if epoch == self.epoch else 0
-        for index in self.order()[start + self.rank :: self.num_replicas]:
+        for index in self.order()[self.start + self.rank :: self.num_replicas]:
             yield SampleIndex(self.epoch, index)
+
+    @property
+    def start(self) -> int:
+        """Samples of all ranks that had been seen in this epoch when the state was saved."""
+        epoch, seen = self._done
+        return seen if epoch == self.epoch else 0
 
     def order(self) -> list[int]:
         """The samples of all ranks in this epoch."""
@@ -85,6 +89,36 @@ class PoseSampler(DistributedSampler[Any]):
                 fail("PoseSampler", f"state[{name!r}]", f"{have}, as here", state[name], remedy)
         self._done = (state["epoch"], state["seen"])
         self.set_epoch(state["epoch"])
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader of a `PoseSampler` that goes on within an epoch; Lightning keeps its state in checkpoints.
+
+    Its processes fetch ahead of the training, so it counts what it hands out.
+    """
+
+    _seen = 0  # samples of all ranks in this epoch
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        sampler = self._sampler()
+        self._seen = sampler.start
+        for batch in super().__iter__():
+            of_all_ranks = (self.batch_size or 1) * sampler.num_replicas
+            self._seen = min(self._seen + of_all_ranks, len(sampler) * sampler.num_replicas)
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the epoch stands after the batch handed out last."""
+        return self._sampler().state_dict(self._seen)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there; errors as in `PoseSampler.load_state_dict`."""
+        self._sampler().load_state_dict(state)
+
+    def _sampler(self) -> PoseSampler:
+        if not isinstance(self.sampler, PoseSampler):
+            fail("ResumableLoader", "sampler", "a PoseSampler", type(self.sampler).__name__)
+        return self.sampler
 
 
 def sample_generator(seed: int, sample: SampleIndex) -> torch.Generator:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -129,9 +130,9 @@ class ShardReader:
     def _flatten(self, shards: list[tuple[Sample, ...]]) -> None:
         """Flat arrays, which the processes of a loader share; a million samples as objects would be copied."""
         samples = [sample for shard in shards for sample in shard]
-        self.keys = [sample.key for sample in samples]
+        self.keys: Sequence[str] = [sample.key for sample in samples]
         if len(set(self.keys)) != len(self.keys):
-            twice = next(key for key in self.keys if self.keys.count(key) > 1)
+            twice = next(key for key in self.keys if list(self.keys).count(key) > 1)
             fail("ShardReader", "folder", "one with distinct keys", f"{twice} twice in {self.folder}")
         self._shard_of = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
         self._spans = np.array([(sample.start, sample.end) for sample in samples], np.int64).reshape(-1, 2)
