@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -82,7 +83,7 @@ def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec(
     for sample in track(
         _samples(dataset), total=len(dataset), description="estimating poses", transient=True
     ):
-        bank = banks.get(sample.obj_id, lambda sample=sample: _bank(model, dataset, sample.obj_id))
+        bank = banks.get(sample.obj_id, functools.partial(_bank, model, dataset, sample.obj_id))
         found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query)
         if isinstance(found, PoseEstimate):
             answers[f"{sample.key}/{sample.obj_id}"] = found
