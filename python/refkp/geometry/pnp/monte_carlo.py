@@ -79,7 +79,7 @@ def monte_carlo_pose_loss(
         spec: the constants.
         generator: of the samples and the start, on the device of the problem.
         start: [B,7] where the solver begins, e.g. the truth; None: random restarts (`initial_pose`).
-        norm_factor: the usual scale of the weights (`NormFactor`), to which gradients are proportional.
+        norm_factor: what the loss is divided by: the usual scale of the weights (`NormFactor`).
 
     Returns:
         The loss of each object, with the solution and the samples that it was made of.
