@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["VERBS"]
+from refkp.systems.pose.commands.render_templates import render_templates
+
+__all__ = ["VERBS", "render_templates"]
 
 #: Verb -> the function that runs it, for `refkp pose VERB`.
-VERBS: dict[str, Callable[[list[str]], int]] = {}
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "render-templates": render_templates,
+}
