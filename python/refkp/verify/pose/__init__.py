@@ -1,5 +1,5 @@
 """Golden adapters of the pose system: each renames, reshapes and calls the public API, nothing more."""
 
-from refkp.verify.pose import ground_truth
+from refkp.verify.pose import crops, ground_truth, templates
 
-__all__ = ["ground_truth"]
+__all__ = ["crops", "ground_truth", "templates"]
