@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -261,8 +261,14 @@ def _show_pair(
     start = centre - patch_size / 2 + inside[drawn]
     arrows = patches.draw_arrows(axes[0], start, end, seen[drawn])
     pixels = origin + inside[drawn]
-    axes[1].scatter(*pixels.T, c=seen[drawn], cmap="viridis", vmin=0, vmax=1, s=14, edgecolors="black",
-                    linewidths=0.5)  # fmt: skip
+    style: dict[str, Any] = {
+        "cmap": "viridis",
+        "vmin": 0,
+        "vmax": 1,
+        "edgecolors": "black",
+        "linewidths": 0.5,
+    }
+    axes[1].scatter(pixels[:, 0], pixels[:, 1], s=14, c=seen[drawn], **style)
     figure.colorbar(arrows, ax=list(axes), fraction=0.025, pad=0.02).set_label("confidence of the flow")
 
 

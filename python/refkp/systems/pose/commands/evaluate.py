@@ -13,11 +13,12 @@ from refkp._checks import fail
 from refkp._extras import named_extras
 
 if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
     from refkp.systems.pose.data.dataset import InstanceTable
-    from refkp.systems.pose.data.models import ModelSet
     from refkp.systems.pose.data.sources import SceneSource
     from refkp.systems.pose.inference.evaluation import RunResult
-    from refkp.systems.pose.metrics.evaluation import ObjectModel, Targets
+    from refkp.systems.pose.metrics.evaluation import Targets
     from refkp.systems.pose.scene import Scene
 
 _COLUMNS = ("ar", "ar_vsd", "ar_mssd", "ar_mspd", "num_targets")
@@ -25,15 +26,41 @@ _COLUMNS = ("ar", "ar_vsd", "ar_mssd", "ar_mspd", "num_targets")
 
 def evaluate(argv: list[str]) -> int:
     """Score estimated poses: those of a trained run, with the true visible masks as detections, or of a file."""
+    from refkp.systems.pose.data.datamodule import open_source
+    from refkp.systems.pose.data.models import ModelSet
+    from refkp.systems.pose.inference.evaluation import object_models, summary
+    from refkp.systems.pose.metrics.csv import read_bop_csv
+    from refkp.systems.pose.metrics.evaluation import evaluate_estimates
+    from refkp.training.files import write_atomically
+
+    parser = _parser()
+    options = parser.instantiate(parser.parse_args(argv))
+    if (options.run is None) == (options.csv is None):
+        got = "neither" if options.run is None else "both"
+        fail("refkp pose eval", "run, csv", "one of them", got)
+    source = open_source(options.data, options.split)
+    numbers = range(len(source))[: options.limit]
+    result = None if options.run is None else _estimated(options, source, numbers)
+    shown = {item.obj_id for number in numbers for item in source.annotations(number)}
+    scores = evaluate_estimates(
+        _scenes(source, numbers),
+        read_bop_csv(options.csv) if result is None else result.estimates,
+        object_models(ModelSet(options.data), sorted(shown)),
+        targets=_targets(options, source, numbers),
+        spec=options.rules,
+    )
+    values = summary(scores, result)
+    write_atomically(options.out / "summary.json", json.dumps(values, indent=2) + "\n")
+    _print(values, len(numbers))
+    print(f"summary.json in {options.out}")
+    return 0
+
+
+def _parser() -> ArgumentParser:
     with named_extras():
         from jsonargparse import ArgumentParser
 
-    from refkp.systems.pose.data.datamodule import open_source
-    from refkp.systems.pose.data.models import ModelSet
-    from refkp.systems.pose.inference.evaluation import summary
-    from refkp.systems.pose.metrics.csv import read_bop_csv
-    from refkp.systems.pose.metrics.evaluation import EvaluationSpec, evaluate_estimates
-    from refkp.training.files import write_atomically
+    from refkp.systems.pose.metrics.evaluation import EvaluationSpec
 
     parser = ArgumentParser(prog="refkp pose eval", description=evaluate.__doc__)
     add = parser.add_argument
@@ -43,35 +70,17 @@ def evaluate(argv: list[str]) -> int:
         "--targets",
         type=Path | None,
         default=None,
-        help="test_targets_bop19.json; default: all that is visible",
+        help="a test_targets_bop19.json; default: all visible objects",
     )
     add("--run", type=str | None, default=None, help="folder of `refkp train pose`, or a checkpoint")
     add("--csv", type=Path | None, default=None, help="a result file instead of a run")
-    add(
-        "--templates", type=Path | None, default=None, help="template store; default: templates in the folder"
-    )
+    add("--templates", type=Path | None, default=None, help="default: the folder templates of the data")
     add("--mode", type=str, default="cluster", help="cluster (a few templates) or global (all of them)")
     add("--limit", type=int | None, default=None, help="only the first pictures")
     add("--out", type=Path, default=Path("pose_eval"), help="folder of summary.json and of the result file")
     add("--method", type=str, default="refkp", help="name of the method in the result file")
     add("--rules", type=EvaluationSpec, default=EvaluationSpec(), help="of the metrics")
-    options = parser.instantiate(parser.parse_args(argv))
-    if (options.run is None) == (options.csv is None):
-        got = "neither" if options.run is None else "both"
-        fail("refkp pose eval", "run, csv", "one of them", got)
-    source, models = open_source(options.data, options.split), ModelSet(options.data)
-    numbers = range(len(source))[: options.limit]
-    result = None if options.run is None else _estimated(options, source, numbers)
-    estimates = read_bop_csv(options.csv) if result is None else result.estimates
-    scores = evaluate_estimates(
-        _scenes(source, numbers), estimates, _object_models(models), targets=_targets(options, source, numbers),
-        spec=options.rules,
-    )  # fmt: skip
-    values = summary(scores, result)
-    write_atomically(options.out / "summary.json", json.dumps(values, indent=2) + "\n")
-    _print(values, len(numbers), None if result is None else options.run)
-    print(f"summary.json in {options.out}")
-    return 0
+    return parser
 
 
 def _scenes(source: SceneSource, numbers: range) -> Iterator[Scene]:
@@ -91,18 +100,6 @@ def _targets(options: Any, source: SceneSource, numbers: range) -> Targets | Non
         for target in read_targets(options.targets)
         if (target.scene_id, target.image_id) in chosen
     }
-
-
-def _object_models(models: ModelSet) -> Mapping[int, ObjectModel]:
-    from refkp.systems.pose.metrics.evaluation import ObjectModel
-    from refkp.systems.pose.metrics.symmetry import symmetry_transforms
-
-    table = {}
-    for obj_id in models.obj_ids:
-        info = models.info(obj_id)
-        symmetries = symmetry_transforms(info.symmetries_discrete, info.symmetries_continuous)
-        table[obj_id] = ObjectModel(models.mesh(obj_id), info.diameter, symmetries)
-    return table
 
 
 def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
@@ -133,11 +130,12 @@ def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
     return result
 
 
-def _print(values: Mapping[str, Any], num_pictures: int, run: str | None) -> None:
+def _print(values: Mapping[str, Any], num_pictures: int) -> None:
     print(
         f"{num_pictures} pictures, {values['num_targets']} targets, {values['num_estimated']} with an estimate"
     )
-    if run is not None:
+    is_run = "failures" in values
+    if is_run:
         print("detections: the true visible masks, so that finding the objects is not judged")
     print(f"{'':12}" + "".join(f"{name:>12}" for name in _COLUMNS))
     for name, row in {"all": values, **values["objects"]}.items():
@@ -148,7 +146,7 @@ def _print(values: Mapping[str, Any], num_pictures: int, run: str | None) -> Non
     for kind, text in (("", "with the object's symmetries"), ("plain_", "without")):
         rotation, distance = values[f"median_{kind}rotation_deg"], values[f"median_{kind}translation"]
         print(f"median error {text}: {_text(rotation)} degrees, {_text(distance)} mm")
-    if run is None:
+    if not is_run:
         return
     failures = ", ".join(f"{reason} {count}" for reason, count in sorted(values["failures"].items()))
     print(f"no pose: {failures or 'never'}")

@@ -154,15 +154,15 @@ class _Case(NamedTuple):
 
     scene: Scene
     truths: tuple[Instance, ...]  # G
-    estimates: list[Estimate]  # E <= count, best first
-    count: int  # instances to be found
+    estimates: list[Estimate]  # E <= wanted, best first
+    wanted: int  # instances to be found
     model: ObjectModel
 
     @property
     def valid(self) -> Tensor:
-        """bool [G], the `count` most visible."""
+        """bool [G], the `wanted` most visible."""
         order = sorted(range(len(self.truths)), key=lambda index: -self.truths[index].visible_fraction)
-        chosen = order[: self.count]
+        chosen = order[: self.wanted]
         return torch.tensor([index in chosen for index in range(len(self.truths))])
 
     @property
@@ -226,7 +226,7 @@ def _tally(case: _Case, renderer: MeshRenderer, spec: EvaluationSpec) -> _Tally:
             torch.tensor(THRESHOLDS, dtype=torch.float64).repeat(len(VSD_TAUS)),
         )
     return _Tally(
-        case.count,
+        case.wanted,
         surface,
         hits(case.mssd(), mssd_thresholds(case.model.diameter)),
         hits(case.mspd(), mspd_thresholds(width)),

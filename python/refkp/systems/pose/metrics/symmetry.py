@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ class PoseErrors(NamedTuple):
 
 def symmetry_transforms(
     discrete: Tensor | None = None,
-    continuous: list[ContinuousSymmetry] | tuple[ContinuousSymmetry, ...] = (),
+    continuous: Sequence[ContinuousSymmetry] = (),
     *,
     max_step: float = 0.01,
 ) -> Tensor:
