@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -20,6 +20,7 @@ from refkp._extras import named_extras
 from refkp.systems.pose.data.augmentation import QueryAugmentation
 from refkp.systems.pose.data.bop import BopReader
 from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, collate, tabulate_instances
+from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.data.sampler import PoseSampler, ResumableLoader
 from refkp.systems.pose.data.shards import ShardReader
 from refkp.systems.pose.data.sources import SceneSource
@@ -30,12 +31,21 @@ with named_extras():
     import lightning as L
 
 
+class _Data(NamedTuple):
+    """What lies in a folder ROOT."""
+
+    source: SceneSource
+    templates: TemplateCache
+    models: ModelSet
+
+
 class PoseData(L.LightningDataModule):
     """Training and held-out objects with their templates, in batches (`PoseBatch`).
 
     Args:
         source: the folder ROOT.
         templates: folder of the template store; None: `templates` in the source.
+        scale_factor: units per millimetre of published templates (`TemplateStore`); None for rendered ones.
         val_source: folder ROOT of held-out pictures, with its own templates; None holds out scenes of `source`.
         val_fraction: part of the scenes held out when there is no `val_source`, at least one, in (0,1).
         split: folder of the pictures below the root.
@@ -54,6 +64,7 @@ class PoseData(L.LightningDataModule):
         self,
         source: str,
         templates: str | None = None,
+        scale_factor: float | None = None,
         val_source: str | None = None,
         val_fraction: float = 0.1,
         split: str = "shards",
@@ -76,7 +87,8 @@ class PoseData(L.LightningDataModule):
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
                 fail("PoseData", name, f"at least {least}", value)
-        self.source, self.templates, self.val_source = source, templates, val_source
+        self.source, self.templates, self.scale_factor = source, templates, scale_factor
+        self.val_source = val_source
         self.val_fraction, self.split, self.seed = val_fraction, split, seed
         self.samples, self.augmentation = samples, augmentation
         self.image_size, self.patch_size = image_size, patch_size
@@ -87,32 +99,35 @@ class PoseData(L.LightningDataModule):
         """Open pictures and templates, and split the scenes."""
         if hasattr(self, "train_set"):
             return
-        source = open_source(self.source, self.split, on_broken=self.on_broken)
-        store = self._cache(self.source, self.templates)
+        data = self._open(self.source, self.templates)
         if self.val_source is not None:
-            held_out = open_source(self.val_source, self.split, on_broken=self.on_broken)
-            val_store = self._cache(self.val_source, None)
-            self.train_set = self._dataset(source, None, store, training=True)
-            self.val_set = self._dataset(held_out, None, val_store, training=False)
+            self.train_set = self._dataset(data, None, training=True)
+            self.val_set = self._dataset(self._open(self.val_source, None), None, training=False)
             return
-        train, val = split_scenes(source.keys, self.val_fraction, self.seed)
-        self.train_set = self._dataset(source, train, store, training=True)
-        self.val_set = self._dataset(source, val, store, training=False)
+        train, val = split_scenes(data.source.keys, self.val_fraction, self.seed)
+        self.train_set = self._dataset(data, train, training=True)
+        self.val_set = self._dataset(data, val, training=False)
+
+    def _open(self, root: str, templates: str | None) -> _Data:
+        source = open_source(root, self.split, on_broken=self.on_broken)
+        return _Data(source, self._cache(root, templates), ModelSet(root))
 
     def _cache(self, root: str, templates: str | None) -> TemplateCache:
         folder = Path(root) / "templates" if templates is None else Path(templates)
         if not folder.is_dir():
             remedy = "Render them with `refkp pose render-templates`, or generate with `--templates_level 1`."
             fail("PoseData", "templates", "a folder of rendered templates", f"{str(folder)!r}", remedy)
-        return TemplateCache(TemplateStore(folder), self.image_size, self.cache_bytes)
+        return TemplateCache(
+            TemplateStore(folder, scale_factor=self.scale_factor), self.image_size, self.cache_bytes
+        )
 
-    def _dataset(
-        self, source: SceneSource, scenes: Sequence[int] | None, templates: TemplateCache, *, training: bool
-    ) -> PoseDataset:
-        table = tabulate_instances(source, templates.store.obj_ids, self.samples.min_visible, scenes)
+    def _dataset(self, data: _Data, scenes: Sequence[int] | None, *, training: bool) -> PoseDataset:
+        table = tabulate_instances(
+            data.source, data.templates.store.obj_ids, self.samples.min_visible, scenes
+        )
         augmentation = self.augmentation if training else None
         options: dict[str, Any] = {"augmentation": augmentation, "training": training, "seed": self.seed}
-        return PoseDataset(source, table, templates, self.samples, **options)
+        return PoseDataset(data.source, table, data.templates, data.models, self.samples, **options)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled training samples."""

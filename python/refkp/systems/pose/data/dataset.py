@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from refkp._checks import fail
-from refkp.systems.pose.crops import crop_views
+from refkp.systems.pose.crops import Box, crop_views
 from refkp.systems.pose.data.augmentation import QueryAugmentation, augment_query
-from refkp.systems.pose.data.records import Box
+from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.data.sampler import SampleIndex, sample_generator
 from refkp.systems.pose.data.sources import SceneSource
 from refkp.systems.pose.data.template_cache import TemplateCache
@@ -84,6 +84,7 @@ class PoseDataset(Dataset[PoseSample]):
         source: the pictures.
         table: which instances, from `tabulate_instances`.
         templates: of all their objects; gives the size of the crops.
+        models: tells the diameters.
         spec: how samples are made.
         augmentation: of the query's colours; None for none.
         training: draw boxes and negatives anew in each epoch; else boxes stay and the draws are those of
@@ -96,13 +97,15 @@ class PoseDataset(Dataset[PoseSample]):
         source: SceneSource,
         table: InstanceTable,
         templates: TemplateCache,
+        models: ModelSet,
         spec: SampleSpec,
         *,
         augmentation: QueryAugmentation | None = None,
         training: bool = False,
         seed: int = 0,
     ) -> None:
-        self.source, self.table, self.templates, self.spec = source, table, templates, spec
+        self.source, self.table, self.templates = source, table, templates
+        self.models, self.spec = models, spec
         self.augmentation, self.training, self.seed = augmentation, training, seed
 
     def __len__(self) -> int:
@@ -133,20 +136,25 @@ class PoseDataset(Dataset[PoseSample]):
             torch.arange(len(chosen)) < self.spec.num_positives,
             selection.ref_direction[0].float(),
             instance.obj_id,
-            self.templates.store.diameter(instance.obj_id),
+            self.models.info(instance.obj_id).diameter,
             f"{scene.key}/{place}",
         )
 
     def _query(self, scene: Scene, instance: Instance, generator: torch.Generator) -> Views:
         box = instance.box
         if self.training:
-            box = jittered_box(box, self.spec.box_jitter, generator)
+            box = self._jittered(instance, generator)
         rgb = scene.rgb
         if self.augmentation is not None:
             rgb = _augmented(rgb, box, self.augmentation, generator)
-        depth = torch.zeros_like(instance.mask, dtype=torch.float32) if scene.depth is None else scene.depth
-        pose = instance.cam_from_obj
-        return crop_views(rgb, instance.mask, depth, scene.K, pose, box, self.templates.size)
+        mask, pose = instance.mask, instance.cam_from_obj
+        return crop_views(rgb, mask, scene.depth, scene.K, pose, box, self.templates.size)
+
+    def _jittered(self, instance: Instance, generator: torch.Generator) -> Box:
+        """A jittered box; the plain one where the other would show nothing of a thin mask."""
+        x0, y0, x1, y1 = box = jittered_box(instance.box, self.spec.box_jitter, generator)
+        shown = instance.mask[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)]
+        return box if bool(shown.any()) else instance.box
 
 
 def tabulate_instances(

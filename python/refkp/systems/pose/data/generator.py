@@ -28,10 +28,11 @@ from refkp._extras import named_extras
 from refkp.data.meshes import Mesh, save_mesh
 from refkp.data.rendering import MeshRenderer, Rendering
 from refkp.data.shapes import KINDS, make_object
+from refkp.systems.pose.crops import Box
 from refkp.systems.pose.data.backgrounds import draw_background
 from refkp.systems.pose.data.composition import Ball, Composition, GeneratorSpec, compose, draw_light
 from refkp.systems.pose.data.models import ModelSet, info_entry
-from refkp.systems.pose.data.records import Box, mask_box, parse_json
+from refkp.systems.pose.data.records import parse_json, visible_box
 from refkp.systems.pose.data.shard_writer import ShardWriter
 from refkp.systems.pose.scene import Instance, Scene
 from refkp.training.files import write_atomically
@@ -43,6 +44,7 @@ Array = NDArray[np.float64]
 
 _REQUEST = "generator.json"
 _VERSION = 1  # of the pictures: raise it when the same request gives others
+_OCCLUDER_SEED = 1 << 20  # far from the seeds of objects, so that no occluder is an object without label
 
 
 def generate_scenes(
@@ -125,7 +127,7 @@ class Studio(NamedTuple):
 def open_studio(models: ModelSet, seed: int) -> Studio:
     """Load the models of a set; the occluders are one generated shape of each kind."""
     meshes = [models.mesh(obj_id) for obj_id in models.obj_ids]
-    others = [make_object(kind, seed=seed) for kind in KINDS]
+    others = [make_object(kind, seed=_OCCLUDER_SEED + seed) for kind in KINDS]
     return Studio(
         models.obj_ids,
         tuple(Ball.of(mesh) for mesh in meshes),
@@ -217,12 +219,12 @@ def _instance(
     K = spec.K - np.array([[0, 0, window[0]], [0, 0, window[1]], [0, 0, 0]])
     size = (window[3] - window[1], window[2] - window[0])
     alone = torch.from_numpy(studio.alone[object_index].render_depth(pose[None], K, size) > 0)
-    x0, y0, x1, y1 = mask_box(alone)
+    x0, y0, x1, y1 = visible_box(alone)
     full_box = (x0 + window[0], y0 + window[1], x1 + window[0], y1 + window[1])
     # Rounding of rays may move a border pixel, and a far object may cover none.
     visible = min(1.0, int(mask.sum()) / max(1, int(alone.sum())))
     cam_from_obj = torch.from_numpy(pose.copy())
-    return Instance(studio.obj_ids[object_index], cam_from_obj, mask, mask_box(mask), visible, full_box)
+    return Instance(studio.obj_ids[object_index], cam_from_obj, mask, visible_box(mask), visible, full_box)
 
 
 def _window(vertices: Array, pose: Array, K: Array) -> Box:

@@ -61,6 +61,7 @@ class ModelSet:
         self._is_normalised = isinstance(table, list)
         self.obj_ids = tuple(sorted(self._entries))
         self._meshes: dict[int, Mesh] = {}
+        self._infos: dict[int, ModelInfo] = {}
 
     def mesh(self, obj_id: int) -> Mesh:
         """The mesh of an object in millimetres, in the frame that the poses of the set are in."""
@@ -95,6 +96,11 @@ class ModelSet:
 
     def info(self, obj_id: int) -> ModelInfo:
         """Diameter and symmetries; a set without them has its diameters measured and no symmetries."""
+        if obj_id not in self._infos:
+            self._infos[obj_id] = self._info(obj_id)
+        return self._infos[obj_id]
+
+    def _info(self, obj_id: int) -> ModelInfo:
         entry = self._entry(obj_id)
         if self._is_normalised:
             return ModelInfo(self.mesh(obj_id).diameter, _matrices([]), ())

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from refkp.systems.pose.crops import Box, mask_box
 from refkp.systems.pose.scene import Instance, Scene
 
 #: By how much the median depth of an object may leave the distance of its origin, either way.
 MAX_DEPTH_RATIO = 3.0
-
-Box = tuple[int, int, int, int]
 
 
 class Annotation(NamedTuple):
@@ -104,17 +103,16 @@ def build_instance(
             f"{where}: the mask is empty, but `visib_fract` is {annotation.visible_fraction:g}. "
             "Correct the mask or the visibility."
         )
-    return Instance(annotation.obj_id, pose, mask, mask_box(mask), annotation.visible_fraction, full_box)
+    return Instance(annotation.obj_id, pose, mask, visible_box(mask), annotation.visible_fraction, full_box)
 
 
-def mask_box(mask: Tensor) -> Box:
-    """x0, y0, x1, y1 around the pixels of a mask [H,W], the last two exclusive; zeros if it has none.
+def visible_box(mask: Tensor) -> Box:
+    """The box of a mask [H,W], zeros if it is empty.
 
-    >>> mask_box(torch.tensor([[False, False, False], [False, True, True]]))
-    (1, 1, 3, 2)
+    >>> visible_box(torch.zeros(2, 3, dtype=torch.bool))
+    (0, 0, 0, 0)
     """
-    rows, columns = (torch.nonzero(mask.any(axis)).flatten().tolist() for axis in (1, 0))
-    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else (0, 0, 0, 0)
+    return mask_box(mask) if bool(mask.any()) else (0, 0, 0, 0)
 
 
 def check_scene(scene: Scene, where: str) -> Scene:
