@@ -25,6 +25,7 @@ from refkp.systems.pose.inference.scoring import (
     supporting_template,
 )
 from refkp.systems.pose.inference.solving import SolverSpec, WeightedPose, solve_weighted
+from refkp.systems.pose.inference.support import patch_support
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.views import Views
 
@@ -41,6 +42,8 @@ class EstimatorSpec:
             the weighted matches ("epropnp").
         ransac: threshold of inliers, in pixels of the crop; samples and seed.
         refinement: the weighted least squares on the inliers that ends both, and gives the covariance.
+        max_chance: a pose is none if more than this many random ones, of all that are tried, would find as much
+            support (`patch_support`); infinity gives every pose away.
         max_step_px: matches beside a depth edge of a template are dropped, see `lift`.
     """
 
@@ -49,6 +52,7 @@ class EstimatorSpec:
     ransac: RansacSpec = field(default_factory=RansacSpec)
     refinement: SolverSpec = field(default_factory=SolverSpec)
     max_step_px: float = 10.0
+    max_chance: float = 1e-3
 
     def __post_init__(self) -> None:
         require_choice("EstimatorSpec", "solver", self.solver, SOLVERS)
@@ -131,7 +135,7 @@ def estimate_pose(
     else:
         evidence = cluster_evidence(predictor, bank.cam_from_obj, on_object, grid, spec.modes, templates)
     found = correspondences(evidence, bank, spec)
-    estimate = _estimate(found, evidence.ranking.templates.tolist(), query.K.cpu(), grid.patch_size, spec)
+    estimate = _estimate(found, evidence.ranking.templates.tolist(), query, grid.patch_size, spec)
     return (
         estimate
         if isinstance(estimate, EstimateFailure)
@@ -174,9 +178,10 @@ def _check(query: Views, templates: Tensor | None, bank: TemplateBank, spec: Est
 
 
 def _estimate(
-    found: Correspondences, templates: list[int], K: Tensor, patch_size: int, spec: EstimatorSpec
+    found: Correspondences, templates: list[int], query: Views, patch_size: int, spec: EstimatorSpec
 ) -> PoseEstimate | EstimateFailure:
-    """Hypotheses, the best of them, and weighted least squares on its inliers."""
+    """Hypotheses, the best of them, weighted least squares on its inliers, and the test against chance."""
+    K, area_px = query.K.cpu(), float(query.masks.sum())
     threshold, count = spec.ransac.threshold_px, len(found.points)
 
     def solve(some: Correspondences) -> PnPPose | EstimateFailure:
@@ -190,7 +195,14 @@ def _estimate(
     if isinstance(refined, EstimateFailure):
         return refined
     final = judge(found, refined.cam_from_obj, K, threshold)
-    if final.pose.num_inliers < min(spec.ransac.min_inliers, count):
+    support = patch_support(
+        found.matches,
+        final.pose.inliers,
+        area_px=area_px,
+        threshold_px=threshold,
+        num_tests=spec.ransac.iterations * (len(templates) + 1),
+    )
+    if final.pose.num_inliers < min(spec.ransac.min_inliers, count) or support.chance > spec.max_chance:
         return no_consensus(final.pose.num_inliers, count)
     return PoseEstimate(
         refined.cam_from_obj,

@@ -72,6 +72,7 @@ class Matches(NamedTuple):
     template_uv: Tensor  # float32 [m,2], pixels of the template crop
     weight: Tensor  # float32 [m], 1 / scale of the error, in 1 / patch
     score: Tensor  # float32 [m], probability of the pair of patches
+    query_patch: Tensor  # int64 [m], the query patch of the pair
 
     def select(self, index: Tensor) -> Matches:
         """The matches at `index` (int64 or bool)."""
@@ -173,7 +174,7 @@ def coarse_matches(pairs: PatchMatches, grid: PatchGrid) -> Matches:
     """The centre of the query patch and that of its partner; their error is of the order of a patch: weight 1."""
     score = pairs.score.to(torch.float32)
     centres = grid.centres(pairs.query), grid.centres(pairs.partner)
-    return Matches(pairs.template, *centres, torch.ones_like(score), score)
+    return Matches(pairs.template, *centres, torch.ones_like(score), score, pairs.query)
 
 
 def refined_matches(
@@ -206,6 +207,7 @@ def refined_matches(
         grid.pixels(pairs.partner[pair], row, column),
         weight[pair, row, column].to(torch.float32),
         pairs.score[pair].to(torch.float32),
+        pairs.query[pair],
     )
 
 
@@ -236,6 +238,7 @@ def soft_matches(pairs: PatchMatches, logits: Tensor, grid: PatchGrid) -> Matche
         expected.to(torch.float32),
         torch.ones_like(score),
         score,
+        pairs.query,
     )
 
 

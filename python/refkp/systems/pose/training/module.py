@@ -161,7 +161,7 @@ class PoseModule(L.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the random state for the first step: validation and workers draw from it before."""
+        """Keep the random state for the first step: validation and loaders draw numbers before it."""
         self._random_state = checkpoint["pose"]["random_state"]
 
     def on_train_batch_start(self, batch: PoseBatch, batch_idx: int) -> None:

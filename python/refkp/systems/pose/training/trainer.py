@@ -28,8 +28,11 @@ _DESCRIPTION = (
     "goes on from a checkpoint of an interrupted run."
 )
 
-#: Option -> options that follow it: one crop size in data and networks.
-_LINKS = {"model.model.encoder.image_size": ("data.image_size",)}
+#: Option -> options that follow it: one size of crops and patches in data and networks.
+_LINKS = {
+    "model.model.encoder.image_size": ("data.image_size",),
+    "model.model.encoder.patch_size": ("data.patch_size",),
+}
 
 
 @dataclass(frozen=True)
