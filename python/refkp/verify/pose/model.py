@@ -156,7 +156,8 @@ def _classification_head(params: Params, arrays: Arrays, backend: str | None) ->
     if "mlp_hidden_dim" in params:
         tokens = Tokens(query, templates.unflatten(1, (params["num_templates"], -1)))
         sizes = (params["dim"], params["proj_dim"], params["mlp_hidden_dim"], params["temperature"])
-        head: nn.Module = _with_weights(SeedClassificationHead(*sizes), arrays, _seed_classifier_name)
+        head: nn.Module = SeedClassificationHead(*sizes)
+        _with_weights(head, arrays, _seed_classifier_name)
     else:
         tokens = Tokens(query, templates)
         spec = ClassifierSpec(
@@ -166,9 +167,9 @@ def _classification_head(params: Params, arrays: Arrays, backend: str | None) ->
             normalise=params["normalize"],
             learnable_temperature=params["learnable_temperature"],
         )
-        head = _with_weights(
-            ClassificationHead(spec, params["in_dim"]), arrays, lambda name: name.replace(".net", "")
-        )
+        head = ClassificationHead(spec, params["in_dim"])
+        unread = () if params["learnable_temperature"] else ("logit_scale",)
+        _with_weights(head, arrays, lambda name: None if name in unread else name.replace(".net", ""))
     logits = head(tokens)
     inputs = {"grad_q": query, "grad_t": templates}
     return {"logits": logits, **projected_gradients([(logits, arrays.get("projection"))], inputs)}

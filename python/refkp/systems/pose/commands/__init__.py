@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from refkp.systems.pose.commands.evaluate import evaluate
 from refkp.systems.pose.commands.generate import generate
+from refkp.systems.pose.commands.infer import infer
 
-__all__ = ["VERBS", "evaluate", "generate"]
+__all__ = ["VERBS", "evaluate", "generate", "infer"]
 
 #: Verb -> the function that runs it, for `refkp pose VERB`.
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "eval": evaluate,
     "generate": generate,
+    "infer": infer,
 }
