@@ -28,6 +28,16 @@ def test_rate_rises_then_falls_to_zero() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
+def test_cosine_decay_begins_at_the_peak_after_a_warm_up_from_its_start() -> None:
+    rates = [rate(step, 1000, 0.1, start=0.01, decay="cosine") for step in range(1001)]
+    assert rates[0] == pytest.approx(0.01, abs=0.01)
+    assert rates[50] == pytest.approx(0.5, abs=0.02)
+    assert rates[99] == rates[100] == 1.0
+    assert rates[550] == pytest.approx(0.5)
+    assert rates[325] > rate(325, 1000, 0.1)  # flat at the top
+    assert rates[1000] == 0
+
+
 def test_groups_have_their_own_rate_and_decay_and_vectors_none() -> None:
     body, language = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)), nn.Linear(4, 2, bias=False)
     spec = OptimizerSpec(lr=1.0, weight_decay=0.1, group_weight_decay={"language": 0.01}, warmup=0.0)
@@ -68,3 +78,7 @@ def test_errors() -> None:
         OptimizerSpec(lr=0.0)
     with pytest.raises(ValueError, match="warmup"):
         OptimizerSpec(warmup=1.0)
+    with pytest.raises(ValueError, match="warmup_start"):
+        OptimizerSpec(warmup_start=2.0)
+    with pytest.raises(ValueError, match="'linear', 'cosine'; got 'step'"):
+        OptimizerSpec(decay="step")  # type: ignore[arg-type]

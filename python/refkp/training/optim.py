@@ -1,19 +1,22 @@
-"""AdamW with linear warm-up and linear decay, the same for every system."""
+"""AdamW with linear warm-up and linear or cosine decay, the same for every system."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from refkp._checks import fail
+from refkp._checks import fail, require_choice
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+
+Decay = Literal["linear", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class OptimizerSpec:
         weight_decay: of matrices; biases, norms and other vectors are not decayed.
         group_weight_decay: the same for single parameter groups, by name.
         betas: momentum constants.
-        warmup: part of all steps in which the rate rises linearly, in [0,1); then it falls linearly to 0.
+        warmup: part of all steps in which the rate rises linearly, in [0,1); then it falls to 0.
+        warmup_start: rate from which it rises, as a part of `lr`, in [0,1].
+        decay: how it falls, "linear" or "cosine".
     """
 
     lr: float = 1e-4
@@ -33,12 +38,17 @@ class OptimizerSpec:
     group_weight_decay: Mapping[str, float] = field(default_factory=dict)
     betas: tuple[float, float] = (0.9, 0.98)
     warmup: float = 0.1
+    warmup_start: float = 0.0
+    decay: Decay = "linear"
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
             fail("OptimizerSpec", "lr", "above 0", self.lr)
         if not 0 <= self.warmup < 1:
             fail("OptimizerSpec", "warmup", "in [0,1)", self.warmup)
+        if not 0 <= self.warmup_start <= 1:
+            fail("OptimizerSpec", "warmup_start", "in [0,1]", self.warmup_start)
+        require_choice("OptimizerSpec", "decay", self.decay, ("linear", "cosine"))
 
 
 class ParameterGroup(Protocol):
@@ -84,7 +94,9 @@ def build_optimizer(
         names = ", ".join(group.name for group in groups)
         fail("OptimizerSpec", "group_weight_decay", f"for groups that exist ({names})", ", ".join(unknown))
     optimizer = AdamW(_settings(groups, spec), lr=spec.lr, betas=spec.betas)
-    schedule = LambdaLR(optimizer, lambda step: rate(step, steps, spec.warmup))
+    schedule = LambdaLR(
+        optimizer, lambda step: rate(step, steps, spec.warmup, start=spec.warmup_start, decay=spec.decay)
+    )
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -105,13 +117,16 @@ def _settings(groups: Sequence[ParameterGroup], spec: OptimizerSpec) -> list[dic
     return settings
 
 
-def rate(step: int, steps: int, warmup: float) -> float:
+def rate(step: int, steps: int, warmup: float, *, start: float = 0.0, decay: Decay = "linear") -> float:
     """Learning rate of a step, as a part of its peak: up linearly over warmup * steps, then down to zero.
 
     >>> [rate(step, 4, 0.5) for step in range(5)]
     [0.5, 1.0, 1.0, 0.5, 0.0]
+    >>> [round(rate(step, 4, 0.0, decay="cosine"), 3) for step in range(5)]
+    [1.0, 0.854, 0.5, 0.146, 0.0]
     """
     rising = round(warmup * steps)
     if step < rising:
-        return (step + 1) / rising
-    return max(0.0, (steps - step) / max(1, steps - rising))
+        return start + (1 - start) * (step + 1) / rising
+    left = max(0.0, (steps - step) / max(1, steps - rising))
+    return left if decay == "linear" else 0.5 * (1 - math.cos(math.pi * left))

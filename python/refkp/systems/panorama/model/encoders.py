@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from refkp._checks import fail, require_shape
 from refkp._extras import named_extras
+from refkp.data.pixels import SIGLIP, PixelStatistics, normalise
 from refkp.systems.panorama.model.pretrained import loading
-from refkp.systems.panorama.views.pixels import SIGLIP, PixelStatistics, normalise
 
 #: The encoder of tests, demos and the `tiny` preset.
 TINY = {

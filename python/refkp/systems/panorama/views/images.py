@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
-from refkp.systems.panorama.views.pixels import unit_range
+from refkp.data.pixels import unit_range
 from refkp.systems.panorama.views.resize import resize
 
 with named_extras():

@@ -19,17 +19,11 @@ from torch import Tensor
 from refkp._checks import fail
 from refkp.data.meshes import Mesh, load_mesh
 from refkp.systems.pose.data.records import parse_json
+from refkp.systems.pose.metrics.symmetry import ContinuousSymmetry
 
 _SUFFIXES = (".ply", ".obj")
 _NORMALISED_HALF_MM = 100.0  # half the longest side of a normalised mesh
 _NAME_FIELDS = ("gso_id", "shapenet_id", "name")
-
-
-class ContinuousSymmetry(NamedTuple):
-    """Any turn about an axis leaves the object as it is."""
-
-    axis: Tensor  # float64 [3]
-    offset: Tensor  # float64 [3], a point of the axis in millimetres
 
 
 class ModelInfo(NamedTuple):

@@ -1,6 +1,6 @@
 """Pixel values: bytes to [0,1], and the statistics that an encoder was trained with.
 
-Views are in [0,1] everywhere; `normalise` is the one place where that ends. Source: spec panorama 2.6.
+Views are in [0,1] everywhere; `normalise` is the one place where that ends. Source: spec panorama 2.6, pose 1.1.
 """
 
 from __future__ import annotations

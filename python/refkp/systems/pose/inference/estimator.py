@@ -1,0 +1,244 @@
+"""The pose of an object in a crop, from its templates. Source: spec pose 6."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from refkp._checks import fail, require_choice, require_finite
+from refkp.systems.pose.inference.bank import TemplateBank
+from refkp.systems.pose.inference.failure import EstimateFailure, no_consensus
+from refkp.systems.pose.inference.grid import PatchGrid
+from refkp.systems.pose.inference.lifting import lift
+from refkp.systems.pose.inference.matches import Matches, draw_by_weight
+from refkp.systems.pose.inference.modes import Evidence, ModeSpec, cluster_evidence, global_evidence
+from refkp.systems.pose.inference.predictor import ModelPredictor, Predictor
+from refkp.systems.pose.inference.ransac import PnPPose, RansacSpec, judge_pose, ransac_pnp
+from refkp.systems.pose.inference.scoring import (
+    Correspondences,
+    best_hypothesis,
+    judge,
+    supporting_template,
+)
+from refkp.systems.pose.inference.solving import SolverSpec, WeightedPose, solve_weighted
+from refkp.systems.pose.inference.support import patch_support
+from refkp.systems.pose.model.vpog import Vpog
+from refkp.systems.pose.views import Views
+
+SOLVERS = ("ransac", "epropnp")
+
+
+@dataclass(frozen=True)
+class EstimatorSpec:
+    """How a pose is estimated.
+
+    Args:
+        modes: which templates are asked, and what a match is.
+        solver: hypotheses by RANSAC over EPnP ("ransac", needs OpenCV), or by EPro-PnP from random subsets of
+            the weighted matches ("epropnp").
+        ransac: threshold of inliers, in pixels of the crop; samples and seed.
+        refinement: the weighted least squares on the inliers that ends both, and gives the covariance.
+        max_chance: a pose is none if more than this many random ones, of all that are tried, would find as much
+            support (`patch_support`); infinity gives every pose away.
+        max_step_px: matches beside a depth edge of a template are dropped, see `lift`.
+    """
+
+    modes: ModeSpec = field(default_factory=ModeSpec)
+    solver: str = "ransac"
+    ransac: RansacSpec = field(default_factory=RansacSpec)
+    refinement: SolverSpec = field(default_factory=SolverSpec)
+    max_step_px: float = 10.0
+    max_chance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        require_choice("EstimatorSpec", "solver", self.solver, SOLVERS)
+
+
+class PoseEstimate(NamedTuple):
+    """A pose with its evidence."""
+
+    cam_from_obj: Tensor  # float64 [4,4], millimetres
+    covariance: Tensor  # float64 [6,6] of (translation in mm, rotation vector in rad), camera frame
+    score: float  # match scores of the inliers over those of all matches, in [0,1]
+    num_inliers: int
+    template_index: int  # the template that supports the pose most
+    matches: Matches  # the inliers
+    seconds: float  # for this object
+    num_matches: int  # that had a 3D point, outliers included
+    median_px: float  # reprojection error of the inliers, pixels of the crop
+    num_dropped: int  # matches without a trustworthy template depth, which take no part
+
+    @property
+    def uncertainty(self) -> WeightedPose:
+        """The pose with its covariance, as one and with standard deviations."""
+        return WeightedPose(self.cam_from_obj, self.covariance)
+
+
+class PoseEstimator:
+    """A model, the templates of one object, and how they are used."""
+
+    def __init__(
+        self,
+        model: Vpog,
+        bank: TemplateBank,
+        spec: EstimatorSpec = EstimatorSpec(),
+    ) -> None:
+        self.model = model
+        self.bank = bank
+        self.spec = spec
+
+    def estimate(self, query: Views, templates: Tensor | None = None) -> PoseEstimate | EstimateFailure:
+        """The pose of the object in one crop.
+
+        Args:
+            query: a view without leading axes; its depth and pose are not read.
+            templates: [k] int64, the templates to use in cluster mode; None: chosen by score.
+
+        Returns:
+            PoseEstimate; or EstimateFailure with the reason, never a pose without support.
+
+        Raises:
+            ValueError: a query that is not one view, or whose K or picture is not finite.
+        """
+        start = time.perf_counter()
+        predictor = ModelPredictor(self.model, self.bank, query)
+        rows, columns = self.model.grid
+        grid = PatchGrid(rows, columns, query.size[0] // rows)
+        found = estimate_pose(predictor, self.bank, query, grid, self.spec, templates)
+        return (
+            found
+            if isinstance(found, EstimateFailure)
+            else found._replace(seconds=time.perf_counter() - start)
+        )
+
+
+def estimate_pose(
+    predictor: Predictor,
+    bank: TemplateBank,
+    query: Views,
+    grid: PatchGrid,
+    spec: EstimatorSpec = EstimatorSpec(),
+    templates: Tensor | None = None,
+) -> PoseEstimate | EstimateFailure:
+    """The same with anyone as the predictor, the ground truth say; arguments as in `PoseEstimator.estimate`."""
+    start = time.perf_counter()
+    _check(query, templates, bank, spec)
+    on_object = grid.centre_pixels(query.masks.cpu())
+    if not bool(on_object.any()):
+        text = "no patch of the query has its centre on the mask; give a mask or a box of the visible object."
+        return EstimateFailure("empty_mask", text)
+    if spec.modes.mode == "global":
+        evidence = global_evidence(predictor, bank.cam_from_obj, on_object, grid, spec.modes)
+    else:
+        evidence = cluster_evidence(predictor, bank.cam_from_obj, on_object, grid, spec.modes, templates)
+    found = correspondences(evidence, bank, spec)
+    estimate = _estimate(found, evidence.ranking.templates.tolist(), query, grid.patch_size, spec)
+    return (
+        estimate
+        if isinstance(estimate, EstimateFailure)
+        else estimate._replace(seconds=time.perf_counter() - start)
+    )
+
+
+def correspondences(evidence: Evidence, bank: TemplateBank, spec: EstimatorSpec) -> Correspondences:
+    """The matches whose template pixel has a trustworthy depth, at most `max_count` of each template."""
+    lifted = lift(
+        evidence.matches.template_uv,
+        evidence.matches.template,
+        bank.depth,
+        bank.K,
+        bank.cam_from_obj,
+        max_step_px=spec.max_step_px,
+    )
+    generator = torch.Generator().manual_seed(spec.ransac.seed)
+    valid = lifted.valid.nonzero()[:, 0]
+    kept = []
+    for template in evidence.ranking.templates.tolist():
+        mine = valid[evidence.matches.template[valid] == template]
+        weight = evidence.matches.weight[mine] * evidence.matches.score[mine]
+        kept.append(mine[draw_by_weight(weight, spec.modes.matching.max_count, generator)])
+    index = torch.cat(kept)
+    return Correspondences(evidence.matches.select(index), lifted.points[index], lifted.num_dropped)
+
+
+def _check(query: Views, templates: Tensor | None, bank: TemplateBank, spec: EstimatorSpec) -> None:
+    if query.masks.dim() != 2:
+        fail("estimate_pose", "query", "one view without leading axes", f"masks {list(query.masks.shape)}")
+    require_finite("estimate_pose", "query.K", query.K)
+    require_finite("estimate_pose", "query.images", query.images)
+    if templates is None:
+        return
+    if spec.modes.mode != "cluster":
+        fail("estimate_pose", "templates", "None in global mode, which asks all", list(templates.shape))
+    if len(templates) == 0 or int(templates.min()) < 0 or int(templates.max()) >= bank.num_templates:
+        fail("estimate_pose", "templates", f"indices in 0..{bank.num_templates - 1}", templates.tolist())
+
+
+def _estimate(
+    found: Correspondences, templates: list[int], query: Views, patch_size: int, spec: EstimatorSpec
+) -> PoseEstimate | EstimateFailure:
+    """Hypotheses, the best of them, weighted least squares on its inliers, and the test against chance."""
+    K, area_px = query.K.cpu(), float(query.masks.sum())
+    threshold, count = spec.ransac.threshold_px, len(found.points)
+
+    def solve(some: Correspondences) -> PnPPose | EstimateFailure:
+        return _hypothesis(some, K, patch_size, spec)
+
+    best = best_hypothesis(found, templates, solve, K, threshold)
+    if isinstance(best, EstimateFailure):
+        return best
+    inliers = found.select(best.pose.inliers)
+    refined = _weighted(inliers, K, patch_size, spec, start=best.pose.cam_from_obj)
+    if isinstance(refined, EstimateFailure):
+        return refined
+    final = judge(found, refined.cam_from_obj, K, threshold)
+    support = patch_support(
+        found.matches,
+        final.pose.inliers,
+        area_px=area_px,
+        threshold_px=threshold,
+        num_tests=spec.ransac.iterations * (len(templates) + 1),
+    )
+    if final.pose.num_inliers < min(spec.ransac.min_inliers, count) or support.chance > spec.max_chance:
+        return no_consensus(final.pose.num_inliers, count)
+    return PoseEstimate(
+        refined.cam_from_obj,
+        refined.covariance,
+        final.score,
+        final.pose.num_inliers,
+        supporting_template(found, final.pose, templates),
+        found.matches.select(final.pose.inliers),
+        0.0,
+        count,
+        final.median_px,
+        found.num_dropped,
+    )
+
+
+def _hypothesis(
+    found: Correspondences, K: Tensor, patch_size: int, spec: EstimatorSpec
+) -> PnPPose | EstimateFailure:
+    if spec.solver == "ransac":
+        return ransac_pnp(found.points, found.matches.query_uv, K, spec.ransac)
+    solved = _weighted(found, K, patch_size, spec, start=None)
+    if isinstance(solved, EstimateFailure):
+        return solved
+    pose = judge_pose(solved.cam_from_obj, found.points, found.matches.query_uv, K, spec.ransac.threshold_px)
+    if pose.num_inliers < min(spec.ransac.min_inliers, len(found.points)):
+        return no_consensus(pose.num_inliers, len(found.points))
+    return pose
+
+
+def _weighted(
+    found: Correspondences, K: Tensor, patch_size: int, spec: EstimatorSpec, *, start: Tensor | None
+) -> WeightedPose | EstimateFailure:
+    """A match weighs its probability over the scale of its error in pixels."""
+    weight = found.matches.weight * found.matches.score / patch_size
+    uv = found.matches.query_uv
+    return solve_weighted(
+        found.points, uv, weight, K, start=start, spec=spec.refinement, seed=spec.ransac.seed
+    )

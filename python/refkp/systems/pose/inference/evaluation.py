@@ -1,0 +1,215 @@
+"""A model on every object of a set of pictures: estimates, failures, and what a guess would be worth."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from refkp._extras import named_extras
+from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, collate
+from refkp.systems.pose.data.models import ModelSet
+from refkp.systems.pose.inference.bank import FeatureCache, TemplateBank, build_bank
+from refkp.systems.pose.inference.estimator import EstimatorSpec, PoseEstimate, PoseEstimator
+from refkp.systems.pose.metrics.baselines import random_template_errors
+from refkp.systems.pose.metrics.csv import Estimate
+from refkp.systems.pose.metrics.evaluation import Evaluation, ObjectModel, Recalls
+from refkp.systems.pose.metrics.symmetry import symmetry_transforms
+from refkp.systems.pose.model.vpog import Vpog
+from refkp.systems.pose.targets import TargetSpec, pose_targets
+
+with named_extras():
+    from rich.progress import track
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """How a model is judged.
+
+    Args:
+        estimator: how poses are estimated.
+        targets: how the true patch labels are decided.
+        seed: of the random templates of the baselines.
+    """
+
+    estimator: EstimatorSpec = field(default_factory=EstimatorSpec)
+    targets: TargetSpec = field(default_factory=TargetSpec)
+    seed: int = 0
+
+
+class PatchAccuracy(NamedTuple):
+    """How often the most probable class of a query patch is its label, given templates near the true view."""
+
+    seen: float  # of patches whose label is a template patch; NaN if there is none, as without depth
+    overall: float  # "unseen" included
+    chance: float  # of a guess among all classes
+
+
+class RunResult(NamedTuple):
+    """What a model said about every sample of a data set."""
+
+    estimates: tuple[Estimate, ...]
+    failures: Mapping[str, int]  # reason -> how often there was no pose
+    accuracy: PatchAccuracy
+    random_template_deg: float  # median rotation error of a template drawn blindly
+    nearest_template_deg: float  # the same of the nearest of `num_drawn`
+    num_drawn: int
+
+
+def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec()) -> RunResult:
+    """Estimate the pose of every sample from its crop and the templates of its object.
+
+    The boxes and masks of the samples are the true visible ones, so detection is not judged. The depth of a
+    query serves its labels alone; the estimator does not read it.
+
+    Args:
+        model: in evaluation mode, on the device to use.
+        dataset: the samples, without augmentation or jitter.
+        spec: how.
+
+    Returns:
+        RunResult; the time of a picture is that of all its samples.
+    """
+    banks = FeatureCache()
+    answers: dict[str, PoseEstimate] = {}
+    failures: Counter[str] = Counter()
+    hits = torch.zeros(2, 2)
+    truths: list[Tensor] = []
+    templates: list[Tensor] = []
+    for sample in track(
+        _samples(dataset), total=len(dataset), description="estimating poses", transient=True
+    ):
+        bank = banks.get(sample.obj_id, functools.partial(_bank, model, dataset, sample.obj_id))
+        found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query)
+        if isinstance(found, PoseEstimate):
+            answers[f"{sample.key}/{sample.obj_id}"] = found
+        else:
+            failures[found.reason] += 1
+        hits += _patch_hits(model, sample, spec.targets)
+        truths.append(sample.query.cam_from_obj)
+        templates.append(bank.cam_from_obj)
+    num_drawn = min(spec.estimator.modes.num_templates, *(len(poses) for poses in templates))
+    drawn = [
+        _drawn_errors(truths, templates, count, torch.Generator().manual_seed(spec.seed))
+        for count in (1, num_drawn)
+    ]
+    rows, columns = model.grid
+    accuracy = (hits[:, 0] / hits[:, 1]).tolist()  # 0 / 0 is NaN
+    return RunResult(
+        _rows(answers),
+        dict(failures),
+        PatchAccuracy(accuracy[0], accuracy[1], 1 / (rows * columns + 1)),
+        drawn[0].median().item(),
+        drawn[1].median().item(),
+        num_drawn,
+    )
+
+
+def object_models(models: ModelSet, obj_ids: Iterable[int]) -> dict[int, ObjectModel]:
+    """Meshes, sizes and symmetries of some objects, as the metrics take them."""
+    table = {}
+    for obj_id in obj_ids:
+        info = models.info(obj_id)
+        symmetries = symmetry_transforms(info.symmetries_discrete, info.symmetries_continuous)
+        table[obj_id] = ObjectModel(models.mesh(obj_id), info.diameter, symmetries)
+    return table
+
+
+def summary(evaluation: Evaluation, run: RunResult | None = None) -> dict[str, Any]:
+    """All numbers by name, ready for JSON: what is not known is None."""
+    done = [item for item in evaluation.found if item.estimated]
+    medians = {
+        f"median_{name}": _median([getattr(item, name) for item in done])
+        for name in ("rotation_deg", "translation", "plain_rotation_deg", "plain_translation")
+    }
+    values: dict[str, Any] = {
+        **_recall_values(evaluation.total),
+        "objects": {str(obj_id): _recall_values(row) for obj_id, row in evaluation.objects.items()},
+        "num_estimated": len(done),
+        **medians,
+    }
+    if run is not None:
+        values |= {
+            "failures": dict(run.failures),
+            **{f"patch_accuracy_{name}": _known(value) for name, value in run.accuracy._asdict().items()},
+            "random_template_deg": run.random_template_deg,
+            "nearest_template_deg": run.nearest_template_deg,
+            "num_templates_drawn": run.num_drawn,
+        }
+    return values
+
+
+def _samples(dataset: PoseDataset) -> Iterator[PoseSample]:
+    for index in range(len(dataset)):
+        yield dataset[index]
+
+
+def _bank(model: Vpog, dataset: PoseDataset, obj_id: int) -> TemplateBank:
+    count = len(dataset.templates.store.poses(obj_id))
+    return build_bank(model, dataset.templates.views(obj_id, torch.arange(count)))
+
+
+@torch.inference_mode()
+def _patch_hits(model: Vpog, sample: PoseSample, spec: TargetSpec) -> Tensor:
+    """[2,2]: (right, all) of the patches that see a template, and of all on the object."""
+    batch = collate([sample])
+    device = next(model.parameters()).device
+    moved = batch.to(device)
+    output = model(
+        moved.query.images, moved.templates.images, moved.templates.cam_from_obj, moved.ref_direction
+    )
+    targets = pose_targets(batch.query, batch.templates, model.spec.encoder.patch_size, spec)
+    positive = batch.is_positive[0]
+    right = (output.logits.argmax(-1).cpu() == targets.labels)[0, positive]
+    counted = (targets.has_buddy[0, positive], targets.labels[0, positive] >= 0)
+    return torch.tensor([[(right & some).sum().item(), some.sum().item()] for some in counted])
+
+
+def _drawn_errors(
+    truths: list[Tensor], templates: list[Tensor], count: int, generator: torch.Generator
+) -> Tensor:
+    """[n]: sample by sample, since objects may have different numbers of templates."""
+    return torch.cat(
+        [
+            random_template_errors(truth[None], poses, count, generator)
+            for truth, poses in zip(truths, templates, strict=True)
+        ]
+    )
+
+
+def _rows(answers: Mapping[str, PoseEstimate]) -> tuple[Estimate, ...]:
+    """The answers (key: SCENE_IMAGE/place/object) as rows; the time of a picture is the sum over its objects."""
+    seconds: dict[str, float] = defaultdict(float)
+    for key, answer in answers.items():
+        seconds[key.split("/")[0]] += answer.seconds
+    rows = []
+    for key, answer in answers.items():
+        picture, _, obj_id = key.split("/")
+        scene_id, image_id = map(int, picture.split("_"))
+        R, t = answer.cam_from_obj[:3, :3], answer.cam_from_obj[:3, 3]
+        rows.append(Estimate(scene_id, image_id, int(obj_id), answer.score, R, t, seconds[picture]))
+    return tuple(rows)
+
+
+def _recall_values(recalls: Recalls) -> dict[str, Any]:
+    return {
+        "num_targets": recalls.num_targets,
+        "ar_vsd": _known(recalls.vsd),
+        "ar_mssd": recalls.mssd,
+        "ar_mspd": recalls.mspd,
+        "ar": _known(recalls.mean),
+    }
+
+
+def _median(values: list[float]) -> float | None:
+    return torch.tensor(values, dtype=torch.float64).median().item() if values else None
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,1 @@
+"""Losses of patches, of the flow inside them, and of the pose they lead to."""

@@ -1,0 +1,121 @@
+"""The pose loss: EPro-PnP on the points of the predicted flow, weighted by the predicted precision.
+
+Source: spec pose 4.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from refkp._checks import fail
+from refkp.geometry.pnp import (
+    NormFactor,
+    PnPProblem,
+    PnPSpec,
+    derivative_loss,
+    matrix_to_pose,
+    monte_carlo_pose_loss,
+    weight_scale,
+)
+from refkp.systems.pose.losses.correspondences import PairPoints, metric_pose, point_problem
+from refkp.systems.pose.views import PoseBatch
+
+
+@dataclass(frozen=True)
+class PoseLossSpec:
+    """The pose loss.
+
+    Args:
+        weight: of the whole in the objective; 0 leaves it out.
+        monte_carlo, translation, rotation: weights of its three parts.
+        max_points: pixels drawn per object.
+        log_scale: natural logarithm of the sum of all weights at the start; it is learnt.
+        momentum: of the running mean of that sum, by which the Monte-Carlo loss is divided.
+        start_at_truth: begin the solver at the true pose instead of searching for a start.
+        solver: constants of EPro-PnP.
+    """
+
+    weight: float = 0.1
+    monte_carlo: float = 0.2
+    translation: float = 1.0
+    rotation: float = 1.0
+    max_points: int = 512
+    log_scale: float = 3.0
+    momentum: float = 0.01
+    start_at_truth: bool = True
+    solver: PnPSpec = field(default_factory=PnPSpec)
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "monte_carlo", "translation", "rotation"):
+            if getattr(self, name) < 0:
+                fail("PoseLossSpec", name, "0 or more", getattr(self, name))
+        if self.max_points < self.solver.min_points:
+            fail("PoseLossSpec", "max_points", f"at least {self.solver.min_points}", self.max_points)
+
+
+class PoseLossTerms(NamedTuple):
+    """Means over the objects that took part, and how many did not."""
+
+    monte_carlo: Tensor  # scalar
+    translation: Tensor  # scalar, derivative loss
+    rotation: Tensor  # scalar, derivative loss
+    num_skipped: Tensor  # int64 scalar: objects with too few points
+    num_failed: Tensor  # int64 scalar: objects whose solution is not finite
+
+
+class PoseLoss(nn.Module):
+    """EPro-PnP of a batch, with the learnt scale of its weights.
+
+    Args:
+        spec: constants.
+    """
+
+    def __init__(self, spec: PoseLossSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.log_scale = nn.Parameter(torch.full((2,), spec.log_scale))
+        self.norm_factor = NormFactor(spec.momentum)
+
+    def forward(
+        self, points: PairPoints, batch: PoseBatch, patch_size: int, generator: torch.Generator | None = None
+    ) -> PoseLossTerms:
+        """The loss of all objects with enough points; 0, attached to the graph, if there are none.
+
+        Args:
+            points: true pairs with their predictions; the probability of the true class weights them.
+            batch: the views; the pose of the query is the truth.
+            patch_size: p in pixels.
+            generator: of pixel drawing and Monte-Carlo samples; None for the global one.
+        """
+        scale = self.log_scale.exp()
+        problem = point_problem(
+            points, batch, patch_size, scale, max_points=self.spec.max_points, generator=generator
+        )
+        enough = problem.is_valid.sum(1) >= self.spec.solver.min_points
+        if not bool(enough.any()):
+            zero = 0.0 * (problem.pixels.sum() + problem.weights.sum() + scale.sum())
+            return PoseLossTerms(zero, zero, zero, (~enough).sum(), enough.sum())
+        truth = matrix_to_pose(metric_pose(batch.query.cam_from_obj[enough])).float()
+        problem = PnPProblem(*(tensor[enough] for tensor in vars(problem).values()))
+        return self._solved(problem, truth, (~enough).sum(), generator)
+
+    def _solved(
+        self, problem: PnPProblem, truth: Tensor, num_skipped: Tensor, generator: torch.Generator | None
+    ) -> PoseLossTerms:
+        solver = self.spec.solver
+        posterior = monte_carlo_pose_loss(
+            problem,
+            truth,
+            solver,
+            generator,
+            start=truth if self.spec.start_at_truth else None,
+            norm_factor=self.norm_factor(weight_scale(problem)),
+        )
+        step = derivative_loss(problem, posterior.solution, truth, solver)
+        translation, rotation = step.means
+        num_failed = (posterior.failed | step.failed).sum()
+        return PoseLossTerms(posterior.mean, translation, rotation, num_skipped, num_failed)

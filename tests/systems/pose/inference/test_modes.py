@@ -1,0 +1,173 @@
+"""Cluster and global mode: which templates are asked, what is kept, and what the others of a chunk change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from refkp.geometry.icosphere import cam_from_obj, icosphere_views
+from refkp.systems.pose.inference.bank import TemplateBank, build_bank
+from refkp.systems.pose.inference.grid import PatchGrid
+from refkp.systems.pose.inference.matches import MatchSpec, Prediction
+from refkp.systems.pose.inference.modes import ModeSpec, cluster_evidence, global_evidence
+from refkp.systems.pose.inference.predictor import ModelPredictor
+from refkp.systems.pose.model.vpog import Vpog
+from tests.systems.pose.inference.small import random_views, small_model
+
+GRID = PatchGrid(2, 2, 4)
+EVERYWHERE = torch.ones(4, dtype=torch.bool)
+POSES = cam_from_obj(400 * icosphere_views(0))
+
+
+class KnownScores:
+    """A predictor that is surer of some templates, and writes down what it was asked."""
+
+    def __init__(self, certainty: Tensor) -> None:
+        self.certainty = certainty
+        self.asked: list[tuple[str, list[int], int]] = []
+
+    def logits(self, templates: Tensor, anchor: int) -> Tensor:
+        self.asked.append(("logits", templates.tolist(), anchor))
+        return self._logits(templates)
+
+    def predict(self, templates: Tensor, anchor: int) -> Prediction:
+        self.asked.append(("predict", templates.tolist(), anchor))
+        count = len(templates)
+        return Prediction(
+            self._logits(templates), torch.zeros(count, 4, 4, 4, 2), torch.full((count, 4, 4, 4), 0.5)
+        )
+
+    def _logits(self, templates: Tensor) -> Tensor:
+        return self.certainty[templates][:, None, None] * torch.eye(4, 5)
+
+
+@pytest.fixture
+def certainty() -> Tensor:
+    return 3 + torch.rand(42, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_cluster_is_the_best_templates_seen_together(certainty: Tensor) -> None:
+    predictor = KnownScores(certainty)
+    evidence = cluster_evidence(predictor, POSES, EVERYWHERE, GRID, ModeSpec(num_templates=3, chunk=16))
+    best = certainty.argsort(descending=True)[:3].tolist()
+    assert evidence.ranking.templates.tolist() == best
+    assert predictor.asked[-1] == ("predict", best, best[0])
+    first_pass = [ask for ask in predictor.asked if ask[0] == "logits"]
+    assert [len(ask[1]) for ask in first_pass] == [16, 16, 10]
+    assert [template for ask in first_pass for template in ask[1]] == list(range(42))
+    assert evidence.matches.template.unique().tolist() == sorted(best)
+    assert len(evidence.matches.weight) == 3 * 4 * 16
+
+
+def test_a_cluster_of_neighbours(certainty: Tensor) -> None:
+    predictor = KnownScores(certainty)
+    evidence = cluster_evidence(
+        predictor, POSES, EVERYWHERE, GRID, ModeSpec(num_templates=5, cluster="neighbours")
+    )
+    towards_best = icosphere_views(0) @ icosphere_views(0)[certainty.argmax()]
+    cosines = towards_best[evidence.ranking.templates].sort(descending=True).values
+    torch.testing.assert_close(cosines, towards_best.sort(descending=True).values[:5])
+
+
+def test_given_templates_need_no_first_pass(certainty: Tensor) -> None:
+    predictor = KnownScores(certainty)
+    evidence = cluster_evidence(predictor, POSES, EVERYWHERE, GRID, ModeSpec(), torch.tensor([7, 30]))
+    assert [ask[0] for ask in predictor.asked] == ["predict"]
+    assert sorted(evidence.ranking.templates.tolist()) == [7, 30]
+    assert set(evidence.matches.template.tolist()) == {7, 30}
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 42, 100])
+def test_global_mode_keeps_the_best_of_all_chunks(certainty: Tensor, chunk: int) -> None:
+    predictor = KnownScores(certainty)
+    evidence = global_evidence(
+        predictor, POSES, EVERYWHERE, GRID, ModeSpec(mode="global", num_templates=4, chunk=chunk)
+    )
+    best = certainty.argsort(descending=True)[:4]
+    assert evidence.ranking.templates.tolist() == best.tolist()
+    assert evidence.matches.template.unique_consecutive().tolist() == best.tolist()
+    assert {ask[0] for ask in predictor.asked} == {"predict"}
+    assert len(evidence.matches.weight) == 4 * 4 * 16
+
+
+@pytest.fixture(scope="module", params=["so3", "s2rope"])
+def model(request: pytest.FixtureRequest) -> Vpog:
+    return small_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def bank(model: Vpog) -> TemplateBank:
+    return build_bank(model, random_views(model, 12), dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def predictor(model: Vpog, bank: TemplateBank) -> ModelPredictor:
+    return ModelPredictor(model, bank, random_views(model, 1).select(0))
+
+
+def test_the_order_of_templates_in_a_chunk_changes_nothing(predictor: ModelPredictor) -> None:
+    templates = torch.tensor([2, 5, 9, 11])
+    order = torch.tensor([3, 0, 2, 1])
+    plain, permuted = predictor.predict(templates, 2), predictor.predict(templates[order], 2)
+    for got, want in zip(permuted, plain, strict=True):
+        torch.testing.assert_close(got, want[order], atol=1e-5, rtol=1e-5)
+
+
+def test_the_other_templates_of_a_chunk_change_something(predictor: ModelPredictor) -> None:
+    """Attention is joint: logits depend on the chunk, so chunks are an approximation, and no equal one."""
+    together = predictor.logits(torch.arange(12), 0)
+    alone = torch.cat([predictor.logits(torch.tensor([template]), 0) for template in range(12)])
+    difference = float((together - alone).abs().max())
+    assert 1e-4 < difference < float(together.abs().max())
+
+
+def test_logits_and_predictions_agree(predictor: ModelPredictor) -> None:
+    templates = torch.tensor([0, 4, 8])
+    prediction = predictor.predict(templates, 4)
+    torch.testing.assert_close(prediction.logits, predictor.logits(templates, 4))
+    assert prediction.flow.shape == (3, 16, 8, 8, 2)
+    assert prediction.scale.shape == (3, 16, 8, 8)
+    assert not prediction.flow.requires_grad
+
+
+def test_flow_is_that_of_the_best_partner(model: Vpog, predictor: ModelPredictor) -> None:
+    from refkp.systems.pose.model.pairs import PatchPairs
+
+    templates = torch.tensor([3, 6])
+    prediction = predictor.predict(templates, 3)
+    partner = int(prediction.logits[1, 5, :-1].argmax())
+    with torch.inference_mode():
+        one = [torch.tensor([value]) for value in (0, 1, 5, partner)]
+        wanted = model.flow(predictor._tokens(templates, 3), PatchPairs(*one))
+    torch.testing.assert_close(prediction.flow[1, 5], wanted.flow[0])
+
+
+def test_global_mode_with_one_chunk_sees_what_a_cluster_of_all_sees(
+    predictor: ModelPredictor, bank: TemplateBank
+) -> None:
+    grid, everywhere = PatchGrid(4, 4, 8), torch.ones(16, dtype=torch.bool)
+    matching = MatchSpec(min_weight=1e-3)
+    whole = global_evidence(
+        predictor, bank.cam_from_obj, everywhere, grid, ModeSpec("global", 12, chunk=12, matching=matching)
+    )
+    cluster = cluster_evidence(
+        predictor,
+        bank.cam_from_obj,
+        everywhere,
+        grid,
+        ModeSpec(num_templates=12, matching=matching),
+        torch.arange(12),
+    )
+    assert torch.equal(whole.ranking.templates, cluster.ranking.templates)
+    for got, want in zip(whole.matches, cluster.matches, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ValueError, match="mode"):
+        ModeSpec(mode="all")
+    with pytest.raises(ValueError, match="cluster"):
+        ModeSpec(cluster="random")
+    with pytest.raises(ValueError, match="num_templates"):
+        ModeSpec(num_templates=0)

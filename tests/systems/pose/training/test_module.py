@@ -1,0 +1,214 @@
+"""The training step: terms by name, gradient to every part from every loss, what a checkpoint keeps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("lightning", reason="needs the extra `train`")
+pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+
+import lightning as L
+
+from refkp.systems.pose.losses.objective import LossSpec
+from refkp.systems.pose.losses.pose import PoseLossSpec
+from refkp.systems.pose.model.spec import AttentionSpec, ClassifierSpec, EncoderSpec, FlowSpec, VpogSpec
+from refkp.systems.pose.training.module import PoseModule
+from refkp.training.optim import OptimizerSpec
+from tests.systems.pose.scenes import sphere_batch
+
+MODEL = VpogSpec(
+    EncoderSpec(dim=32, depth=1, heads=2, patch_size=8, image_size=32),
+    AttentionSpec(depth=1, window=2, drop_path=0.0),
+    ClassifierSpec(hidden_dim=16, out_dim=16),
+    FlowSpec(hidden=(32,)),
+)
+NO_POSE = PoseLossSpec(weight=0.0)
+
+
+def alone(name: str) -> LossSpec:
+    """One loss without the others."""
+    none = LossSpec(classification=0.0, flow=0.0, pose=NO_POSE)
+    return {
+        "cls": replace(none, classification=1.0),
+        "flow": replace(none, flow=1.0),
+        "pose": replace(none, pose=PoseLossSpec(weight=1.0)),
+    }[name]
+
+
+def test_forward_is_the_whole_step() -> None:
+    torch.manual_seed(0)
+    module = PoseModule(MODEL)
+    step = module(sphere_batch())
+    objective = step.objective
+    assert {*objective.terms} == {"cls", "dense", "invis_reg", "pose", "pose_translation", "pose_rotation"}
+    assert {*objective.accuracy} == {"acc_overall", "acc_seen", "acc_unseen"}
+    assert int(objective.counts["M_pairs"]) == len(step.pairs.b) > 0
+    weights = {"cls": 1.0, "dense": 1.0, "invis_reg": 1.0, "pose": 0.02, "pose_translation": 0.1}
+    weights["pose_rotation"] = 0.1
+    total = sum(weights[name] * term for name, term in objective.terms.items())
+    torch.testing.assert_close(objective.total, total)
+    objective.total.backward()
+    missing = [name for name, parameter in module.named_parameters() if parameter.grad is None]
+    assert not missing  # DDP waits for the gradient of every parameter
+
+
+#: Loss -> the parts that it must reach, and those that it cannot.
+REACHES = {
+    "cls": (("encoder", "attention", "unseen", "classifier"), ("flow_head",)),
+    "flow": (("encoder", "attention", "flow_head"), ("classifier",)),
+    "pose": (("encoder", "attention", "classifier", "flow_head"), ()),
+}
+
+
+@pytest.mark.parametrize("name", REACHES)
+def test_each_loss_reaches_encoder_attention_and_its_heads(name: str) -> None:
+    torch.manual_seed(0)
+    module = PoseModule(MODEL, alone(name))
+    module(sphere_batch()).objective.total.backward()
+    reached, not_reached = REACHES[name]
+    for part in reached:
+        gradients = [p.grad for n, p in module.model.named_parameters() if n.startswith(part)]
+        assert all(torch.isfinite(grad).all() for grad in gradients if grad is not None)
+        share = sum(grad is not None and bool(grad.any()) for grad in gradients) / len(gradients)
+        assert share > 0.8, part  # a bias before a softmax gets none
+    for part in not_reached:
+        gradients = [p.grad for n, p in module.model.named_parameters() if n.startswith(part)]
+        assert not any(grad is not None and bool(grad.any()) for grad in gradients), part
+
+
+def test_losses_and_geometry_stay_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    module, batch = PoseModule(MODEL).eval(), sphere_batch()
+    with torch.no_grad(), torch.random.fork_rng():
+        plain = module(batch).objective
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        step = module(batch)
+    assert step.objective.total.dtype == torch.float32
+    assert step.targets.flow.dtype == torch.float32
+    assert all(term.dtype == torch.float32 for term in step.objective.terms.values())
+    assert float(step.objective.terms["cls"].detach()) == pytest.approx(float(plain.terms["cls"]), rel=0.05)
+    step.objective.total.backward()
+    assert all(torch.isfinite(p.grad).all() for p in module.parameters() if p.grad is not None)
+
+
+def test_a_batch_without_object_trains_nothing_and_breaks_nothing() -> None:
+    batch = sphere_batch()
+    batch.query.masks[:] = False
+    module = PoseModule(MODEL)
+    step = module(batch)
+    assert int(step.objective.counts["pose_skipped"]) == 2
+    assert float(step.objective.total.detach()) == 0.0
+    step.objective.total.backward()
+    assert all(p.grad is not None and not p.grad.any() for p in module.parameters())
+
+
+def test_a_loss_that_is_not_finite_is_reported() -> None:
+    module = PoseModule(MODEL, LossSpec(pose=NO_POSE))
+    with torch.no_grad():
+        module.model.flow_head.flow_head.bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"`loss` must be finite; got cls .*, dense nan, .* at step 0"):
+        module._require_finite(module(sphere_batch()).objective)
+
+
+def test_groups() -> None:
+    module = PoseModule(MODEL)
+    encoder, rest = module._groups()
+    assert (encoder.lr_scale, rest.lr_scale) == (1.0, 1.0)
+    ids = [id(parameter) for group in (encoder, rest) for parameter in group.parameters]
+    assert sorted(ids) == sorted(id(parameter) for parameter in module.parameters())
+    module.model_spec = replace(MODEL, encoder=replace(MODEL.encoder, checkpoint="croco.pth"))
+    assert module._groups()[0].lr_scale == 0.1
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+class Batches(torch.utils.data.Dataset[Any]):
+    """Four different batches, each ready-made."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return sphere_batch(seed=index)
+
+
+class Record(L.Callback):
+    """The total loss of each step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+
+def fit(folder: Path, *, epochs: int, resume: Path | None = None, stop: int = -1) -> tuple[Any, list[float]]:
+    torch.manual_seed(0)
+    module = PoseModule(MODEL, optimizer=OptimizerSpec(lr=1e-3, decay="cosine"))
+    record = Record()
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        default_root_dir=folder,
+        accelerator="cpu",
+        callbacks=[record],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    # A loader without a generator of its own draws from the global one when it begins.
+    loader = torch.utils.data.DataLoader(
+        Batches(), batch_size=None, collate_fn=lambda batch: batch, generator=torch.Generator()
+    )
+    if stop >= 0:
+        # The schedule is that of the whole run; only this process ends early.
+        trainer.should_stop = False
+        trainer.callbacks.append(_StopAfter(stop))
+    trainer.fit(module, loader, loader, ckpt_path=resume, weights_only=True)
+    return trainer, record.losses
+
+
+class _StopAfter(L.Callback):
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if not trainer.sanity_checking and trainer.current_epoch + 1 == self.epochs:
+            trainer.should_stop = True
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """The Monte-Carlo samples are random, so equal losses mean equal random numbers too."""
+    _, whole = fit(tmp_path / "whole", epochs=3)
+    interrupted, first = fit(tmp_path / "part", epochs=3, stop=1)
+    checkpoint = tmp_path / "part" / "last.ckpt"
+    interrupted.save_checkpoint(checkpoint)
+    resumed, rest = fit(tmp_path / "part", epochs=3, resume=checkpoint)
+    assert (len(whole), len(first), len(rest)) == (12, 4, 8)
+    assert first + rest == pytest.approx(whole, rel=1e-5)
+    saved = torch.load(checkpoint, weights_only=True)
+    assert {"model", "loss", "targets", "version", "random_state"} <= saved["pose"].keys()
+    assert "objective.pose.norm_factor.value" in saved["state_dict"]
+    assert "val/rotation_error_deg" in resumed.callback_metrics
+
+
+@pytest.mark.slow
+def test_one_batch_is_learnt() -> None:
+    """Labels and flow of one batch by heart."""
+    torch.manual_seed(0)
+    module, batch = PoseModule(MODEL, LossSpec(pose=PoseLossSpec(weight=0.02))), sphere_batch(2, 2)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
+    for _ in range(150):
+        step = module(batch)
+        optimizer.zero_grad()
+        step.objective.total.backward()
+        optimizer.step()
+    assert float(step.objective.accuracy["acc_overall"]) > 0.95
+    assert float(step.objective.flow.mae) < 0.12
+    assert math.isfinite(float(step.objective.total.detach()))
