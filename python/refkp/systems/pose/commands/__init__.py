@@ -7,12 +7,15 @@ from collections.abc import Callable
 from refkp.systems.pose.commands.evaluate import evaluate
 from refkp.systems.pose.commands.generate import generate
 from refkp.systems.pose.commands.infer import infer
+from refkp.systems.pose.commands.render_templates import render_templates
+from refkp.systems.pose.commands.train import train
 
-__all__ = ["VERBS", "evaluate", "generate", "infer"]
+__all__ = ["VERBS", "evaluate", "generate", "infer", "render_templates", "train"]
 
 #: Verb -> the function that runs it, for `refkp pose VERB`.
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    "eval": evaluate,
+    "render-templates": render_templates,
     "generate": generate,
     "infer": infer,
+    "eval": evaluate,
 }
