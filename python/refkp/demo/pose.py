@@ -55,7 +55,7 @@ def make_data(folder: Path) -> tuple[Path, Path]:
         generate_scenes(models, where, spec, seed=seed)
     if not (folders[0] / "templates" / "store.json").exists():
         for obj_id, mesh in models.items():
-            render_templates(mesh, obj_id, folders[0] / "templates", level=_TEMPLATE_LEVEL, workers=0)
+            render_templates(mesh, obj_id, folders[0] / "templates", level=_TEMPLATE_LEVEL, workers=1)
     return folders
 
 
@@ -68,11 +68,12 @@ def match_page(report: Report, train: Path, held_out: Path) -> None:
     targets = pose_targets(*collate([sample])[:2], _PATCH)
     shown = pictures.shown_targets(targets, 0, 0)
     report.section("An object and a template of it")
+    count = len(dataset.templates.store.poses(sample.obj_id))
     report.text(
-        f"{len(_KINDS)} made-up objects, {len(dataset.templates.store.poses(sample.obj_id))} rendered templates each. Of "
-        "every patch of a picture the model names the patch of a template that shows the same surface, or none; inside "
-        "a pair of patches a flow says where each pixel of the template is seen. Here is the ground truth that it "
-        "learns from, by the flow_gt kernel from depth and poses."
+        f"{len(_KINDS)} made-up objects, {count} rendered templates each. Of every patch of a picture the model names "
+        "the patch of a template that shows the same surface, or none; inside a pair of patches a flow says where each "
+        "pixel of the template is seen. Here is the ground truth that it learns from, by the flow_gt kernel from depth "
+        "and poses."
     )
     report.numbers(
         [
