@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+<<<<<<< HEAD
 from refkp.systems.pose.commands.evaluate import evaluate
 from refkp.systems.pose.commands.generate import generate
 from refkp.systems.pose.commands.infer import infer
@@ -15,4 +16,13 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "eval": evaluate,
     "generate": generate,
     "infer": infer,
+=======
+from refkp.systems.pose.commands.render_templates import render_templates
+
+__all__ = ["VERBS", "render_templates"]
+
+#: Verb -> the function that runs it, for `refkp pose VERB`.
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "render-templates": render_templates,
+>>>>>>> render
 }
