@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 <<<<<<< HEAD
+<<<<<<< HEAD
 from refkp.systems.pose.commands.evaluate import evaluate
 from refkp.systems.pose.commands.generate import generate
 from refkp.systems.pose.commands.infer import infer
@@ -17,12 +18,24 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "generate": generate,
     "infer": infer,
 =======
+=======
+from refkp.systems.pose.commands.evaluate import evaluate
+from refkp.systems.pose.commands.generate import generate
+from refkp.systems.pose.commands.infer import infer
+>>>>>>> infer
 from refkp.systems.pose.commands.render_templates import render_templates
+from refkp.systems.pose.commands.train import train
 
-__all__ = ["VERBS", "render_templates"]
+__all__ = ["VERBS", "evaluate", "generate", "infer", "render_templates", "train"]
 
 #: Verb -> the function that runs it, for `refkp pose VERB`.
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "render-templates": render_templates,
+<<<<<<< HEAD
 >>>>>>> render
+=======
+    "generate": generate,
+    "infer": infer,
+    "eval": evaluate,
+>>>>>>> infer
 }

@@ -64,7 +64,7 @@ def pose_text(found: PoseEstimate) -> str:
             *(f"{'R =' if number == 0 else '   '} {row}" for number, row in enumerate(rows)),
             "t =  " + "  ".join(f"{float(value):.3f}" for value in pose[:3, 3]) + "  mm",
             f"score {found.score:.3f}: {found.num_inliers} of {found.num_matches} matches agree, "
-            f"median error {found.median_px:.2f} px of the crop",
+            f"median error {found.median_px:.2f} px of the crop; {found.num_dropped} had no 3D point",
             f"1 sigma: {spread.sigma_deg:.3g} deg, {spread.sigma_mm:.3g} mm (matches taken as independent)",
             f"template {found.template_index}, {found.seconds:.2f} s",
         ]
@@ -84,6 +84,7 @@ def pose_record(found: PoseEstimate | EstimateFailure) -> dict[str, Any]:
         "score": found.score,
         "num_inliers": found.num_inliers,
         "num_matches": found.num_matches,
+        "num_dropped": found.num_dropped,
         "median_px": found.median_px,
         "sigma_deg": spread.sigma_deg,
         "sigma_mm": spread.sigma_mm,
