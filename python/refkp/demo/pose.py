@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from refkp._extras import named_extras
-from refkp.data.shapes import KINDS, make_object
+from refkp.data.shapes import make_object
 from refkp.ops.flow_gt import patch_grid
 from refkp.systems.pose import pictures
 from refkp.systems.pose.commands.train import REPORTED
@@ -37,7 +37,7 @@ with named_extras():
     from rich.progress import track
 
 #: Objects, pictures and steps of a report in about a minute.
-_OBJECTS = 2
+_KINDS = ("box", "mug")
 _SCENES = 60
 _HELD_OUT = 8
 _TEMPLATE_LEVEL = 0
@@ -49,9 +49,9 @@ _CROP, _PATCH = 224, 16
 def make_data(folder: Path) -> tuple[Path, Path]:
     """Pictures to train on with models and templates, and held-out pictures of the same objects, made once."""
     folders = folder / "train", folder / "held_out"
-    models = {number + 1: make_object(KINDS[number % len(KINDS)], seed=number) for number in range(_OBJECTS)}
+    models = {number + 1: make_object(kind, seed=0) for number, kind in enumerate(_KINDS)}
     for seed, (where, count) in enumerate(zip(folders, (_SCENES, _HELD_OUT), strict=True)):
-        spec = GeneratorSpec(count, size=_PICTURE, max_objects=_OBJECTS, samples=1)
+        spec = GeneratorSpec(count, size=_PICTURE, max_objects=len(_KINDS), samples=1)
         generate_scenes(models, where, spec, seed=seed)
     if not (folders[0] / "templates" / "store.json").exists():
         for obj_id, mesh in models.items():
@@ -69,7 +69,7 @@ def match_page(report: Report, train: Path, held_out: Path) -> None:
     shown = pictures.shown_targets(targets, 0, 0)
     report.section("An object and a template of it")
     report.text(
-        f"{_OBJECTS} made-up objects, {len(dataset.templates.store.poses(sample.obj_id))} rendered templates each. Of "
+        f"{len(_KINDS)} made-up objects, {len(dataset.templates.store.poses(sample.obj_id))} rendered templates each. Of "
         "every patch of a picture the model names the patch of a template that shows the same surface, or none; inside "
         "a pair of patches a flow says where each pixel of the template is seen. Here is the ground truth that it "
         "learns from, by the flow_gt kernel from depth and poses."
@@ -163,7 +163,7 @@ def _samples(train: Path, held_out: Path, size: int) -> PoseDataset:
     source, store = open_source(held_out), TemplateStore(train / "templates")
     spec = SampleSpec()
     table = tabulate_instances(source, store.obj_ids, spec.min_visible)
-    return PoseDataset(source, table, TemplateCache(store, size), spec)
+    return PoseDataset(source, table, TemplateCache(store, size), ModelSet(train), spec)
 
 
 def _from_true_matches(dataset: PoseDataset, index: int) -> float | None:

@@ -15,7 +15,6 @@ from refkp._extras import named_extras
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from refkp.systems.pose.data.dataset import InstanceTable
     from refkp.systems.pose.data.sources import SceneSource
     from refkp.systems.pose.inference.evaluation import RunResult
     from refkp.systems.pose.metrics.evaluation import Targets
@@ -105,6 +104,7 @@ def _targets(options: Any, source: SceneSource, numbers: range) -> Targets | Non
 def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
     """The run on the pictures; its result file is written beside the summary."""
     from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, tabulate_instances
+    from refkp.systems.pose.data.models import ModelSet
     from refkp.systems.pose.data.template_cache import TemplateCache
     from refkp.systems.pose.inference.estimator import EstimatorSpec
     from refkp.systems.pose.inference.evaluation import RunSpec, estimate_dataset
@@ -113,15 +113,14 @@ def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
     from refkp.systems.pose.templates.store import TemplateStore
     from refkp.systems.pose.training.runs import load_run
 
-    name = bop_csv_name(
-        options.method, options.data.resolve().name.replace("_", "-"), options.split or "test"
-    )
+    data_set = options.data.resolve().name.replace("_", "-")
+    name = bop_csv_name(options.method, data_set, "test" if options.split == "shards" else options.split)
     model = load_run(options.run)
     store = TemplateStore(options.templates or options.data / "templates")
     templates = TemplateCache(store, model.spec.encoder.image_size)
     samples = SampleSpec(min_visible=options.rules.min_visible)
-    table: InstanceTable = tabulate_instances(source, store.obj_ids, samples.min_visible, list(numbers))
-    dataset = PoseDataset(source, table, templates, samples)
+    table = tabulate_instances(source, store.obj_ids, samples.min_visible, list(numbers))
+    dataset = PoseDataset(source, table, templates, ModelSet(options.data), samples)
     spec = RunSpec(EstimatorSpec(modes=ModeSpec(mode=options.mode)))
     with torch.inference_mode():
         result = estimate_dataset(model, dataset, spec)
