@@ -4,25 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-<<<<<<< HEAD
-<<<<<<< HEAD
 from refkp.systems.pose.commands.evaluate import evaluate
 from refkp.systems.pose.commands.generate import generate
 from refkp.systems.pose.commands.infer import infer
-
-__all__ = ["VERBS", "evaluate", "generate", "infer"]
-
-#: Verb -> the function that runs it, for `refkp pose VERB`.
-VERBS: dict[str, Callable[[list[str]], int]] = {
-    "eval": evaluate,
-    "generate": generate,
-    "infer": infer,
-=======
-=======
-from refkp.systems.pose.commands.evaluate import evaluate
-from refkp.systems.pose.commands.generate import generate
-from refkp.systems.pose.commands.infer import infer
->>>>>>> infer
 from refkp.systems.pose.commands.render_templates import render_templates
 from refkp.systems.pose.commands.train import train
 
@@ -31,11 +15,7 @@ __all__ = ["VERBS", "evaluate", "generate", "infer", "render_templates", "train"
 #: Verb -> the function that runs it, for `refkp pose VERB`.
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "render-templates": render_templates,
-<<<<<<< HEAD
->>>>>>> render
-=======
     "generate": generate,
     "infer": infer,
     "eval": evaluate,
->>>>>>> infer
 }
