@@ -79,7 +79,9 @@ def test_what_is_no_run(tmp_path: Path) -> None:
         load_run(tmp_path / "other.ckpt")
 
 
-def test_an_interrupted_run_goes_on_in_the_middle_of_an_epoch(data: Path, finished: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_in_the_middle_of_an_epoch(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
     """Stopped after one of four steps of an epoch, it ends with the weights of the run without a pause."""
     options = ["--data", str(data), *SMALL, "--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=0"]
     run_training([*options, "--out", str(tmp_path), "--trainer.max_epochs=2"])
