@@ -25,7 +25,7 @@ with named_extras():
     from matplotlib.figure import Figure
 
 _ESTIMATE, _TRUTH = (255, 140, 0), (40, 220, 90)
-_TINT = 0.5
+_TINT = 0.4
 _BACKGROUND = 0.9  # grey around the object
 _ARROWS = 5  # along either side of a patch
 
@@ -85,8 +85,8 @@ def correspondence_picture(
     """Where each query patch sees the template, and one pair of patches pixel by pixel.
 
     Above: the template in colours of place, and every matched query patch in the colour of its partner; hatched
-    query patches see nothing of the template. Below: the pair of patches of the strongest line, or of query
-    patch `pair`; arrows go from where a template pixel lies in its patch to where the flow takes it.
+    query patches see nothing of the template. Below: the pair with the most confident flow at an end of a line, or
+    that of query patch `pair`; arrows go from where a template pixel lies in its patch to where the flow takes it.
 
     Args:
         query, template: one view each (no leading axis), of one size.
@@ -106,7 +106,7 @@ def correspondence_picture(
     lines = index[patches.spread_choice(shown.confidence.numpy()[index], centres[index], num_lines)]
     if pair is not None and not matched[pair]:
         fail("correspondence_picture", "pair", "a query patch that is matched", pair)
-    chosen = pair if pair is not None else (int(lines[0]) if len(lines) else None)
+    chosen = pair if pair is not None else _clearest(shown, lines)
     figure = Figure(figsize=(10, 9.8 if chosen is not None else 5.4), layout="constrained")
     axes = figure.subplots(2 if chosen is not None else 1, 2, squeeze=False)
     colours = _place_colours(template, patch_size)
@@ -220,6 +220,14 @@ def _overlaid(
     mask = shaded.instance >= 0
     mixed = overlay.blend(picture, shaded.rgb, mask)
     return overlay.paint(mixed, overlay.outline(mask), colour)
+
+
+def _clearest(shown: ShownMatches, lines: NDArray[np.int64]) -> int | None:
+    """Of the query patches `lines`, the one whose partner's pixels are seen best; None without any."""
+    if not len(lines):
+        return None
+    seen = shown.pixel_confidence[torch.from_numpy(lines)].sum((1, 2))
+    return int(lines[int(seen.argmax())])
 
 
 def _show_tinted(

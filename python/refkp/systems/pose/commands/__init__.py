@@ -14,8 +14,8 @@ __all__ = ["VERBS", "evaluate", "generate", "infer", "render_templates", "train"
 
 #: Verb -> the function that runs it, for `refkp pose VERB`.
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    "render-templates": render_templates,
     "generate": generate,
+    "render-templates": render_templates,
     "infer": infer,
     "eval": evaluate,
 }

@@ -27,7 +27,7 @@ def generate(argv: list[str]) -> int:
     parser.add_argument("--unit", type=Literal["m", "cm", "mm"] | None, default=None, help="of the meshes")
     parser.add_argument("--shapes", type=int, default=0, help="generated objects, numbered after the meshes")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0 renders in this one")
+    parser.add_argument("--workers", type=int, default=1, help="processes; 1 renders in this one")
     parser.add_argument(
         "--templates_level", type=int | None, default=None,
         help="also render templates: 0, 1 or 2 for 42, 162 or 642 views; default: none",
@@ -81,5 +81,6 @@ def _render_templates(out: Path, level: int, workers: int) -> None:
 
     models = ModelSet(out)
     for obj_id in models.obj_ids:
-        render_templates(models.mesh(obj_id), obj_id, out / "templates", level=level, workers=workers)
+        mesh = models.mesh(obj_id)
+        render_templates(mesh, obj_id, out / "templates", level=level, workers=workers, progress=True)
     print(f"templates in {out / 'templates'}")

@@ -186,7 +186,7 @@ def split_scenes(keys: Sequence[str], fraction: float, seed: int) -> tuple[list[
     """Numbers of the training pictures and of the held-out ones; pictures of one scene stay together.
 
     >>> split_scenes(["000000_000000", "000000_000001", "000003_000000"], 0.5, seed=0)
-    ([0, 1], [2])
+    ([2], [0, 1])
     """
     names = [key.partition("_")[0] for key in keys]
     scenes = sorted(set(names))

@@ -49,7 +49,7 @@ _OCCLUDER_SEED = 1 << 20  # far from the seeds of objects, so that no occluder i
 
 
 def generate_scenes(
-    models: Mapping[int, Mesh], out: Path | str, spec: GeneratorSpec, *, seed: int = 0, workers: int = 0
+    models: Mapping[int, Mesh], out: Path | str, spec: GeneratorSpec, *, seed: int = 0, workers: int = 1
 ) -> Path:
     """Render pictures of the models into shards, and write the models beside them.
 
@@ -60,7 +60,7 @@ def generate_scenes(
         out: folder for it all.
         spec: what the pictures show.
         seed: of everything random.
-        workers: processes; 0 renders in this one.
+        workers: processes; 1 renders in this one.
 
     Returns:
         The folder of the shards, for `ShardReader`.
@@ -70,8 +70,8 @@ def generate_scenes(
     """
     if not models:
         fail("generate_scenes", "models", "at least one mesh", "none")
-    if workers < 0:
-        fail("generate_scenes", "workers", "at least 0", workers)
+    if workers < 1:
+        fail("generate_scenes", "workers", "at least 1", workers)
     out = Path(out)
     _claim(out, models, spec, seed)
     _write_models(models, out)
@@ -182,7 +182,7 @@ def _write_models(models: Mapping[int, Mesh], out: Path) -> None:
 
 def _rendered(out: Path, spec: GeneratorSpec, seed: int, numbers: list[int], workers: int) -> Iterator[int]:
     """Render shards, here or in processes, and tell each that is done."""
-    if workers == 0:
+    if workers == 1:
         for number in numbers:
             yield _render_shard(out, spec, seed, number)
         return

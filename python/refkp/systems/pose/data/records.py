@@ -16,9 +16,7 @@ from torch import Tensor
 
 from refkp.systems.pose.crops import Box, mask_box
 from refkp.systems.pose.scene import Instance, Scene
-
-#: By how much the median depth of an object may leave the distance of its origin, either way.
-MAX_DEPTH_RATIO = 3.0
+from refkp.systems.pose.units import PLAUSIBLE_DEPTH_FACTOR
 
 
 class Annotation(NamedTuple):
@@ -120,7 +118,7 @@ def check_scene(scene: Scene, where: str) -> Scene:
 
     Raises:
         ValueError: a map of another size, depth that is NaN, infinite or negative, or the median depth of an
-            object more than `MAX_DEPTH_RATIO` away from the distance of its origin.
+            object more than `PLAUSIBLE_DEPTH_FACTOR` away from the distance of its origin.
     """
     size = scene.rgb.shape[1:]
     depth = scene.depth
@@ -152,7 +150,7 @@ def _check_unit(depth: Tensor, z: float, where: str) -> None:
     if not len(known):
         return
     ratio = float(known.median()) / z
-    if not 1 / MAX_DEPTH_RATIO <= ratio <= MAX_DEPTH_RATIO:
+    if not 1 / PLAUSIBLE_DEPTH_FACTOR <= ratio <= PLAUSIBLE_DEPTH_FACTOR:
         raise ValueError(
             f"{where}: the median depth {float(known.median()):g} mm does not fit the pose, whose origin is "
             f"{z:g} mm away. Poses must be in millimetres, not metres (a factor of 1000), and depth times "
