@@ -17,24 +17,29 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo and print where the report lies."""
-    from refkp.demo import kernels, panorama
+    from refkp.demo import kernels, panorama, pose
     from refkp.viz.report import Report
 
     options = _parser().parse_args(argv)
     start = time.perf_counter()
     report = Report("refkp demo", f"refkp {__version__} · {_machine()}")
-    print("1/4  panorama: tiles and their overlaps")
+    print("1/6  panorama: tiles and their overlaps")
     paths = panorama.find_or_render(options.input, options.out / "panoramas")
     panorama.picture_pages(report, paths[0])
     run = options.out / "run"
-    print("2/4  panorama: training on true overlaps")
+    print("2/6  panorama: training on true overlaps")
     panorama.training_page(report, options.input or paths[0].parent, run, options.epochs)
     if options.input is None:
-        print("3/4  panorama: captions from tiles")
+        print("3/6  panorama: captions from tiles")
         panorama.caption_page(report, paths, run, options.epochs)
     else:
-        print("3/4  panorama: no captions beside your panoramas, so no language model (see docs/panorama.md)")
-    print("4/4  kernels against their torch compositions")
+        print("3/6  panorama: no captions beside your panoramas, so no language model (see docs/panorama.md)")
+    print("4/6  pose: an object, its templates and their matches")
+    pictures, held_out = pose.make_data(options.out / "pose")
+    pose.match_page(report, pictures, held_out)
+    print("5/6  pose: a short training, poses of held-out pictures")
+    pose.training_page(report, pictures, held_out, options.out / "pose" / "run", options.epochs)
+    print("6/6  kernels against their torch compositions")
     kernels.timing_page(report, options.seconds)
     path = report.write(options.out / "report.html")
     print(f"report: {path} ({time.perf_counter() - start:.0f} s)")
@@ -53,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         help="your own panoramas, two at least (default: rendered scenes)",
     )
     parser.add_argument(
-        "--epochs", type=int, help="epochs of the training run (default: those of the tiny preset)"
+        "--epochs", type=int, help="epochs of the training runs (default: as many as a small report needs)"
     )
     parser.add_argument(
         "--seconds",

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer
-from refkp.geometry.icosphere import cam_from_obj, icosphere_views
 from refkp.geometry.rotations import quaternion_to_matrix
 from refkp.systems.pose.crops import crop_views, mask_box
+from refkp.systems.pose.templates.rendering import template_poses
 from refkp.systems.pose.views import Views
 
 SIZE, PATCH = 224, 16
@@ -20,10 +20,8 @@ PICTURE = (480, 640)
 
 
 def template_views(mesh: Mesh, level: int = 1) -> Views:
-    """Every view of a level, from twice the diagonal of the box of the object, which is on the axis."""
-    distance = 2 * float(torch.from_numpy(mesh.extent).norm())
-    poses = cam_from_obj(distance * icosphere_views(level))
-    return _views(mesh, _about_the_centre(poses, mesh))
+    """Every view of a level, as in a template store."""
+    return _views(mesh, template_poses(mesh, level))
 
 
 def held_out_views(mesh: Mesh, count: int, seed: int = 0) -> Views:
@@ -37,14 +35,8 @@ def held_out_views(mesh: Mesh, count: int, seed: int = 0) -> Views:
     distance = diagonal * (1.5 + 2 * shares[:, 0])
     poses[:, 2, 3] = distance
     poses[:, :2, 3] = (shares[:, 1:] - 0.5) * torch.tensor([0.3, 0.2]) * (distance - diagonal)[:, None]
-    return _views(mesh, _about_the_centre(poses, mesh))
-
-
-def _about_the_centre(poses: Tensor, mesh: Mesh) -> Tensor:
-    """The poses of the mesh's own frame in which its box has the centre that `poses` give."""
-    moved = poses.clone()
-    moved[:, :3, 3] -= poses[:, :3, :3] @ torch.from_numpy(mesh.centre)
-    return moved
+    poses[:, :3, 3] -= poses[:, :3, :3] @ torch.from_numpy(mesh.centre)
+    return _views(mesh, poses)
 
 
 def _views(mesh: Mesh, poses: Tensor) -> Views:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -37,6 +38,8 @@ def evaluate(argv: list[str]) -> int:
     if (options.run is None) == (options.csv is None):
         got = "neither" if options.run is None else "both"
         fail("refkp pose eval", "run, csv", "one of them", got)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        fail("refkp pose eval", "device", "cpu on a machine without CUDA", "cuda")
     source = open_source(options.data, options.split)
     numbers = range(len(source))[: options.limit]
     result = None if options.run is None else _estimated(options, source, numbers)
@@ -59,6 +62,7 @@ def _parser() -> ArgumentParser:
     with named_extras():
         from jsonargparse import ArgumentParser
 
+    from refkp.systems.pose.inference.estimator import EstimatorSpec
     from refkp.systems.pose.metrics.evaluation import EvaluationSpec
 
     parser = ArgumentParser(prog="refkp pose eval", description=evaluate.__doc__)
@@ -74,7 +78,19 @@ def _parser() -> ArgumentParser:
     add("--run", type=str | None, default=None, help="folder of `refkp train pose`, or a checkpoint")
     add("--csv", type=Path | None, default=None, help="a result file instead of a run")
     add("--templates", type=Path | None, default=None, help="default: the folder templates of the data")
-    add("--mode", type=str, default="cluster", help="cluster (a few templates) or global (all of them)")
+    add(
+        "--estimator",
+        type=EstimatorSpec,
+        default=EstimatorSpec(),
+        help="how the poses of a run are estimated",
+    )
+    add(
+        "--mode",
+        type=Literal["cluster", "global"] | None,
+        default=None,
+        help="short for --estimator.modes.mode",
+    )
+    add("--device", type=Literal["cpu", "cuda"], default="cpu", help="of the model")
     add("--limit", type=int | None, default=None, help="only the first pictures")
     add("--out", type=Path, default=Path("pose_eval"), help="folder of summary.json and of the result file")
     add("--method", type=str, default="refkp", help="name of the method in the result file")
@@ -106,24 +122,23 @@ def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
     from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, tabulate_instances
     from refkp.systems.pose.data.models import ModelSet
     from refkp.systems.pose.data.template_cache import TemplateCache
-    from refkp.systems.pose.inference.estimator import EstimatorSpec
     from refkp.systems.pose.inference.evaluation import RunSpec, estimate_dataset
-    from refkp.systems.pose.inference.modes import ModeSpec
     from refkp.systems.pose.metrics.csv import bop_csv_name, write_bop_csv
     from refkp.systems.pose.templates.store import TemplateStore
     from refkp.systems.pose.training.runs import load_run
 
     data_set = options.data.resolve().name.replace("_", "-")
     name = bop_csv_name(options.method, data_set, "test" if options.split == "shards" else options.split)
-    model = load_run(options.run)
+    model = load_run(options.run).to(options.device)
     store = TemplateStore(options.templates or options.data / "templates")
     templates = TemplateCache(store, model.spec.encoder.image_size)
     samples = SampleSpec(min_visible=options.rules.min_visible)
     table = tabulate_instances(source, store.obj_ids, samples.min_visible, list(numbers))
     dataset = PoseDataset(source, table, templates, ModelSet(options.data), samples)
-    spec = RunSpec(EstimatorSpec(modes=ModeSpec(mode=options.mode)))
-    with torch.inference_mode():
-        result = estimate_dataset(model, dataset, spec)
+    estimator = options.estimator
+    if options.mode is not None:
+        estimator = replace(estimator, modes=replace(estimator.modes, mode=options.mode))
+    result = estimate_dataset(model, dataset, RunSpec(estimator))
     write_bop_csv(options.out / name, result.estimates)
     print(f"{len(result.estimates)} estimates of {len(dataset)} objects in {options.out / name}")
     return result

@@ -98,21 +98,21 @@ def _parser() -> ArgumentParser:
     with named_extras():
         from jsonargparse import ArgumentParser
 
+    from refkp.data.meshes import Unit
     from refkp.systems.pose.inference.estimator import EstimatorSpec
 
     parser = ArgumentParser(prog="refkp pose infer", description=infer.__doc__)
     add = parser.add_argument
     add("image", type=Path, help="the photo, PNG or JPEG")
     add("--mesh", type=Path, required=True, help="OBJ, PLY or GLB, with its texture beside it")
-    add("--unit", type=Literal["mm", "cm", "m"], required=True, help="of the numbers in the mesh file")
+    add("--unit", type=Unit, required=True, help="the length of 1 in the mesh file")
     add("--camera", type=Path, required=True, help='JSON: {"K": 3x3}, {"fx","fy","cx","cy"} or {"cam_K": 9}')
     add("--run", type=Path, required=True, help="folder of `refkp train pose`, or a checkpoint in it")
     add("--mask", type=Path | None, default=None, help="picture of the photo's size, not 0 on the object")
     add("--box", type=int, nargs=4, default=None, help="x0 y0 x1 y1 around the object, in pixels")
     add("--templates", type=Path | None, default=None, help="of `refkp pose render-templates`; else rendered")
-    add(
-        "--object", type=int | None, default=None, help="its number among the templates, if they have several"
-    )
+    add("--obj_id", type=int | None, default=None, help="its number, if --templates has several objects")
+    add("--workers", type=int, default=1, help="processes that render templates")
     add("--estimator", type=EstimatorSpec, default=EstimatorSpec(), help="matches, RANSAC, refinement")
     add(
         "--mode",
@@ -126,8 +126,8 @@ def _parser() -> ArgumentParser:
 
 
 def _check(options: Any) -> None:
-    if options.object is not None and options.templates is None:
-        fail("refkp pose infer", "object", "given with --templates alone", options.object)
+    if options.obj_id is not None and options.templates is None:
+        fail("refkp pose infer", "obj_id", "given with --templates alone", options.obj_id)
     if options.device == "cuda" and not torch.cuda.is_available():
         fail("refkp pose infer", "device", "cpu on a machine without CUDA", "cuda")
 
@@ -170,19 +170,20 @@ def _template_views(options: Any, mesh: Mesh, size: int) -> Views:
 
     if options.templates is not None:
         store = TemplateStore(options.templates)
-        obj_id = _object_number(store.obj_ids, options.object)
+        obj_id = _object_number(store.obj_ids, options.obj_id)
         _require_same_size(store.diameter(obj_id), mesh.diameter)
         return store.views(obj_id, torch.arange(len(store.poses(obj_id))), size)
     with tempfile.TemporaryDirectory(prefix="refkp_templates_") as folder:
-        render_templates(mesh, _OWN_OBJECT, folder)
-        return TemplateStore(folder).views(_OWN_OBJECT, torch.arange(TemplateStore(folder).num_views), size)
+        render_templates(mesh, _OWN_OBJECT, folder, workers=options.workers, progress=True)
+        store = TemplateStore(folder)
+        return store.views(_OWN_OBJECT, torch.arange(store.num_views), size)
 
 
 def _object_number(obj_ids: tuple[int, ...], wanted: int | None) -> int:
     if wanted is None and len(obj_ids) == 1:
         return obj_ids[0]
     if wanted not in obj_ids:
-        fail("refkp pose infer", "object", f"one of {list(obj_ids)}, as the templates have", wanted)
+        fail("refkp pose infer", "obj_id", f"one of {list(obj_ids)}, as the templates have", wanted)
     return wanted
 
 

@@ -108,12 +108,7 @@ class PoseEstimator:
         predictor = ModelPredictor(self.model, self.bank, query)
         rows, columns = self.model.grid
         grid = PatchGrid(rows, columns, query.size[0] // rows)
-        found = estimate_pose(predictor, self.bank, query, grid, self.spec, templates)
-        return (
-            found
-            if isinstance(found, EstimateFailure)
-            else found._replace(seconds=time.perf_counter() - start)
-        )
+        return _timed(estimate_pose(predictor, self.bank, query, grid, self.spec, templates), start)
 
 
 def estimate_pose(
@@ -136,12 +131,7 @@ def estimate_pose(
     else:
         evidence = cluster_evidence(predictor, bank.cam_from_obj, on_object, grid, spec.modes, templates)
     found = correspondences(evidence, bank, spec)
-    estimate = _estimate(found, evidence.ranking.templates.tolist(), query, grid.patch_size, spec)
-    return (
-        estimate
-        if isinstance(estimate, EstimateFailure)
-        else estimate._replace(seconds=time.perf_counter() - start)
-    )
+    return _timed(_estimate(found, evidence.ranking.templates.tolist(), query, grid.patch_size, spec), start)
 
 
 def correspondences(evidence: Evidence, bank: TemplateBank, spec: EstimatorSpec) -> Correspondences:
@@ -182,8 +172,7 @@ def _estimate(
     found: Correspondences, templates: list[int], query: Views, patch_size: int, spec: EstimatorSpec
 ) -> PoseEstimate | EstimateFailure:
     """Hypotheses, the best of them, weighted least squares on its inliers, and the test against chance."""
-    K, area_px = query.K.cpu(), float(query.masks.sum())
-    threshold, count = spec.ransac.threshold_px, len(found.points)
+    K, threshold = query.K.cpu(), spec.ransac.threshold_px
 
     def solve(some: Correspondences) -> PnPPose | EstimateFailure:
         return _hypothesis(some, K, patch_size, spec)
@@ -196,15 +185,8 @@ def _estimate(
     if isinstance(refined, EstimateFailure):
         return refined
     final = judge(found, refined.cam_from_obj, K, threshold)
-    support = patch_support(
-        found.matches,
-        final.pose.inliers,
-        area_px=area_px,
-        threshold_px=threshold,
-        num_tests=spec.ransac.iterations * (len(templates) + 1),
-    )
-    if final.pose.num_inliers < min(spec.ransac.min_inliers, count) or support.chance > spec.max_chance:
-        return no_consensus(final.pose.num_inliers, count)
+    if not _is_supported(found, final.pose, float(query.masks.sum()), spec):
+        return no_consensus(final.pose.num_inliers, len(found.points))
     return PoseEstimate(
         refined.cam_from_obj,
         refined.covariance,
@@ -213,7 +195,7 @@ def _estimate(
         supporting_template(found, final.pose, templates),
         found.matches.select(final.pose.inliers),
         0.0,
-        count,
+        len(found.points),
         final.median_px,
         found.num_dropped,
     )
@@ -228,9 +210,25 @@ def _hypothesis(
     if isinstance(solved, EstimateFailure):
         return solved
     pose = judge_pose(solved.cam_from_obj, found.points, found.matches.query_uv, K, spec.ransac.threshold_px)
-    if pose.num_inliers < min(spec.ransac.min_inliers, len(found.points)):
+    if not _has_inliers(pose, spec):
         return no_consensus(pose.num_inliers, len(found.points))
     return pose
+
+
+def _has_inliers(pose: PnPPose, spec: EstimatorSpec) -> bool:
+    return pose.num_inliers >= min(spec.ransac.min_inliers, len(pose.inliers))
+
+
+def _is_supported(found: Correspondences, pose: PnPPose, area_px: float, spec: EstimatorSpec) -> bool:
+    """Whether enough matches agree, of more query patches than chance would explain."""
+    support = patch_support(
+        found.matches,
+        pose.inliers,
+        area_px=area_px,
+        threshold_px=spec.ransac.threshold_px,
+        num_tests=spec.ransac.iterations * (spec.modes.num_templates + 1),
+    )
+    return _has_inliers(pose, spec) and support.chance <= spec.max_chance
 
 
 def _weighted(
@@ -241,4 +239,11 @@ def _weighted(
     uv = found.matches.query_uv
     return solve_weighted(
         found.points, uv, weight, K, start=start, spec=spec.refinement, seed=spec.ransac.seed
+    )
+
+
+def _timed(found: PoseEstimate | EstimateFailure, start: float) -> PoseEstimate | EstimateFailure:
+    """With the seconds since `start`."""
+    return (
+        found if isinstance(found, EstimateFailure) else found._replace(seconds=time.perf_counter() - start)
     )

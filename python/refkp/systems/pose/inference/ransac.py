@@ -17,7 +17,9 @@ from refkp.systems.pose.inference.failure import EstimateFailure, no_consensus
 #: The least number of matches that can be told from chance: three fix the pose, one more checks it.
 MIN_MATCHES = 4
 
-_PLANAR = 1e-3  # smallest of the three extents of the points over the largest, below which they are a plane
+#: Smallest of the three extents of the points over the largest, below which they count as a plane. EPnP goes
+#: wrong from about 1e-3 on (only at exactly 0 it does not); the solvers for planes are as good up to 0.1.
+_PLANAR = 0.02
 _LINEAR = 1e-6  # the same for the second extent
 
 
