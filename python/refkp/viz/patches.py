@@ -98,7 +98,9 @@ def spread_choice(score: Array, places: Array, count: int) -> NDArray[np.int64]:
     extent = np.ptp(places, axis=0)
     spacing = 0.7 * np.sqrt(max(extent[0], 1.0) * max(extent[1], 1.0) / count)
     chosen: list[int] = []
-    shuffled = np.random.default_rng(0).permutation(len(score))  # else equal scores are chosen from the top down
+    shuffled = np.random.default_rng(0).permutation(
+        len(score)
+    )  # else equal scores are chosen from the top down
     for index in shuffled[np.argsort(-score[shuffled], kind="stable")]:
         distances = np.linalg.norm(places[chosen] - places[index], axis=-1)
         if (distances >= spacing).all():
