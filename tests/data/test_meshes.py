@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -130,8 +129,8 @@ def test_bad_surfaces() -> None:
 
 
 @pytest.mark.realdata
-def test_the_bottle() -> None:
-    mesh = load_mesh(Path(os.environ["REFKP_DATA"]) / "pose" / "fuze_bottle" / "fuze.obj", unit="m")
+def test_the_bottle(bottle_file: Path) -> None:
+    mesh = load_mesh(bottle_file, unit="m")
     assert mesh.texture is not None
     assert mesh.texture.shape == (1024, 1024, 3)
     np.testing.assert_allclose(mesh.extent, [72.612, 73.514, 215.128], atol=1e-3)

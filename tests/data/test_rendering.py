@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -202,11 +201,11 @@ def test_errors() -> None:
 
 
 @pytest.mark.realdata
-def test_the_bottle_is_rendered_as_in_the_golden_case() -> None:
+def test_the_bottle_is_rendered_as_in_the_golden_case(bottle_file: Path) -> None:
     golden = Path(__file__).parents[2] / "golden" / "pose" / "real_flow_fuze.npz"
     if not golden.is_file():
         pytest.skip("the golden case is not there")
-    mesh = load_mesh(Path(os.environ["REFKP_DATA"]) / "pose" / "fuze_bottle" / "fuze.obj", unit="m")
+    mesh = load_mesh(bottle_file, unit="m")
     renderer = MeshRenderer([mesh])
     arrays = np.load(golden)
     poses = np.concatenate((arrays["pose_q"][None], arrays["pose_t"]))

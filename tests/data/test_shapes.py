@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-trimesh = pytest.importorskip("trimesh", reason="needs the extra `pose`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
+
+import trimesh
 
 from refkp.data.meshes import Mesh
 from refkp.data.shapes import KINDS, make_object

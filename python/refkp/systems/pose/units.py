@@ -37,7 +37,7 @@ def check_units(points: Tensor, cam_from_obj: Tensor, depth: Tensor | None = Non
     Raises:
         ValueError: what does not fit, and the factor that would.
 
-    >>> points = 100 * torch.eye(3)
+    >>> points = torch.tensor([[-50.0, 0, 0], [50, 0, 0]])
     >>> pose = torch.eye(4)
     >>> pose[2, 3] = 0.5  # metres
     >>> check_units(points, pose)

@@ -113,12 +113,17 @@ def test_crops_agree_with_the_mesh(small_store: Path) -> None:
 
 def test_an_object_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     add(tmp_path, red=100)
-    with pytest.raises(ValueError, match="3 written; got 6 files missing"):
-        with new_object(tmp_path, 1, pose().repeat(3, 1, 1), diameter=1.0, distance=1.0, form=FORM):
-            pass
-    with pytest.raises(RuntimeError, match="stop"):
-        with new_object(tmp_path, 2, pose()[None], diameter=1.0, distance=1.0, form=FORM):
-            raise RuntimeError("stop")
+    three, options = pose().repeat(3, 1, 1), {"diameter": 1.0, "distance": 1.0, "form": FORM}
+    with (
+        pytest.raises(ValueError, match="3 written; got 6 files missing"),
+        new_object(tmp_path, 1, three, **options),  # type: ignore[arg-type]
+    ):
+        pass
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        new_object(tmp_path, 2, three, **options),  # type: ignore[arg-type]
+    ):
+        raise RuntimeError("stop")
     store = TemplateStore(tmp_path)
     assert store.obj_ids == (1,)
     assert store.views(1, [0], 8).images.max() == pytest.approx(100 / 255)
