@@ -145,10 +145,10 @@ def training_page(report: Report, train: Path, held_out: Path, run: Path, epochs
 def _tell_training(report: Report, trained: TrainingRun, num_judged: int) -> None:
     report.text(
         f"The tiny preset with random weights, trained for {trained.seconds:.0f} s on {trained.num_training} crops of "
-        f"this one object, turned by up to {_INPLANE_DEG:.0f} degrees about the line of sight, by the losses of classes "
-        "and flow alone: a small task, so that a report in a minute can show learning. `refkp train pose` trains on "
-        f"many objects at any angle. It is judged on {num_judged} crops of other pictures of the object; their true "
-        "visible masks stand for a detector."
+        f"this one object, turned by up to {_INPLANE_DEG:.0f} degrees about the line of sight, by the losses of "
+        "classes and flow alone: a small task, so that a report in a minute can show learning. "
+        "`refkp train pose` trains on many objects at any angle. It is judged on "
+        f"{num_judged} crops of other pictures of the object; their true visible masks stand for a detector."
     )
     rows = [
         (title, f"{trained.before[key]:.4f}", f"{trained.after[key]:.4f}")
