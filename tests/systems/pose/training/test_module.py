@@ -139,6 +139,22 @@ class Batches(torch.utils.data.Dataset[Any]):
         return sphere_batch(seed=index)
 
 
+class BatchData(L.LightningDataModule):
+    """The same for training and validation."""
+
+    def train_dataloader(self) -> Any:
+        # A loader without a generator of its own draws from the global one when it begins.
+        own = torch.Generator()
+        return torch.utils.data.DataLoader(Batches(), batch_size=None, collate_fn=_same, generator=own)
+
+    def val_dataloader(self) -> Any:
+        return self.train_dataloader()
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
 class Record(L.Callback):
     """The total loss of each step."""
 
@@ -162,15 +178,11 @@ def fit(folder: Path, *, epochs: int, resume: Path | None = None, stop: int = -1
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    # A loader without a generator of its own draws from the global one when it begins.
-    loader = torch.utils.data.DataLoader(
-        Batches(), batch_size=None, collate_fn=lambda batch: batch, generator=torch.Generator()
-    )
     if stop >= 0:
         # The schedule is that of the whole run; only this process ends early.
         trainer.should_stop = False
         trainer.callbacks.append(_StopAfter(stop))
-    trainer.fit(module, loader, loader, ckpt_path=resume, weights_only=True)
+    trainer.fit(module, BatchData(), ckpt_path=resume, weights_only=True)
     return trainer, record.losses
 
 

@@ -79,12 +79,19 @@ def test_what_is_no_run(tmp_path: Path) -> None:
         load_run(tmp_path / "other.ckpt")
 
 
-def test_an_interrupted_run_goes_on_in_the_middle_of_an_epoch(
-    data: Path, finished: Path, tmp_path: Path
-) -> None:
-    """Stopped after one of four steps of an epoch, it ends with the weights of the run without a pause."""
-    options = ["--data", str(data), *SMALL, "--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=0"]
-    run_training([*options, "--out", str(tmp_path), "--trainer.max_epochs=2"])
+def test_a_run_goes_on_in_the_middle_of_an_epoch(data: Path, tmp_path: Path) -> None:
+    """From a checkpoint after one of four steps of the second epoch to the weights of the whole run."""
+    every = ["--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=-1", "--checkpoint.monitor=null"]
+    run_training(["--data", str(data), "--out", str(tmp_path / "whole"), *SMALL, *every])
+    [middle] = (tmp_path / "whole" / "checkpoints").glob("*step=5.ckpt")
+    run_training(["--data", str(data), "--out", str(tmp_path / "rest"), *SMALL, f"--resume={middle}"])
+    whole, rest = (
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        for name in ("whole", "rest")
+    )
+    assert whole["global_step"] == rest["global_step"] == 8
+    for name, value in whole["state_dict"].items():
+        torch.testing.assert_close(rest["state_dict"][name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_the_report(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

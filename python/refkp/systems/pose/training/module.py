@@ -25,6 +25,7 @@ from refkp.systems.pose.training.random_state import random_state, set_random_st
 from refkp.systems.pose.training.validation import pose_errors
 from refkp.systems.pose.views import PoseBatch
 from refkp.training.optim import OptimizerSpec, build_optimizer
+from refkp.training.steps import planned_steps
 
 with named_extras():
     import lightning as L
@@ -126,17 +127,7 @@ class PoseModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and its schedule over the planned number of optimiser steps."""
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            remedy = "Set `max_epochs` or `max_steps`."
-            fail(
-                "PoseModule",
-                "trainer",
-                "limited to a number of steps: the rate falls over them",
-                steps,
-                remedy,
-            )
-        return build_optimizer(self._groups(), self.optimizer_spec, int(steps))
+        return build_optimizer(self._groups(), self.optimizer_spec, planned_steps(self.trainer))
 
     def _groups(self) -> list[_Group]:
         encoder = list(self.model.encoder.parameters())
