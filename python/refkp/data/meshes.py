@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ MILLIMETRES: dict[str, float] = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 #: The longest side of an object that passes for plausible, in millimetres.
 PLAUSIBLE_EXTENT_MM = (5.0, 5000.0)
 
-_CHUNK = 2048  # vertices whose distances to all others are held at once
+_PAIRS_AT_ONCE = 4_000_000  # distances held in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
     path.write_text(_obj_text(mesh, path.stem), encoding="utf-8")
 
 
-def _from_trimesh(loaded: trimesh.Trimesh, millimetres: float) -> Mesh:
+def _from_trimesh(loaded: Any, millimetres: float) -> Mesh:
     vertices = np.array(loaded.vertices, dtype=np.float64) * millimetres
     faces = np.array(loaded.faces, dtype=np.int64)
     visual = loaded.visual
@@ -149,7 +149,7 @@ def _from_trimesh(loaded: trimesh.Trimesh, millimetres: float) -> Mesh:
     return Mesh(vertices, faces, np.array(visual.uv, dtype=np.float64)[:, :2], texture)
 
 
-def _material_picture(visual: trimesh.visual.TextureVisuals) -> Image.Image | None:
+def _material_picture(visual: Any) -> Image.Image | None:
     """The picture of simple materials is called `image`, that of physically based ones `baseColorTexture`."""
     material = visual.material
     picture: Image.Image | None = getattr(material, "image", None)
@@ -210,11 +210,13 @@ def _largest_distance(points: NDArray[np.float64]) -> float:
     start = points[from_middle.argmax()]
     end = points[np.linalg.norm(points - start, axis=1).argmax()]
     known = np.linalg.norm(points - end, axis=1).max()
-    points = points[from_middle + from_middle.max() >= known * (1 - 1e-12)]
-    largest = 0.0
-    for first in range(0, len(points), _CHUNK):
-        between = points[first : first + _CHUNK, None] - points[None, first:]
-        largest = max(largest, float(np.einsum("abi,abi->ab", between, between).max()))
+    points = points[from_middle + from_middle.max() >= known * (1 - 1e-12)] - points.mean(0)
+    squares = np.einsum("ai,ai->a", points, points)
+    rows, largest = max(1, _PAIRS_AT_ONCE // len(points)), 0.0
+    for first in range(0, len(points), rows):
+        part = slice(first, first + rows)
+        between = squares[part, None] + squares[first:] - 2 * points[part] @ points[first:].T
+        largest = max(largest, float(between.max()))
     return largest**0.5
 
 
@@ -224,8 +226,7 @@ def _obj_text(mesh: Mesh, stem: str) -> str:
         colours = [" {:.6f} {:.6f} {:.6f}".format(*(colour / 255)) for colour in mesh.vertex_colours]
     lines = [f"mtllib {stem}.mtl", "usemtl surface"] if mesh.texture is not None else []
     lines += [
-        "v {:.7f} {:.7f} {:.7f}{}".format(*vertex, colour)
-        for vertex, colour in zip(mesh.vertices, colours, strict=True)
+        f"v {x:.7f} {y:.7f} {z:.7f}{colour}" for (x, y, z), colour in zip(mesh.vertices, colours, strict=True)
     ]
     if mesh.uv is not None:
         lines += [f"vt {u:.8f} {v:.8f}" for u, v in mesh.uv]

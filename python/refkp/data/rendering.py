@@ -124,7 +124,7 @@ class MeshRenderer:
         total, count = np.zeros((size[0] * size[1], 3)), np.zeros(size[0] * size[1], np.int64)
         for number, mesh in enumerate(which):
             at = np.flatnonzero(dense_hits.instance == number)
-            rays = _rays(np.linalg.inv(dense), at, dense_size[1])
+            rays = _rays(dense, at, dense_size[1])
             colour = self._solids[mesh].shade(dense_hits, at, rays, poses[number], light)
             pixel = (at // dense_size[1] // samples) * size[1] + at % dense_size[1] // samples
             count += np.bincount(pixel, minlength=len(count))
@@ -157,7 +157,7 @@ class MeshRenderer:
             pixels = _pixels_of_box(solid.mesh.bounds, poses[number], K, size)
             if not len(pixels):
                 continue
-            hit = solid.cast(_rays(np.linalg.inv(K), pixels, size[1]), poses[number])
+            hit = solid.cast(_rays(K, pixels, size[1]), poses[number])
             hits.areas[number] = len(hit.ray)
             at = pixels[hit.ray]
             nearer = hit.z < hits.z[at]
@@ -271,10 +271,10 @@ class _Solid:
         return np.full((len(face), 3), float(GREY))
 
 
-def _rays(K_inverse: Array, pixels: NDArray[np.int64], width: int) -> Array:
+def _rays(K: Array, pixels: NDArray[np.int64], width: int) -> Array:
     """Directions [r,3] with z = 1 through the centres of pixels that are counted row by row."""
     x, y = pixels % width + 0.5, pixels // width + 0.5
-    rays: Array = np.stack((x, y, np.ones_like(x)), -1) @ K_inverse.T
+    rays: Array = np.stack((x, y, np.ones_like(x)), -1) @ np.linalg.inv(K).T
     return rays
 
 

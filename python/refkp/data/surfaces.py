@@ -66,6 +66,8 @@ def corner_normals(corners: Array) -> Array:
     other = order[first[corner] + step] // 3
     smooth = np.einsum("pi,pi->p", units[corner // 3], units[other]) > np.cos(np.radians(CREASE_DEG))
     corner, other = corner[smooth], other[smooth]
-    normals = np.stack([np.bincount(corner, areas[other, axis], len(point)) for axis in range(3)], -1)
+    normals: Array = np.stack(
+        [np.bincount(corner, areas[other, axis], len(point)).astype(np.float64) for axis in range(3)], -1
+    )
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
     return normals.reshape(-1, 3, 3)

@@ -6,7 +6,6 @@ follows from the seed, so a set of panoramas needs no files and no licence.
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refkp._checks import fail
+from refkp.data.noise import value_noise
 from refkp.geometry import sphere
 
 Array = NDArray[np.float32]
 
 _EYE_HEIGHT = 1.7  # metres above the ground
-_PRIMES = np.array([73856093, 19349663, 83492791])  # spread lattice points over hash keys
 
 
 class _Boxes(NamedTuple):
@@ -152,7 +151,7 @@ def _surface(point: Array, box: NDArray[np.int64], normal: Array, boxes: _Boxes,
     colour = np.empty_like(point)
     ground = box < 0
     colour[ground] = _paving(point[ground] + phase)
-    wall, grain = box[~ground], _noise(point[~ground] * np.float32(1.1) + phase)
+    wall, grain = box[~ground], value_noise(point[~ground] * np.float32(1.1) + phase)
     plaster = boxes.colour[wall] * (0.75 + 0.4 * grain)[:, None]
     glass = _is_window(point[~ground], normal[~ground], boxes.window[wall])
     colour[~ground] = np.where(glass[:, None], np.array([0.05, 0.08, 0.13], np.float32), plaster)
@@ -161,7 +160,7 @@ def _surface(point: Array, box: NDArray[np.int64], normal: Array, boxes: _Boxes,
 
 def _paving(point: Array) -> Array:
     stones = (np.floor(point[:, 0] / 1.3) + np.floor(point[:, 2] / 0.9)) % 2
-    grey = 0.22 + 0.1 * stones + 0.25 * _noise(point * np.float32(2.3))
+    grey = 0.22 + 0.1 * stones + 0.25 * value_noise(point * np.float32(2.3))
     return grey[:, None] * np.array([1.0, 0.95, 0.85], np.float32)
 
 
@@ -183,33 +182,7 @@ def _sky(rays: Array, sun: Array, phase: Array) -> Array:
     plane = np.zeros((int(above.sum()), 3), np.float32)
     plane[:, :2] = 1.4 * rays[above][:, [0, 2]] / np.maximum(up[above], 0.06)
     cloud = np.zeros_like(up)
-    cloud[above, 0] = np.clip(3 * _noise(plane + phase) - 1.3, 0, 1)
+    cloud[above, 0] = np.clip(3 * value_noise(plane + phase) - 1.3, 0, 1)
     cloud *= np.sqrt(up)
     glow = np.clip(rays @ sun, 0, 1)[:, None]
     return (colour * (1 - cloud) + cloud + glow**800 * 4 + 0.25 * glow**12).astype(np.float32)
-
-
-def _noise(point: Array) -> Array:
-    """Smooth value noise in [0,1]: three octaves over lattice points hashed to random values."""
-    total = np.zeros(len(point), np.float32)
-    for octave in range(3):
-        scaled = point * np.float32(2**octave)
-        cell = np.floor(scaled)
-        t = scaled - cell
-        t *= t * (3 - 2 * t)
-        keys = cell.astype(np.int64) * _PRIMES
-        for dx, dy, dz in itertools.product((0, 1), repeat=3):
-            weight = np.abs(1 - dx - t[:, 0]) * np.abs(1 - dy - t[:, 1]) * np.abs(1 - dz - t[:, 2])
-            key = (
-                (keys[:, 0] + dx * _PRIMES[0])
-                ^ (keys[:, 1] + dy * _PRIMES[1])
-                ^ (keys[:, 2] + dz * _PRIMES[2])
-            )
-            total += weight * _hash(key) * np.float32(0.5**octave / 1.75)
-    return total
-
-
-def _hash(key: NDArray[np.int64]) -> Array:
-    """A fixed pseudo-random value in [0,1) for each key."""
-    mixed = (key.astype(np.uint64) ^ (key.astype(np.uint64) >> np.uint64(15))) * np.uint64(0x9E3779B97F4A7C15)
-    return (mixed >> np.uint64(48)).astype(np.float32) / np.float32(65536)

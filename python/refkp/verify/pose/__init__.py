@@ -1,5 +1,25 @@
 """Golden adapters of the pose system: each renames, reshapes and calls the public API, nothing more."""
 
-from refkp.verify.pose import ground_truth, inference, losses, metrics, model, pictures, pnp
+from refkp.verify.pose import (
+    crops,
+    ground_truth,
+    inference,
+    losses,
+    metrics,
+    model,
+    pictures,
+    pnp,
+    templates,
+)
 
-__all__ = ["ground_truth", "inference", "losses", "metrics", "model", "pictures", "pnp"]
+__all__ = [
+    "crops",
+    "ground_truth",
+    "inference",
+    "losses",
+    "metrics",
+    "model",
+    "pictures",
+    "pnp",
+    "templates",
+]
