@@ -120,16 +120,22 @@ def mspd_opencv(estimate: Tensor, truth: Tensor, K: Tensor, points: Tensor, symm
     return torch.tensor(errors, dtype=torch.float64)
 
 
-def depth_trimesh(vertices: Tensor, faces: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
+class DepthOfTrimesh:
     """Depth of a mesh in the camera's frame, as a user of trimesh's embree rays writes it."""
-    import numpy as np
-    import trimesh
 
-    height, width = size
-    v, u = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
-    rays = np.stack((u, v, np.ones_like(u)), -1).reshape(-1, 3) @ np.linalg.inv(K.numpy()).T
-    mesh = trimesh.Trimesh(vertices.numpy(), faces.numpy(), process=False)
-    places, index, _ = mesh.ray.intersects_location(np.zeros_like(rays), rays, multiple_hits=False)
-    depth = np.zeros(height * width)
-    depth[index] = places[:, 2]
-    return torch.from_numpy(depth.reshape(size))
+    def __init__(self, vertices: Tensor, faces: Tensor) -> None:
+        import trimesh
+
+        self.mesh = trimesh.Trimesh(vertices.numpy(), faces.numpy(), process=False)
+
+    def render(self, K: Tensor, size: tuple[int, int]) -> Tensor:
+        """[H,W] millimetres, 0 off the mesh."""
+        import numpy as np
+
+        height, width = size
+        v, u = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
+        rays = np.stack((u, v, np.ones_like(u)), -1).reshape(-1, 3) @ np.linalg.inv(K.numpy()).T
+        places, index, _ = self.mesh.ray.intersects_location(np.zeros_like(rays), rays, multiple_hits=False)
+        depth = np.zeros(height * width, np.float32)
+        depth[index] = places[:, 2]
+        return torch.from_numpy(depth.reshape(size))

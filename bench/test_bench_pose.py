@@ -9,6 +9,8 @@ from torch import Tensor
 from bench import peers
 from bench.support import Compare, Row, nbytes
 from bench.test_bench_flow_gt import scene
+from refkp.data.rendering import MeshRenderer
+from refkp.data.shapes import make_object
 from refkp.geometry.sphere import random_rotation
 from refkp.systems.pose.metrics.errors import mspd
 from refkp.systems.pose.metrics.symmetry import ContinuousSymmetry, symmetry_transforms
@@ -73,5 +75,37 @@ def test_bench_mspd(compare: Compare, device: str) -> None:
             ours=lambda: mspd(*arguments),
             peers={"OpenCV loop": lambda: peers.mspd_opencv(*arguments)},
             bytes=nbytes(*arguments),
+        )
+    )
+
+
+def test_bench_render_depth(compare: Compare, device: str) -> None:
+    """An object in a picture of 640 x 480; both keep what they build for the mesh.
+
+    A ray along an outline hits in one and misses in the other: the gate leaves those few pixels out.
+    """
+    if device != "cpu":
+        pytest.skip("embree runs on the CPU")
+    mesh, size, pose = make_object("mug", seed=0), (480, 640), poses(1)[0]
+    K = torch.tensor([[570.0, 0, 320], [0, 570, 240], [0, 0, 1]], dtype=torch.float64)
+    renderer = MeshRenderer([mesh])
+    in_camera = torch.from_numpy(mesh.vertices) @ pose[:3, :3].mT + pose[:3, 3]
+    peer = peers.DepthOfTrimesh(in_camera, torch.from_numpy(mesh.faces))
+
+    def ours() -> Tensor:
+        return torch.from_numpy(renderer.render_depth(pose[None].numpy(), K.numpy(), size))
+
+    clear = (ours() - peer.render(K, size)).abs() < 1.0
+    assert clear.float().mean() > 0.9995
+    compare(
+        Row(
+            op="pose depth",
+            mode="forward",
+            shape=size,
+            dtype=torch.float32,
+            ours=lambda: ours()[clear],
+            peers={"trimesh, embree": lambda: peer.render(K, size)[clear]},
+            bytes=4 * size[0] * size[1],
+            peer_tolerance=1e-3,
         )
     )

@@ -189,3 +189,5 @@ def test_errors_name_the_argument() -> None:
         PnPSpec(z_min=0.0)
     with pytest.raises(ValueError, match="`min_points` must be at least 4"):
         PnPSpec(min_points=3)
+    with pytest.raises(ValueError, match="points` must be at least `min_points`"):
+        PnPSpec(min_points=20)

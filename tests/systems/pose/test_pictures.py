@@ -120,7 +120,7 @@ def test_sizes_must_fit() -> None:
     smaller = query._replace(masks=query.masks[:32], images=query.images[:, :32])
     with pytest.raises(ValueError, match="`template` must be one view of the size"):
         pictures.correspondence_picture(query, smaller, shown)
-    with pytest.raises(ValueError, match="`shown.partner` must be"):
+    with pytest.raises(ValueError, match=r"`shown\.partner` must be"):
         pictures.confidence_picture(smaller, shown)
     with pytest.raises(ValueError, match="`rgb` must be"):
         pictures.overlay_picture(torch.zeros(8, 8, dtype=torch.uint8), cube(), K, pose(0.0))

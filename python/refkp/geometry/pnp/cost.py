@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from refkp._checks import require_trailing
@@ -15,6 +16,8 @@ from refkp.geometry.rotations import quaternion_to_matrix
 
 #: Residuals (poses x objects x points) that are held at once; more are computed in chunks of poses.
 CHUNK_RESIDUALS = 2**21
+#: Largest residual that is computed with, as a part of the root of the largest number of its dtype.
+OVERFLOW_MARGIN = 1e-3
 
 
 class Linearisation(NamedTuple):
@@ -66,8 +69,8 @@ class RobustReprojection:
     cost(pose) = sum over points of h(s), s = |w (proj(pose) - u)|; h = s^2/2 up to delta, then
     delta s - delta^2/2. Points nearer than `z_min`, or behind the camera, are projected as if at `z_min`.
 
-    Objects that cannot be solved (an element that is not finite, too few points) are replaced by an empty
-    one, so that they neither raise nor pass on NaN; `usable` tells which were kept.
+    Objects that cannot be solved (an element that is not finite, or whose square would not be; too few points)
+    are replaced by an empty one, so that they neither raise nor pass on NaN; `usable` tells which were kept.
 
     Args:
         problem: the correspondences.
@@ -76,7 +79,7 @@ class RobustReprojection:
 
     def __init__(self, problem: PnPProblem, spec: PnPSpec) -> None:
         valid = problem.is_valid
-        finite = _finite_objects(problem)
+        finite = _finite_objects(problem, spec.z_min)
         keep = (valid & finite[:, None])[..., None]
         identity = torch.eye(3, dtype=problem.K.dtype, device=problem.K.device)
         self.points = torch.where(keep, problem.points, 0.0)
@@ -176,8 +179,16 @@ def pose_cost(problem: PnPProblem, pose: Tensor, spec: PnPSpec = PnPSpec()) -> T
     return RobustReprojection(problem, spec).cost(pose)
 
 
-def _finite_objects(problem: PnPProblem) -> Tensor:
-    """Objects whose intrinsics and valid correspondences are finite, bool [B]."""
-    values = torch.cat((problem.points, problem.pixels, problem.weights), dim=-1).detach()
-    points = torch.isfinite(values).all(-1) | ~problem.is_valid
-    return points.all(-1) & torch.isfinite(problem.K).all(-1).all(-1)
+def _finite_objects(problem: PnPProblem, z_min: float) -> Tensor:
+    """Objects whose valid correspondences and intrinsics are finite, and so small that no square overflows."""
+    valid = problem.is_valid[..., None]
+    tensors = [
+        torch.where(valid, tensor.detach(), 0.0).flatten(1)
+        for tensor in (problem.points, problem.pixels, problem.weights)
+    ]
+    tensors.append(problem.K.detach().flatten(1))
+    # The zero is for objects without points, which have no largest element.
+    points, pixels, weights, focal = (functional.pad(tensor.abs(), (0, 1)).amax(1) for tensor in tensors)
+    largest = weights * (pixels + focal * points / z_min)
+    finite = torch.stack([torch.isfinite(tensor).all(1) for tensor in tensors]).all(0)
+    return finite & (largest < OVERFLOW_MARGIN * torch.finfo(largest.dtype).max ** 0.5)

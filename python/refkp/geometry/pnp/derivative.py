@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from refkp._checks import require_input
 from refkp.geometry.pnp.levenberg_marquardt import PnPSolution, gauss_newton_step
+from refkp.geometry.pnp.pose import sound_pose
 from refkp.geometry.pnp.precision import full_precision
-from refkp.geometry.pnp.problem import DTYPES, PnPProblem, PnPSpec
+from refkp.geometry.pnp.problem import PnPProblem, PnPSpec
 
 
 class DerivativeLoss(NamedTuple):
@@ -53,13 +53,14 @@ def derivative_loss(
 
     Source: spec pose 4.4 (derivative regularisation).
     """
-    require_input("derivative_loss", "pose_true", pose_true, "B,7", DTYPES, B=len(problem.points))
+    problem.require_pose("derivative_loss", "pose_true", pose_true)
+    true, bad = sound_pose(pose_true)
     after = gauss_newton_step(problem, solution.pose.detach(), spec)
-    dot = (after.pose[:, 3:] * pose_true[:, 3:]).sum(-1)
-    squared = (after.pose[:, :3] - pose_true[:, :3]).square().sum(-1)
+    dot = (after.pose[:, 3:] * true[:, 3:]).sum(-1)
+    squared = (after.pose[:, :3] - true[:, :3]).square().sum(-1)
     far = squared > beta**2
     length = torch.where(far, squared, 1.0).sqrt()
     translation = torch.where(far, length - beta / 2, squared / (2 * beta))
     rotation = 2 * (1 - dot.square())
-    failed = solution.failed | after.failed | ~torch.isfinite((translation + rotation).detach())
+    failed = solution.failed | after.failed | bad | ~torch.isfinite((translation + rotation).detach())
     return DerivativeLoss(torch.where(failed, 0.0, translation), torch.where(failed, 0.0, rotation), failed)

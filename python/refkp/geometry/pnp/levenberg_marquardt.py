@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from refkp._checks import require_input
 from refkp.geometry.pnp.cost import RobustReprojection
-from refkp.geometry.pnp.pose import move_pose
+from refkp.geometry.pnp.pose import move_pose, sound_pose
 from refkp.geometry.pnp.precision import full_precision, stable_cholesky
-from refkp.geometry.pnp.problem import DTYPES, PnPProblem, PnPSpec
+from refkp.geometry.pnp.problem import PnPProblem, PnPSpec
 
 MIN_DIAGONAL, MAX_DIAGONAL = 1e-6, 1e32
 MIN_RADIUS, MAX_RADIUS = 1e-5, 1e16
@@ -66,13 +64,14 @@ def levenberg_marquardt(
         The solution, detached.
 
     Raises:
-        ValueError: `start` is not [B,7]. A problem that cannot be solved is no error; see `failed`.
+        ValueError: `start` is not [B,7], or of another dtype or device. A problem that cannot be solved is no
+            error; see `failed`.
 
     Source: spec pose 4.4.
     """
-    require_input("levenberg_marquardt", "start", start, "B,7", DTYPES, B=len(problem.points))
+    problem.require_pose("levenberg_marquardt", "start", start)
     robust = RobustReprojection(problem, spec)
-    pose, failed = _sound_start(start)
+    pose, failed = sound_pose(start)
     state = _evaluate(robust, pose)
     radius = torch.full_like(state.cost, spec.initial_radius)
     decrease = torch.full_like(state.cost, 2.0)
@@ -103,9 +102,9 @@ def gauss_newton(
 
     Source: spec pose 4.4 (fast mode).
     """
-    require_input("gauss_newton", "start", start, "B,7", DTYPES, B=len(problem.points))
+    problem.require_pose("gauss_newton", "start", start)
     robust = RobustReprojection(problem, spec)
-    first, failed = _sound_start(start)
+    first, failed = sound_pose(start)
     pose = first
     for _ in range(spec.fast_iterations):
         step = _newton(robust, pose, spec.eps, clip=False)
@@ -147,19 +146,10 @@ def solution_at(
     spec: PnPSpec = PnPSpec(),  # noqa: B008 (frozen)
 ) -> PnPSolution:
     """Cost and covariance (J^T J + eps I)^-1 at poses [B,7] that were found elsewhere."""
-    require_input("solution_at", "pose", pose, "B,7", DTYPES, B=len(problem.points))
+    problem.require_pose("solution_at", "pose", pose)
     robust = RobustReprojection(problem, spec)
-    sound, failed = _sound_start(pose)
+    sound, failed = sound_pose(pose)
     return _solution(_evaluate(robust, sound), failed | ~robust.usable, sound, spec.eps)
-
-
-def _sound_start(start: Tensor) -> tuple[Tensor, Tensor]:
-    """The start with unit quaternions, and which rows are no pose; those become one in front of the camera."""
-    length = torch.linalg.vector_norm(start[..., 3:], dim=-1)
-    bad = ~torch.isfinite(start).all(-1) | (length == 0)
-    ahead = start.new_tensor((0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0))
-    pose = torch.where(bad[..., None], ahead, start.detach())
-    return torch.cat((pose[..., :3], functional.normalize(pose[..., 3:], dim=-1)), dim=-1), bad
 
 
 def _evaluate(robust: RobustReprojection, pose: Tensor) -> _State:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from refkp._checks import require_input
 from refkp.geometry.pnp.cost import RobustReprojection
 from refkp.geometry.pnp.initialisation import solve
 from refkp.geometry.pnp.levenberg_marquardt import PnPSolution
+from refkp.geometry.pnp.pose import sound_pose
 from refkp.geometry.pnp.precision import full_precision
-from refkp.geometry.pnp.problem import DTYPES, PnPProblem, PnPSpec
+from refkp.geometry.pnp.problem import PnPProblem, PnPSpec
 from refkp.geometry.pnp.proposals import Proposal, first_proposal, fit_proposal
 
 #: Draws poses [m,B,7] from a proposal.
@@ -79,7 +79,7 @@ def monte_carlo_pose_loss(
         spec: the constants.
         generator: of the samples and the start, on the device of the problem.
         start: [B,7] where the solver begins, e.g. the truth; None: random restarts (`initial_pose`).
-        norm_factor: the usual scale of the weights (`NormFactor`), to which gradients are proportional.
+        norm_factor: what the loss is divided by: the usual scale of the weights (`NormFactor`).
 
     Returns:
         The loss of each object, with the solution and the samples that it was made of.
@@ -89,7 +89,7 @@ def monte_carlo_pose_loss(
 
     Source: spec pose 4.4.
     """
-    require_input("monte_carlo_pose_loss", "pose_true", pose_true, "B,7", DTYPES, B=len(problem.points))
+    problem.require_pose("monte_carlo_pose_loss", "pose_true", pose_true)
     solution = solve(problem, spec, generator, start=start)
     population = sample_posterior(problem, solution, spec, generator)
     return posterior_loss(problem, pose_true, population, spec, norm_factor=norm_factor)
@@ -157,10 +157,9 @@ def posterior_loss(
 ) -> MonteCarloLoss:
     """(cost(true) + log sum_j exp(log weight_j))/norm_factor of a population; see `monte_carlo_pose_loss`."""
     robust = RobustReprojection(problem, spec)
-    finite = torch.isfinite(pose_true).all(-1)
-    ahead = population.poses[0]
-    cost_true = robust.cost(torch.where(finite[:, None], pose_true, ahead))
-    failed = population.failed | ~finite
+    true, bad = sound_pose(pose_true)
+    cost_true = robust.cost(true)
+    failed = population.failed | bad
     log_weights = torch.where(failed, 0.0, population.log_weights)
     loss = (cost_true + log_weights.logsumexp(0)) / norm_factor
     failed = failed | ~torch.isfinite(loss.detach())

@@ -84,6 +84,25 @@ def move_pose(pose: Tensor, step: Tensor) -> Tensor:
     return torch.cat((pose[..., :3] + step[..., :3], moved), dim=-1)
 
 
+def sound_pose(pose: Tensor) -> tuple[Tensor, Tensor]:
+    """Poses with unit quaternions, and which of them were no poses.
+
+    Those (an element that is not finite, a quaternion of length 0) become one in front of the camera, so that
+    what is computed from them stays finite.
+
+    Args:
+        pose: [...,7].
+
+    Returns:
+        Poses [...,7] without a graph, and bool [...].
+    """
+    length = torch.linalg.vector_norm(pose[..., 3:], dim=-1)
+    bad = ~torch.isfinite(pose).all(-1) | (length == 0)
+    ahead = pose.new_tensor((0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0))
+    sound = torch.where(bad[..., None], ahead, pose.detach())
+    return torch.cat((sound[..., :3], functional.normalize(sound[..., 3:], dim=-1)), dim=-1), bad
+
+
 class PoseError(NamedTuple):
     """How far poses are apart."""
 

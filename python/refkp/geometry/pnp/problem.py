@@ -53,6 +53,11 @@ class PnPProblem:
             return self.valid
         return self.points.new_ones(self.points.shape[:2], dtype=torch.bool)
 
+    def require_pose(self, function: str, argument: str, pose: Tensor) -> None:
+        """Raise ValueError unless `pose` is one pose per object [B,7] of the problem's dtype and device."""
+        require_input(function, argument, pose, "B,7", DTYPES, B=len(self.points))
+        require_same(function, argument, pose, "points", self.points)
+
 
 @dataclass(frozen=True)
 class InitialisationSpec:
@@ -67,6 +72,10 @@ class InitialisationSpec:
     points: int = 16
     proposals: int = 64
     iterations: int = 3
+
+    def __post_init__(self) -> None:
+        if self.proposals < 1:
+            fail("InitialisationSpec", "proposals", "at least 1", self.proposals)
 
 
 @dataclass(frozen=True)
@@ -125,3 +134,6 @@ class PnPSpec:
         if self.min_points < 4:
             remedy = "Three points leave up to four poses."
             fail("PnPSpec", "min_points", "at least 4", self.min_points, remedy)
+        if self.initialisation.points < self.min_points:
+            rule = f"at least `min_points` ({self.min_points})"
+            fail("PnPSpec", "initialisation.points", rule, self.initialisation.points)

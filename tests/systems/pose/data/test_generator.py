@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer
-from refkp.data.shapes import KINDS, make_object
+from refkp.data.shapes import make_object
 from refkp.geometry import icosphere
 from refkp.systems.pose.commands.generate import generate
 from refkp.systems.pose.data import generator
@@ -28,8 +29,9 @@ from refkp.systems.pose.data.shards import ShardReader
 SPEC = GeneratorSpec(5, size=(48, 64), scenes_per_shard=2, samples=1)
 
 
+@functools.cache
 def models() -> dict[int, Mesh]:
-    return {3: make_object(KINDS[0], seed=1), 8: make_object(KINDS[1], seed=2)}
+    return {3: make_object("box", seed=1), 8: make_object("blob", seed=2)}
 
 
 def shard_bytes(out: Path) -> dict[str, bytes]:

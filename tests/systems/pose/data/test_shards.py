@@ -76,11 +76,26 @@ def test_the_index_is_kept_while_the_shard_stays(tmp_path: Path, monkeypatch: py
 
 
 def test_the_index_can_lie_elsewhere(tmp_path: Path) -> None:
-    path = write(tmp_path / "shards").path(1)
-    (path.parent / f"{path.name}.index.json").unlink()
-    ShardReader(path.parent, index_folder=tmp_path / "index")
-    assert (tmp_path / "index" / f"{path.name}.index.json").is_file()
-    assert not (path.parent / f"{path.name}.index.json").exists()
+    """One folder for the shards of two sets, which have the same names."""
+    for name in ("a", "b"):
+        writer = write(tmp_path / name)
+        writer.write(1, [make_scene(ord(name))])
+        (tmp_path / name / "key_to_shard.json").unlink()
+        for index in (tmp_path / name).glob("*.json"):
+            index.unlink()
+    for _ in range(2):
+        for name in ("a", "b"):
+            reader = ShardReader(tmp_path / name, index_folder=tmp_path / "index")
+            assert reader.keys[-1] == f"{ord(name):06d}_000000"
+    assert len(list((tmp_path / "index").rglob("*.json"))) == 4
+    assert not list((tmp_path / "a").glob("*.json"))
+
+
+def test_an_index_that_cannot_be_written_names_the_remedy(tmp_path: Path) -> None:
+    write(tmp_path / "shards")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Name a folder that can be written with `index_folder`"):
+        ShardReader(tmp_path / "shards", index_folder=tmp_path / "file")
 
 
 def test_depth_is_read_in_the_unit_of_the_file(tmp_path: Path) -> None:

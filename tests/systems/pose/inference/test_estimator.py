@@ -150,6 +150,7 @@ def test_a_few_pixels_of_bad_template_depth_are_skipped(templates: Views) -> Non
     found = estimate_pose(TargetPredictor(query, templates, PATCH), bank, query, GRID, FEW)
     assert isinstance(found, PoseEstimate)
     assert pose_error(found.cam_from_obj, query.cam_from_obj).angle_deg < 1e-3
+    assert found.num_dropped > 100
 
 
 class Guesses:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from refkp.systems.pose.data.dataset import InstanceTable
     from refkp.systems.pose.data.sources import SceneSource
     from refkp.systems.pose.inference.evaluation import RunResult
-    from refkp.systems.pose.metrics.evaluation import ObjectModel, Targets
+    from refkp.systems.pose.metrics.evaluation import Targets
     from refkp.systems.pose.scene import Scene
 
 _COLUMNS = ("ar", "ar_vsd", "ar_mssd", "ar_mspd", "num_targets")
@@ -27,7 +27,8 @@ _COLUMNS = ("ar", "ar_vsd", "ar_mssd", "ar_mspd", "num_targets")
 def evaluate(argv: list[str]) -> int:
     """Score estimated poses: those of a trained run, with the true visible masks as detections, or of a file."""
     from refkp.systems.pose.data.datamodule import open_source
-    from refkp.systems.pose.inference.evaluation import summary
+    from refkp.systems.pose.data.models import ModelSet
+    from refkp.systems.pose.inference.evaluation import object_models, summary
     from refkp.systems.pose.metrics.csv import read_bop_csv
     from refkp.systems.pose.metrics.evaluation import evaluate_estimates
     from refkp.training.files import write_atomically
@@ -40,10 +41,11 @@ def evaluate(argv: list[str]) -> int:
     source = open_source(options.data, options.split)
     numbers = range(len(source))[: options.limit]
     result = None if options.run is None else _estimated(options, source, numbers)
+    shown = {item.obj_id for number in numbers for item in source.annotations(number)}
     scores = evaluate_estimates(
         _scenes(source, numbers),
         read_bop_csv(options.csv) if result is None else result.estimates,
-        _object_models(options.data, source, numbers),
+        object_models(ModelSet(options.data), sorted(shown)),
         targets=_targets(options, source, numbers),
         spec=options.rules,
     )
@@ -98,20 +100,6 @@ def _targets(options: Any, source: SceneSource, numbers: range) -> Targets | Non
         for target in read_targets(options.targets)
         if (target.scene_id, target.image_id) in chosen
     }
-
-
-def _object_models(data: Path, source: SceneSource, numbers: range) -> Mapping[int, ObjectModel]:
-    """The models of the objects in the chosen pictures."""
-    from refkp.systems.pose.data.models import ModelSet
-    from refkp.systems.pose.metrics.evaluation import ObjectModel
-    from refkp.systems.pose.metrics.symmetry import symmetry_transforms
-
-    models, table = ModelSet(data), {}
-    for obj_id in sorted({item.obj_id for number in numbers for item in source.annotations(number)}):
-        info = models.info(obj_id)
-        symmetries = symmetry_transforms(info.symmetries_discrete, info.symmetries_continuous)
-        table[obj_id] = ObjectModel(models.mesh(obj_id), info.diameter, symmetries)
-    return table
 
 
 def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:

@@ -70,7 +70,8 @@ def _meshes(options: Any) -> dict[int, Mesh]:
     for path, mesh in zip(options.meshes, meshes, strict=True):
         if not mesh.has_colour:
             print(f"{path} has neither texture nor colours: it is rendered in one grey")
-    meshes += [make_object(KINDS[number % len(KINDS)], seed=number) for number in range(options.shapes)]
+    kinds = tuple(KINDS)
+    meshes += [make_object(kinds[number % len(kinds)], seed=number) for number in range(options.shapes)]
     return dict(enumerate(meshes, start=1))
 
 

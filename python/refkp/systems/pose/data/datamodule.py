@@ -57,6 +57,7 @@ class PoseData(L.LightningDataModule):
         num_workers: loader processes; 0 loads in the training process.
         cache_bytes: templates that each process keeps in memory.
         on_broken: what to do about a broken shard: "raise", or "skip" it with a warning.
+        index_folder: for the index files of shards in a folder that cannot be written; None: beside them.
         seed: of the held-out scenes, the order, and every draw.
     """
 
@@ -76,6 +77,7 @@ class PoseData(L.LightningDataModule):
         num_workers: int = 0,
         cache_bytes: int = 2 << 30,
         on_broken: Literal["raise", "skip"] = "raise",
+        index_folder: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -93,7 +95,8 @@ class PoseData(L.LightningDataModule):
         self.samples, self.augmentation = samples, augmentation
         self.image_size, self.patch_size = image_size, patch_size
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.cache_bytes, self.on_broken = cache_bytes, on_broken
+        self.cache_bytes = cache_bytes
+        self.on_broken, self.index_folder = on_broken, index_folder
 
     def setup(self, stage: str) -> None:
         """Open pictures and templates, and split the scenes."""
@@ -109,7 +112,7 @@ class PoseData(L.LightningDataModule):
         self.val_set = self._dataset(data, val, training=False)
 
     def _open(self, root: str, templates: str | None) -> _Data:
-        source = open_source(root, self.split, on_broken=self.on_broken)
+        source = open_source(root, self.split, on_broken=self.on_broken, index_folder=self.index_folder)
         return _Data(source, self._cache(root, templates), ModelSet(root))
 
     def _cache(self, root: str, templates: str | None) -> TemplateCache:
@@ -154,15 +157,28 @@ class PoseData(L.LightningDataModule):
 
 
 def open_source(
-    root: Path | str, split: str = "shards", *, on_broken: Literal["raise", "skip"] = "raise"
+    root: Path | str,
+    split: str = "shards",
+    *,
+    on_broken: Literal["raise", "skip"] = "raise",
+    index_folder: Path | str | None = None,
 ) -> SceneSource:
-    """The pictures in ROOT/SPLIT: a `ShardReader` if there are shards, else a `BopReader`."""
+    """The pictures in ROOT/SPLIT: a `ShardReader` if there are shards, else a `BopReader`.
+
+    Args:
+        root: folder of the data set.
+        split: folder below it.
+        on_broken, index_folder: of a `ShardReader`.
+
+    Raises:
+        ValueError: no such folder, or no pictures in it.
+    """
     folder = Path(root) / split
     if not folder.is_dir():
         remedy = "`refkp pose generate` writes such a folder."
         fail("open_source", "root", f"a folder with {split}/", repr(str(root)), remedy)
     if any(folder.glob("shard-*.tar")):
-        return ShardReader(folder, on_broken=on_broken)
+        return ShardReader(folder, on_broken=on_broken, index_folder=index_folder)
     return BopReader(root, split)
 
 

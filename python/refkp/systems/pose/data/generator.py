@@ -27,7 +27,7 @@ from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp.data.meshes import Mesh, save_mesh
 from refkp.data.rendering import MeshRenderer, Rendering
-from refkp.data.shapes import KINDS, make_object
+from refkp.data.shapes import make_object
 from refkp.systems.pose.crops import Box
 from refkp.systems.pose.data.backgrounds import draw_background
 from refkp.systems.pose.data.composition import Ball, Composition, GeneratorSpec, compose, draw_light
@@ -44,6 +44,7 @@ Array = NDArray[np.float64]
 
 _REQUEST = "generator.json"
 _VERSION = 1  # of the pictures: raise it when the same request gives others
+_OCCLUDERS = ("box", "blob", "t_block")
 _OCCLUDER_SEED = 1 << 20  # far from the seeds of objects, so that no occluder is an object without label
 
 
@@ -125,9 +126,9 @@ class Studio(NamedTuple):
 
 
 def open_studio(models: ModelSet, seed: int) -> Studio:
-    """Load the models of a set; the occluders are one generated shape of each kind."""
+    """Load the models of a set and make the occluders."""
     meshes = [models.mesh(obj_id) for obj_id in models.obj_ids]
-    others = [make_object(kind, seed=_OCCLUDER_SEED + seed) for kind in KINDS]
+    others = _occluders(seed)
     return Studio(
         models.obj_ids,
         tuple(Ball.of(mesh) for mesh in meshes),
@@ -136,6 +137,11 @@ def open_studio(models: ModelSet, seed: int) -> Studio:
         MeshRenderer([*meshes, *others]),
         tuple(MeshRenderer([mesh]) for mesh in meshes),
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _occluders(seed: int) -> tuple[Mesh, ...]:
+    return tuple(make_object(kind, seed=_OCCLUDER_SEED + seed) for kind in _OCCLUDERS)
 
 
 def _claim(out: Path, models: Mapping[int, Mesh], spec: GeneratorSpec, seed: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,19 +39,23 @@ def load_index(shard: Path, index_folder: Path | None = None) -> tuple[Sample, .
 
     Args:
         shard: the tar file.
-        index_folder: where index files lie; None: beside the shards.
+        index_folder: where index files lie, for shards of any folders; None: beside the shards.
 
     Raises:
         ValueError: the shard is truncated, a sample lacks a member, or its JSON is broken.
-        OSError: the index cannot be written; `index_folder` may name another place.
+        OSError: the index cannot be written.
     """
-    path = (index_folder or shard.parent) / f"{shard.name}.index.json"
+    path = _index_path(shard, index_folder)
     stamp = {"version": _VERSION, "size": shard.stat().st_size, "mtime_ns": shard.stat().st_mtime_ns}
     known = _read_index(path, stamp)
     if known is not None:
         return known
     samples = scan_shard(shard)
-    write_atomically(path, json.dumps({"stamp": stamp, "samples": samples}))
+    try:
+        write_atomically(path, json.dumps({"stamp": stamp, "samples": samples}))
+    except OSError as error:
+        remedy = "Name a folder that can be written with `index_folder`."
+        raise OSError(f"load_index: the index of {shard} cannot be written: {error}. {remedy}") from None
     return samples
 
 
@@ -109,6 +114,13 @@ def member_suffix(name: str) -> str:
     'gt_info.json'
     """
     return name.rpartition("/")[2].partition(".")[2]
+
+
+def _index_path(shard: Path, index_folder: Path | None) -> Path:
+    if index_folder is None:
+        return shard.with_name(f"{shard.name}.index.json")
+    place = sha256(str(shard.parent.resolve()).encode()).hexdigest()[:12]  # shards of all sets have one name
+    return index_folder / place / f"{shard.name}.index.json"
 
 
 def _read_index(path: Path, stamp: dict[str, int]) -> tuple[Sample, ...] | None:

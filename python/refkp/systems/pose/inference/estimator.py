@@ -70,6 +70,7 @@ class PoseEstimate(NamedTuple):
     seconds: float  # for this object
     num_matches: int  # that had a 3D point, outliers included
     median_px: float  # reprojection error of the inliers, pixels of the crop
+    num_dropped: int  # matches without a trustworthy template depth, which take no part
 
     @property
     def uncertainty(self) -> WeightedPose:
@@ -161,7 +162,7 @@ def correspondences(evidence: Evidence, bank: TemplateBank, spec: EstimatorSpec)
         weight = evidence.matches.weight[mine] * evidence.matches.score[mine]
         kept.append(mine[draw_by_weight(weight, spec.modes.matching.max_count, generator)])
     index = torch.cat(kept)
-    return Correspondences(evidence.matches.select(index), lifted.points[index])
+    return Correspondences(evidence.matches.select(index), lifted.points[index], lifted.num_dropped)
 
 
 def _check(query: Views, templates: Tensor | None, bank: TemplateBank, spec: EstimatorSpec) -> None:
@@ -214,6 +215,7 @@ def _estimate(
         0.0,
         count,
         final.median_px,
+        found.num_dropped,
     )
 
 

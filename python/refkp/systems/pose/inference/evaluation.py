@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,11 +14,13 @@ from torch import Tensor
 
 from refkp._extras import named_extras
 from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, collate
+from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.inference.bank import FeatureCache, TemplateBank, build_bank
 from refkp.systems.pose.inference.estimator import EstimatorSpec, PoseEstimate, PoseEstimator
 from refkp.systems.pose.metrics.baselines import random_template_errors
 from refkp.systems.pose.metrics.csv import Estimate
-from refkp.systems.pose.metrics.evaluation import Evaluation, Recalls
+from refkp.systems.pose.metrics.evaluation import Evaluation, ObjectModel, Recalls
+from refkp.systems.pose.metrics.symmetry import symmetry_transforms
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.targets import TargetSpec, pose_targets
 
@@ -109,6 +111,16 @@ def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec(
     )
 
 
+def object_models(models: ModelSet, obj_ids: Iterable[int]) -> dict[int, ObjectModel]:
+    """Meshes, sizes and symmetries of some objects, as the metrics take them."""
+    table = {}
+    for obj_id in obj_ids:
+        info = models.info(obj_id)
+        symmetries = symmetry_transforms(info.symmetries_discrete, info.symmetries_continuous)
+        table[obj_id] = ObjectModel(models.mesh(obj_id), info.diameter, symmetries)
+    return table
+
+
 def summary(evaluation: Evaluation, run: RunResult | None = None) -> dict[str, Any]:
     """All numbers by name, ready for JSON: what is not known is None."""
     done = [item for item in evaluation.found if item.estimated]
@@ -139,7 +151,8 @@ def _samples(dataset: PoseDataset) -> Iterator[PoseSample]:
 
 
 def _bank(model: Vpog, dataset: PoseDataset, obj_id: int) -> TemplateBank:
-    return build_bank(model, dataset.templates.views(obj_id, torch.arange(dataset.templates.store.num_views)))
+    count = len(dataset.templates.store.poses(obj_id))
+    return build_bank(model, dataset.templates.views(obj_id, torch.arange(count)))
 
 
 @torch.inference_mode()

@@ -48,7 +48,7 @@ def lift(
     depth is never mixed with that of another surface. A pixel counts if its depth is valid (finite, > 0) and no
     valid neighbour above, below, left or right differs by more than `max_step_px` footprints z / fx (of the
     nearer of both): beside an edge, a flow that is off by one pixel would be on another surface. Mode
-    "bilinear" mixes the four pixels around the point, clamped at the border; it counts if all are valid.
+    "bilinear" mixes the four pixels around the point, clamped at the border; all with a share must be valid.
 
     Args:
         uv: [m,2] float, points (x, y) in pixels of the templates.

@@ -18,6 +18,7 @@ class Correspondences(NamedTuple):
 
     matches: Matches  # m of them
     points: Tensor  # float64 [m,3], millimetres in the object's frame
+    num_dropped: int = 0  # matches left out because their template has no trustworthy depth there
 
     def of_template(self, template: int) -> Correspondences:
         """Those of one template."""

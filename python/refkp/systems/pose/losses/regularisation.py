@@ -29,7 +29,7 @@ def weight_penalty(module: nn.Module, weight_decay: float = 1e-4) -> Tensor:
     >>> weight_penalty(layer, 0.5)
     tensor(2., grad_fn=<MulBackward0>)
     """
-    squares = [parameter.float().square().sum() for parameter in regularised_parameters(module).values()]
+    squares = [parameter.square().sum() for parameter in regularised_parameters(module).values()]
     return weight_decay * torch.stack(squares).sum() if squares else torch.zeros(())
 
 
