@@ -75,6 +75,47 @@ def test_the_best_template_looks_from_where_the_query_does(templates: Views) -> 
     assert float(towards) > 0.9
 
 
+@pytest.mark.parametrize("cluster", ["verified", "neighbours", "scores"])
+def test_every_cluster_finds_the_pose(templates: Views, cluster: str) -> None:
+    query = query_views(1, seed=5).select(0)
+    spec = EstimatorSpec(ModeSpec(cluster=cluster, matching=MatchSpec(max_count=400)))
+    assert pose_error(estimated(query, templates, spec).cam_from_obj, query.cam_from_obj).angle_deg < 1e-3
+
+
+class Overconfident(TargetPredictor):
+    """The truth, but templates of the other side claim to match better than all others, with wrong matches."""
+
+    def predict(self, templates: Tensor, anchor: int) -> Prediction:
+        prediction = super().predict(templates, anchor)
+        away = self.templates.cam_from_obj[templates][:, 2, :3] @ self.query.cam_from_obj[0, 2, :3] < -0.9
+        generator = torch.Generator().manual_seed(int(templates.sum()))
+        partner = torch.randint(GRID.num_patches, prediction.logits.shape[:2], generator=generator)
+        claims = 50.0 * torch.nn.functional.one_hot(partner, GRID.num_patches + 1)
+        logits = torch.where(away[:, None, None], claims, prediction.logits)
+        flow = 8 * torch.rand(prediction.flow.shape, generator=generator) - 4
+        far = away[:, None, None, None]
+        scale = torch.where(far, torch.tensor(0.01), prediction.scale)
+        return Prediction(logits, torch.where(far[..., None], flow, prediction.flow), scale)
+
+
+def test_geometry_sees_through_templates_that_claim_too_much(templates: Views) -> None:
+    query = query_views(1, seed=6).select(0)
+    predictor = Overconfident(query, templates, PATCH)
+    by_score, verified = (
+        estimate_pose(
+            predictor,
+            bank_of(templates),
+            query,
+            GRID,
+            EstimatorSpec(ModeSpec(cluster=cluster, num_hypotheses=24, matching=MatchSpec(max_count=200))),
+        )
+        for cluster in ("scores", "verified")
+    )
+    assert isinstance(by_score, EstimateFailure)
+    assert isinstance(verified, PoseEstimate), verified
+    assert pose_error(verified.cam_from_obj, query.cam_from_obj).angle_deg < 1e-2
+
+
 @pytest.mark.parametrize("kind", ["pixels", "patches"])
 def test_outliers_move_the_pose_little(templates: Views, kind: str) -> None:
     errors: list[PoseError] = []

@@ -49,7 +49,9 @@ def certainty() -> Tensor:
 
 def test_a_cluster_is_the_best_templates_seen_together(certainty: Tensor) -> None:
     predictor = KnownScores(certainty)
-    evidence = cluster_evidence(predictor, POSES, EVERYWHERE, GRID, ModeSpec(num_templates=3, chunk=16))
+    evidence = cluster_evidence(
+        predictor, POSES, EVERYWHERE, GRID, ModeSpec(num_templates=3, chunk=16, cluster="scores")
+    )
     best = certainty.argsort(descending=True)[:3].tolist()
     assert evidence.ranking.templates.tolist() == best
     assert predictor.asked[-1] == ("predict", best, best[0])
@@ -149,19 +151,28 @@ def test_global_mode_with_one_chunk_sees_what_a_cluster_of_all_sees(
     grid, everywhere = PatchGrid(4, 4, 8), torch.ones(16, dtype=torch.bool)
     matching = MatchSpec(min_weight=1e-3)
     whole = global_evidence(
-        predictor, bank.cam_from_obj, everywhere, grid, ModeSpec("global", 12, chunk=12, matching=matching)
+        predictor,
+        bank.cam_from_obj,
+        everywhere,
+        grid,
+        ModeSpec("global", 12, num_hypotheses=12, chunk=12, matching=matching),
     )
     cluster = cluster_evidence(
         predictor,
         bank.cam_from_obj,
         everywhere,
         grid,
-        ModeSpec(num_templates=12, matching=matching),
+        ModeSpec(num_templates=12, cluster="scores", matching=matching),
         torch.arange(12),
     )
     assert torch.equal(whole.ranking.templates, cluster.ranking.templates)
     for got, want in zip(whole.matches, cluster.matches, strict=True):
         torch.testing.assert_close(got, want)
+
+
+def test_verified_templates_come_from_the_estimator(certainty: Tensor) -> None:
+    with pytest.raises(ValueError, match="templates"):
+        cluster_evidence(KnownScores(certainty), POSES, EVERYWHERE, GRID, ModeSpec())
 
 
 def test_options_are_checked() -> None:
@@ -171,3 +182,5 @@ def test_options_are_checked() -> None:
         ModeSpec(cluster="random")
     with pytest.raises(ValueError, match="num_templates"):
         ModeSpec(num_templates=0)
+    with pytest.raises(ValueError, match=r"num_hypotheses.*>= num_templates = 20"):
+        ModeSpec(mode="global", num_templates=20)

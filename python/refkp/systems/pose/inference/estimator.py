@@ -15,11 +15,18 @@ from refkp.systems.pose.inference.failure import EstimateFailure, no_consensus
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.lifting import lift
 from refkp.systems.pose.inference.matches import Matches, draw_by_weight
-from refkp.systems.pose.inference.modes import Evidence, ModeSpec, cluster_evidence, global_evidence
+from refkp.systems.pose.inference.modes import (
+    Evidence,
+    ModeSpec,
+    cluster_evidence,
+    global_evidence,
+    neighbours,
+)
 from refkp.systems.pose.inference.predictor import ModelPredictor, Predictor
 from refkp.systems.pose.inference.ransac import PnPPose, RansacSpec, judge_pose, ransac_pnp
 from refkp.systems.pose.inference.scoring import (
     Correspondences,
+    Hypothesis,
     best_hypothesis,
     judge,
     merge_templates,
@@ -127,12 +134,16 @@ def estimate_pose(
     if not bool(on_object.any()):
         text = "no patch of the query has its centre on the mask; give a mask or a box of the visible object."
         return EstimateFailure("empty_mask", text)
-    if spec.modes.mode == "global":
-        evidence = global_evidence(predictor, bank.cam_from_obj, on_object, grid, spec.modes)
-    else:
-        evidence = cluster_evidence(predictor, bank.cam_from_obj, on_object, grid, spec.modes, templates)
-    found = correspondences(evidence, bank, spec)
-    return _timed(_estimate(found, evidence.ranking.templates.tolist(), query, grid.patch_size, spec), start)
+    poses, modes = bank.cam_from_obj, spec.modes
+    if modes.asks_all and templates is None:
+        evidence = global_evidence(predictor, poses, on_object, grid, modes)
+        best = _best(evidence, bank, query, grid.patch_size, spec)
+        if modes.mode == "global" or isinstance(best, EstimateFailure):
+            return _timed(_estimate(best, query, grid.patch_size, spec), start)
+        templates = neighbours(poses, best.templates[0], modes.num_templates)
+    evidence = cluster_evidence(predictor, poses, on_object, grid, modes, templates)
+    best = _best(evidence, bank, query, grid.patch_size, spec)
+    return _timed(_estimate(best, query, grid.patch_size, spec), start)
 
 
 def correspondences(evidence: Evidence, bank: TemplateBank, spec: EstimatorSpec) -> Correspondences:
@@ -169,11 +180,21 @@ def _check(query: Views, templates: Tensor | None, bank: TemplateBank, spec: Est
         fail("estimate_pose", "templates", f"indices in 0..{bank.num_templates - 1}", templates.tolist())
 
 
-def _estimate(
-    found: Correspondences, templates: list[int], query: Views, patch_size: int, spec: EstimatorSpec
-) -> PoseEstimate | EstimateFailure:
-    """Hypotheses, the best of them, weighted least squares on its inliers, and the test against chance."""
+class _Best(NamedTuple):
+    """The best hypothesis, and what it is judged by."""
+
+    hypothesis: Hypothesis
+    found: Correspondences  # of the templates that support it most
+    templates: list[int]  # those, the most supporting one first
+    num_tried: int  # hypotheses that it is the best of
+
+
+def _best(
+    evidence: Evidence, bank: TemplateBank, query: Views, patch_size: int, spec: EstimatorSpec
+) -> _Best | EstimateFailure:
+    """A hypothesis of each template, the best of them, and the pose that its supporters give together."""
     K, threshold = query.K.cpu(), spec.ransac.threshold_px
+    found, templates = correspondences(evidence, bank, spec), evidence.ranking.templates.tolist()
 
     def solve(some: Correspondences) -> PnPPose | EstimateFailure:
         return _hypothesis(some, K, patch_size, spec)
@@ -185,19 +206,28 @@ def _estimate(
     if len(kept) < len(templates):
         best = merge_templates(found, kept, best, solve, K, threshold)
         found = found.of_templates(kept)
-    inliers = found.select(best.pose.inliers)
-    refined = _weighted(inliers, K, patch_size, spec, start=best.pose.cam_from_obj)
+    return _Best(best, found, kept, len(templates) + 1)
+
+
+def _estimate(
+    best: _Best | EstimateFailure, query: Views, patch_size: int, spec: EstimatorSpec
+) -> PoseEstimate | EstimateFailure:
+    """Weighted least squares on the inliers of the best hypothesis, and the test against chance."""
+    if isinstance(best, EstimateFailure):
+        return best
+    K, found, pose = query.K.cpu(), best.found, best.hypothesis.pose
+    refined = _weighted(found.select(pose.inliers), K, patch_size, spec, start=pose.cam_from_obj)
     if isinstance(refined, EstimateFailure):
         return refined
-    final = judge(found, refined.cam_from_obj, K, threshold)
-    if not _is_supported(found, final.pose, len(templates), query, spec):
+    final = judge(found, refined.cam_from_obj, K, spec.ransac.threshold_px)
+    if not _is_supported(found, final.pose, best.num_tried, query, spec):
         return no_consensus(final.pose.num_inliers, len(found.points))
     return PoseEstimate(
         refined.cam_from_obj,
         refined.covariance,
         final.score,
         final.pose.num_inliers,
-        supporting_templates(found, final.pose, kept)[0],
+        supporting_templates(found, final.pose, best.templates)[0],
         found.matches.select(final.pose.inliers),
         0.0,
         len(found.points),
@@ -225,7 +255,7 @@ def _has_inliers(pose: PnPPose, spec: EstimatorSpec) -> bool:
 
 
 def _is_supported(
-    found: Correspondences, pose: PnPPose, num_hypotheses: int, query: Views, spec: EstimatorSpec
+    found: Correspondences, pose: PnPPose, num_tried: int, query: Views, spec: EstimatorSpec
 ) -> bool:
     """Whether enough matches agree, of more query patches than chance would explain."""
     support = patch_support(
@@ -233,7 +263,7 @@ def _is_supported(
         pose.inliers,
         area_px=float(query.masks.sum()),
         threshold_px=spec.ransac.threshold_px,
-        num_tests=spec.ransac.iterations * (num_hypotheses + 1),
+        num_tests=spec.ransac.iterations * num_tried,
     )
     return _has_inliers(pose, spec) and support.chance <= spec.max_chance
 

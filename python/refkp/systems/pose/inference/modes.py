@@ -23,7 +23,11 @@ from refkp.systems.pose.inference.predictor import Predictor
 from refkp.systems.pose.templates.selection import view_directions
 
 MODES = ("cluster", "global")
-CLUSTERS = ("scores", "neighbours")
+
+#: How the templates of a cluster are chosen: "verified" are the best one and its neighbours by viewing
+#: direction, where the best is the one that supports the best pose of a pass over all; "neighbours" the same
+#: with the best by score; "scores" the best few by score.
+CLUSTERS = ("verified", "neighbours", "scores")
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class ModeSpec:
 
     mode: str = "cluster"  # one of MODES
     num_templates: int = 4  # whose matches give the pose together
-    num_hypotheses: int = 12  # global: templates that give a pose of their own; geometry chooses among them
-    cluster: str = "scores"  # the best by score, or the best one and its "neighbours" by viewing direction
+    num_hypotheses: int = 12  # of all templates, those that give a pose of their own; geometry chooses
+    cluster: str = "verified"  # one of CLUSTERS
     chunk: int = 32  # templates that are seen together in a pass over all of them
     matching: MatchSpec = field(default_factory=MatchSpec)
 
@@ -42,9 +46,14 @@ class ModeSpec:
         require_choice("ModeSpec", "cluster", self.cluster, CLUSTERS)
         if self.num_templates < 1 or self.chunk < 1:
             fail("ModeSpec", "num_templates, chunk", ">= 1", (self.num_templates, self.chunk))
-        if self.mode == "global" and self.num_hypotheses < self.num_templates:
+        if self.asks_all and self.num_hypotheses < self.num_templates:
             rule = f">= num_templates = {self.num_templates}"
             fail("ModeSpec", "num_hypotheses", rule, self.num_hypotheses)
+
+    @property
+    def asks_all(self) -> bool:
+        """Whether all templates give matches, at least at first."""
+        return self.mode == "global" or self.cluster == "verified"
 
 
 class Evidence(NamedTuple):
@@ -73,8 +82,11 @@ def cluster_evidence(
         on_object: [N] bool, query patches on the object.
         grid: patches of the crops.
         spec: how many templates, and how they are chosen.
-        templates: [k] int64, chosen beforehand (as where a rough pose is known): no first pass then.
+        templates: [k] int64, chosen beforehand (verified, or because a rough pose is known): no first pass
+            then. Must be given where `spec.cluster` is "verified".
     """
+    if templates is None and spec.cluster == "verified":
+        fail("cluster_evidence", "templates", "given where `cluster` is 'verified'", None)
     if templates is None:
         scores = torch.cat(
             [
@@ -116,6 +128,12 @@ def global_evidence(
     return Evidence(best, Matches(*(torch.cat(fields) for fields in zip(*parts, strict=True))))
 
 
+def neighbours(cam_from_obj: Tensor, anchor: int, count: int) -> Tensor:
+    """The `count` templates that look from nearest to where `anchor` does, itself first; poses [S,4,4]."""
+    directions = view_directions(cam_from_obj[:, :3, :3])
+    return rank_templates(directions @ directions[anchor], count).templates
+
+
 def _chunks(cam_from_obj: Tensor, size: int) -> Iterator[Tensor]:
     yield from torch.arange(len(cam_from_obj)).split(size)
 
@@ -124,8 +142,7 @@ def _choose(scores: Tensor, cam_from_obj: Tensor, spec: ModeSpec) -> Tensor:
     ranking = rank_templates(scores, spec.num_templates)
     if spec.cluster == "scores":
         return ranking.templates
-    directions = view_directions(cam_from_obj[:, :3, :3])
-    return rank_templates(directions @ directions[ranking.templates[0]], spec.num_templates).templates
+    return neighbours(cam_from_obj, int(ranking.templates[0]), spec.num_templates)
 
 
 def _merge(best: Ranking, more: Ranking, top_k: int) -> Ranking:
