@@ -35,11 +35,14 @@ class RunSpec:
     Args:
         estimator: how poses are estimated.
         targets: how the true patch labels are decided.
+        near_templates: give the estimator the templates near the true view, as training does, instead of letting it
+            choose among all. That leaves the choice unjudged.
         seed: of the random templates of the baselines.
     """
 
     estimator: EstimatorSpec = field(default_factory=EstimatorSpec)
     targets: TargetSpec = field(default_factory=TargetSpec)
+    near_templates: bool = False
     seed: int = 0
 
 
@@ -86,7 +89,8 @@ def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec(
         _samples(dataset), total=len(dataset), description="estimating poses", transient=True
     ):
         bank = banks.get(sample.obj_id, functools.partial(_bank, model, dataset, sample.obj_id))
-        found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query)
+        given = sample.template_index[sample.is_positive] if spec.near_templates else None
+        found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query, given)
         if isinstance(found, PoseEstimate):
             answers[f"{sample.key}/{sample.obj_id}"] = found
         else:
