@@ -112,8 +112,8 @@ def test_every_module_has_a_rank() -> None:
 
 SYSTEM_PARTS = {
     "pose": [
-        *("scene", "views", "crops", "templates", "targets", "model", "losses", "metrics", "pictures"),
-        *("data", "training", "inference", "commands", "configs"),
+        *("scene", "views", "crops", "units", "templates", "targets", "model", "losses", "metrics"),
+        *("pictures", "data", "training", "inference", "commands", "configs"),
     ],
     "panorama": [
         *("views", "batch", "overlaps", "pictures", "model", "losses", "metrics"),

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from refkp.ops import OPS
+from refkp.systems.pose.model.alternating import AlternatingAttention
+from refkp.systems.pose.model.spec import AttentionSpec
 from refkp.verify import run
 from refkp.verify.command import default_golden
 from refkp.verify.registry import SYSTEMS, adapters
@@ -105,3 +107,40 @@ def test_template_views_of_other_levels(level: int) -> None:
     torch.testing.assert_close(
         results["cam_poses"][:, :3, 3] / 500, results["directions"], atol=1.3e-5, rtol=0
     )
+
+
+def test_flow_is_judged_on_depth_alone_and_labels_on_the_mask() -> None:
+    depth, K = torch.full((16, 16), 100.0), torch.eye(3, dtype=torch.float64)
+    pose, mask = torch.eye(4, dtype=torch.float64), torch.zeros(16, 16, dtype=torch.bool)
+    arrays = {"K_q": K, "K_t": K, "pose_q": pose, "pose_t": pose[None], "mask_q": mask}
+    arrays |= {"depth_q": depth, "depth_t": depth[None]}
+    half = {"half_depth_q": depth, "half_depth_t": depth[None]}
+    sizes = {"H": 16, "W": 16, "patch_size": 8}
+    tolerances = {"tol_abs_mm": 5.0, "tol_rel": 0.0}
+    flow = adapters("pose")["flow_ground_truth"].adapter(sizes | tolerances, arrays | half, "reference")
+    assert flow["nearest_visible"].all()
+    tolerances = {"tol_template_units": 5.0, "tol_query_mm": 5.0, "scale": 1.0}
+    labels = adapters("pose")["patch_labels"].adapter(sizes | tolerances, arrays, "reference")
+    assert (labels["nearest_patch_cls"] == -1).all()
+    assert not labels["tq_nearest_visible"].any()
+
+
+def test_without_turned_templates_their_fraction_is_not_read() -> None:
+    sizes = {
+        "dim": 8,
+        "depth": 1,
+        "heads": 2,
+        "window": 1,
+        "grid": [1, 2],
+        "rope_base": 100.0,
+        "mlp_ratio": 4,
+    }
+    module = AlternatingAttention(AttentionSpec(depth=1, window=1, position="none"), 8, 2, (1, 2))
+    arrays = {f"w/{name}": weight for name, weight in module.state_dict().items()}
+    arrays |= {"q_tokens": torch.rand(1, 2, 8), "t_tokens": torch.rand(1, 1, 3, 8)}
+    arrays |= {"pos2d": torch.zeros(1, 2, 2, dtype=torch.int64), "template_poses": torch.eye(4)[None, None]}
+    run_attention = adapters("pose")["aa_module"].adapter
+    none, half = (
+        run_attention(sizes | {"use_so3": False, "so3_frac": part}, arrays, None) for part in (0.0, 0.5)
+    )
+    torch.testing.assert_close(none["out_t"], half["out_t"], atol=0, rtol=0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from refkp._extras import named_extras
 from refkp.data.shapes import make_object
@@ -17,13 +19,15 @@ from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, SampleSpec,
 from refkp.systems.pose.data.generator import generate_scenes
 from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.data.template_cache import TemplateCache
-from refkp.systems.pose.inference.bank import TemplateBank
+from refkp.systems.pose.inference.bank import TemplateBank, build_bank
 from refkp.systems.pose.inference.estimator import PoseEstimate, estimate_pose
 from refkp.systems.pose.inference.evaluation import RunResult, estimate_dataset, object_models, summary
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.ground_truth import TargetPredictor
+from refkp.systems.pose.inference.predictor import ModelPredictor
 from refkp.systems.pose.metrics.evaluation import evaluate_estimates
 from refkp.systems.pose.metrics.symmetry import pose_errors
+from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.templates.rendering import render_templates
 from refkp.systems.pose.templates.store import TemplateStore
@@ -41,7 +45,7 @@ _KIND = "box"
 _SCENES = 60
 _HELD_OUT = 10
 _TEMPLATE_LEVEL = 0
-_EPOCHS = 16
+_EPOCHS = 24
 _INPLANE_DEG = 10.0
 _PICTURE = (240, 320)
 _CROP, _PATCH = 224, 16  # of the pictures of true matches
@@ -72,42 +76,53 @@ def make_data(folder: Path) -> tuple[Path, Path]:
 def match_page(report: Report, train: Path, held_out: Path) -> None:
     """True matches of a held-out object with a template, and the poses that follow from true matches."""
     dataset = _samples(train, held_out, _CROP)
-    errors = [_from_true_matches(dataset, index) for index in track(range(len(dataset)), description="poses")]
-    known = torch.tensor([error for error in errors if error is not None])
-    sample = _largest(dataset)
-    targets = pose_targets(*collate([sample])[:2], _PATCH)
-    shown = pictures.shown_targets(targets, 0, 0)
-    report.section("An object and a template of it")
+    found = [_from_true_matches(dataset[index]) for index in track(range(len(dataset)), description="poses")]
+    errors = [_rotation_error(pose, dataset[index]) for index, pose in enumerate(found) if pose is not None]
+    index = _largest(dataset)
+    sample, scene = dataset[index], dataset.source[int(dataset.table.scene[index])]
+    shown = _shown_truth(sample, _PATCH)
     count = len(dataset.templates.store.poses(sample.obj_id))
+    report.section("An object and a template of it")
     report.text(
-        f"A made-up object and {count} rendered templates of it. Of every patch of a picture the model names "
-        "the patch of a template that shows the same surface, or none; inside a pair of patches a flow says where each "
-        "pixel of the template is seen. Here is the ground truth that it learns from, by the flow_gt kernel from depth "
-        "and poses."
+        f"A made-up object and {count} rendered templates of it. Of every patch of a picture the model names the patch "
+        "of a template that shows the same surface, or none; inside a pair of patches a flow says where each pixel of "
+        "the template is seen. Here is the ground truth that it learns from, by the flow_gt kernel from depth and "
+        "poses, and the pose that follows from it."
     )
     report.numbers(
         [
             (f"{int(shown.matched.sum())} of {int((shown.state >= 0).sum())}", "patches see this template"),
-            (f"{known.median():.2f}°", "median rotation error from true matches"),
-            (f"{len(known)} of {len(errors)}", "held-out objects with a pose"),
+            (
+                f"{torch.tensor(errors).median():.3f}°" if errors else "-",
+                "median rotation error from true matches",
+            ),
+            (f"{len(errors)} of {len(found)}", "held-out objects with a pose"),
         ]
     )
-    template = sample.templates.select(0)
     report.figure(
-        pictures.correspondence_picture(sample.query, template, shown),
+        pictures.correspondence_picture(sample.query, sample.templates.select(0), shown),
         "Above: a patch of the picture has the colour of the place that it shows in the template; hatched patches "
         "see nothing of it. Below: one pair, pixel by pixel.",
     )
+    pose, mesh = found[index], dataset.models.mesh(sample.obj_id)
+    if pose is not None:
+        report.figure(
+            pictures.overlay_picture(scene.rgb, mesh, scene.K, pose, truth=sample.query.cam_from_obj),
+            "The pose from true matches with four templates, by RANSAC and weighted least squares.",
+        )
 
 
 def training_page(report: Report, train: Path, held_out: Path, run: Path, epochs: int | None) -> None:
     """Train the tiny preset for a few epochs, and judge it on held-out pictures against blind guesses."""
+    shutil.rmtree(run, ignore_errors=True)  # of an earlier report: its log would run into this one
     options = {
+        "model.loss.pose.weight": 0,
         "data.augmentation": "null",
         "data.samples.num_negatives": 0,
         "trainer.max_epochs": _EPOCHS if epochs is None else epochs,
         "trainer.check_val_every_n_epoch": _EPOCHS // 2 if epochs is None else 1,
         "trainer.log_every_n_steps": 1,
+        "trainer.precision": "32-true",
     }
     trained = run_training(
         [*("--config", "tiny", "--data", str(train), "--out", str(run))]
@@ -124,14 +139,16 @@ def training_page(report: Report, train: Path, held_out: Path, run: Path, epochs
         training_curves(read_curves(trained.folder, names), "value"),
         "The loss and the accuracy over the steps.",
     )
+    _show_prediction(report, model, dataset[_largest(dataset)])
 
 
 def _tell_training(report: Report, trained: TrainingRun, num_judged: int) -> None:
     report.text(
         f"The tiny preset with random weights, trained for {trained.seconds:.0f} s on {trained.num_training} crops of "
-        f"this one object, turned by up to {_INPLANE_DEG:.0f} degrees about the line of sight: a small task, so that a "
-        f"report in a minute can show learning. It is judged on {num_judged} crops of other pictures of the object; "
-        "their true visible masks stand for a detector. `refkp train pose` trains on many objects at any angle."
+        f"this one object, turned by up to {_INPLANE_DEG:.0f} degrees about the line of sight, by the losses of "
+        "classes and flow alone: a small task, so that a report in a minute can show learning. "
+        "`refkp train pose` trains on many objects at any angle. It is judged on "
+        f"{num_judged} crops of other pictures of the object; their true visible masks stand for a detector."
     )
     rows = [
         (title, f"{trained.before[key]:.4f}", f"{trained.after[key]:.4f}")
@@ -185,21 +202,42 @@ def _samples(train: Path, held_out: Path, size: int) -> PoseDataset:
     return PoseDataset(source, table, TemplateCache(store, size), ModelSet(train), spec)
 
 
-def _from_true_matches(dataset: PoseDataset, index: int) -> float | None:
-    """Rotation error in degrees of the pose that the true matches with four templates give; None: no pose."""
-    sample = dataset[index]
+def _from_true_matches(sample: PoseSample) -> Tensor | None:
+    """The pose [4,4] that the true matches with the templates near the view give; None: no pose."""
     chosen = sample.templates.select(sample.is_positive)
     bank = TemplateBank(torch.zeros(len(chosen.depth), 0, 0), chosen.depth, chosen.K, chosen.cam_from_obj)
-    rows, columns = patch_grid(sample.query.size, _PATCH)
-    predictor = TargetPredictor(sample.query, chosen, _PATCH)
-    found = estimate_pose(predictor, bank, sample.query, PatchGrid(rows, columns, _PATCH))
-    if not isinstance(found, PoseEstimate):
-        return None
-    return pose_errors(found.cam_from_obj[None], sample.query.cam_from_obj[None]).rotation_deg.item()
+    grid = PatchGrid(*patch_grid(sample.query.size, _PATCH), _PATCH)
+    found = estimate_pose(TargetPredictor(sample.query, chosen, _PATCH), bank, sample.query, grid)
+    return found.cam_from_obj if isinstance(found, PoseEstimate) else None
 
 
-def _largest(dataset: PoseDataset) -> PoseSample:
-    """The crop in which most of the picture is object."""
-    return max(
-        map(dataset.__getitem__, range(len(dataset))), key=lambda sample: int(sample.query.masks.sum())
+def _rotation_error(pose: Tensor, sample: PoseSample) -> float:
+    return pose_errors(pose[None], sample.query.cam_from_obj[None]).rotation_deg.item()
+
+
+def _shown_truth(sample: PoseSample, patch_size: int) -> pictures.ShownMatches:
+    """The true matches with the first template."""
+    batch = collate([sample])
+    return pictures.shown_targets(pose_targets(batch.query, batch.templates, patch_size), 0, 0)
+
+
+def _show_prediction(report: Report, model: Vpog, sample: PoseSample) -> None:
+    """What the model says of the nearest template, beside the truth."""
+    bank = build_bank(model, sample.templates)
+    said = ModelPredictor(model, bank, sample.query).predict(torch.arange(bank.num_templates), 0)
+    truth = _shown_truth(sample, model.spec.encoder.patch_size)
+    shown = pictures.shown_prediction(said.logits[0], said.flow[0], said.scale[0], truth.state >= 0)
+    right = (shown.partner == truth.partner) & shown.matched & truth.matched
+    report.figure(
+        pictures.correspondence_picture(sample.query, sample.templates.select(0), shown),
+        f"The matches that the model names, {int(right.sum())} of {int(truth.matched.sum())} right, and its flow.",
     )
+    report.figure(
+        pictures.flow_picture(sample.query.size, {"the model's flow": shown, "true flow": truth}),
+        "The displacement of each pixel of a partner within its patch, in one scale; grey: not seen, or not trusted.",
+    )
+
+
+def _largest(dataset: PoseDataset) -> int:
+    """The crop in which most of the picture is object."""
+    return max(range(len(dataset)), key=lambda index: int(dataset[index].query.masks.sum()))

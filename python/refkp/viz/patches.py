@@ -88,7 +88,7 @@ def connect(figure: Figure, axes: tuple[Axes, Axes], places: tuple[Array, Array]
 def spread_choice(score: Array, places: Array, count: int) -> NDArray[np.int64]:
     """The indices of up to `count` high scores [n] whose places [n,2] keep a distance, best first.
 
-    The distance is that of `count` places spread evenly over the box of all; of equal scores the first counts.
+    The distance is that of `count` places spread evenly over the box of all; equal scores are drawn from.
 
     >>> spread_choice(np.array([0.9, 0.8, 0.5]), np.array([[0.0, 0], [1, 0], [9, 9]]), 2)
     array([0, 2])
@@ -98,7 +98,10 @@ def spread_choice(score: Array, places: Array, count: int) -> NDArray[np.int64]:
     extent = np.ptp(places, axis=0)
     spacing = 0.7 * np.sqrt(max(extent[0], 1.0) * max(extent[1], 1.0) / count)
     chosen: list[int] = []
-    for index in np.argsort(-score, kind="stable"):
+    shuffled = np.random.default_rng(0).permutation(
+        len(score)
+    )  # else equal scores are chosen from the top down
+    for index in shuffled[np.argsort(-score[shuffled], kind="stable")]:
         distances = np.linalg.norm(places[chosen] - places[index], axis=-1)
         if (distances >= spacing).all():
             chosen.append(int(index))

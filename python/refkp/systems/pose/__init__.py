@@ -3,6 +3,7 @@
     scene       what an image holds: cameras, instances, poses, masks
     views       crops of query and templates, and the batch that the model reads
     crops       square crops with exact intrinsics
+    units       whether points, poses and depth are in one unit
     templates   views of an object: selection, rendering, the store on disk
     targets     which template patch each query patch sees, and the flow inside it
     model       encoder, joint attention of query and templates, classification and flow heads

@@ -185,12 +185,16 @@ def overlay_picture(
     require_shape("overlay_picture", "rgb", rgb, "3,H,W")
     picture = rgb.permute(1, 2, 0).cpu().numpy()
     renderer = MeshRenderer([mesh])
-    panels = {"picture": picture, "estimate": _overlaid(picture, renderer, K, cam_from_obj, _ESTIMATE)}
+    seen = (
+        None
+        if truth is None
+        else renderer.render_depth(truth.numpy()[None], K.numpy(), picture.shape[:2]) > 0
+    )
+    # The truth's outline is wider and lies below, so that it shows where both agree.
+    below = picture if seen is None else overlay.paint(picture, overlay.outline(seen, 4), _TRUTH)
+    panels = {"picture": picture, "estimate": _overlaid(below, renderer, K, cam_from_obj, _ESTIMATE)}
     if truth is not None:
         panels["truth"] = _overlaid(picture, renderer, K, truth, _TRUTH)
-        seen = renderer.render_depth(truth.numpy()[None], K.numpy(), picture.shape[:2]) > 0
-        outlined = overlay.paint(panels["estimate"], overlay.outline(seen), _TRUTH)
-        panels["estimate"] = outlined
     height, width = picture.shape[:2]
     side = 12.0 / len(panels)
     figure = Figure(figsize=(12, side * height / width + 0.4), layout="constrained")

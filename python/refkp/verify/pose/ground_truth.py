@@ -97,7 +97,12 @@ def _patch_labels(params: Params, arrays: Arrays, backend: str | None) -> dict[s
     nearest: dict[str, Any] = {"rule": "nearest", "tol_px": 0.0, "pixel_offset": 0.0, "backend": backend}
     scale, templates = params["scale"], len(arrays["pose_t"])
     query_to_templates = _query_to_templates(
-        arrays, tol_abs=params["tol_template_units"], unit_scale=scale, prefix="", **nearest
+        arrays,
+        prefix="",
+        mask=arrays["mask_q"],
+        tol_abs=params["tol_template_units"],
+        unit_scale=scale,
+        **nearest,
     )
     templates_to_query = flow_gt(
         arrays["depth_t"],
@@ -117,11 +122,16 @@ def _patch_labels(params: Params, arrays: Arrays, backend: str | None) -> dict[s
 
 
 def _query_to_templates(
-    arrays: Arrays, backend: str | None, prefix: str, *, unit_scale: float = 1.0, **options: Any
+    arrays: Arrays,
+    backend: str | None,
+    prefix: str,
+    *,
+    mask: Tensor | None = None,
+    unit_scale: float = 1.0,
+    **options: Any,
 ) -> FlowGT:
-    """The query (with its mask, if there is one) as the source, all templates as targets: B = 1."""
+    """The query (with the mask that labels are made on) as the source, all templates as targets: B = 1."""
     templates = len(arrays["pose_t"])
-    mask = arrays.get("mask_q") if not prefix else None
     return flow_gt(
         arrays[prefix + "depth_q"][None],
         arrays["K_q"][None],

@@ -17,17 +17,17 @@ def _classification_loss(params: Params, arrays: Arrays, backend: str | None) ->
     """Labels of the later revision, or those of the seed with their mask of unseen patches."""
     logits = leaf(arrays["logits"])
     if "patch_cls" in arrays:
-        labels, unseen_class = arrays["patch_cls"], None
+        labels, unseen = arrays["patch_cls"], None
     else:
-        unseen_class = params["unseen_token_idx"]
-        labels = torch.where(arrays["unseen_mask"], unseen_class, arrays["labels"])
+        unseen = arrays["unseen_mask"]
+        labels = torch.where(unseen, params["unseen_token_idx"], arrays["labels"])
     terms = classification_loss(
         logits,
         labels,
         tau=params["tau"],
         weight_unseen=params["weight_unseen"],
         label_smoothing=params.get("label_smoothing", 0.0),
-        unseen_class=unseen_class,
+        unseen=unseen,
     )
     return {**terms._asdict(), **scalar_gradients(terms.loss, {"grad_logits": logits})}
 

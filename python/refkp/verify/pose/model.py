@@ -16,7 +16,7 @@ from refkp.systems.pose.model.classifier import ClassificationHead
 from refkp.systems.pose.model.croco import CrocoDecoder, CrocoEncoder
 from refkp.systems.pose.model.flow import FlowHead
 from refkp.systems.pose.model.pairs import pairs_from_labels
-from refkp.systems.pose.model.position import template_code
+from refkp.systems.pose.model.position import template_code, view_directions
 from refkp.systems.pose.model.s2rope import (
     SphereSplit,
     planar_phases,
@@ -130,11 +130,13 @@ def _croco_decoder(params: Params, arrays: Arrays, backend: str | None) -> Value
 @adapter("pose", "aa_module")
 def _aa_module(params: Params, arrays: Arrays, backend: str | None) -> Values:
     """Query and templates after all blocks."""
+    # Only where tokens turn is the fraction read, and may not be 0.
+    turned = {"so3_fraction": params["so3_frac"]} if params["use_so3"] else {}
     spec = AttentionSpec(
+        position="so3" if params["use_so3"] else "none",
+        **turned,
         depth=params["depth"],
         window=params["window"],
-        position="so3" if params["use_so3"] else "none",
-        so3_fraction=params["so3_frac"],
         mlp_ratio=params["mlp_ratio"],
         rope_base=params["rope_base"],
     )
@@ -142,7 +144,7 @@ def _aa_module(params: Params, arrays: Arrays, backend: str | None) -> Values:
     module = AlternatingAttention(spec, params["dim"], params["heads"], grid)
     _with_weights(module, arrays)
     tokens, poses = Tokens(leaf(arrays["q_tokens"]), leaf(arrays["t_tokens"])), arrays["template_poses"]
-    code = template_code(spec, module.head_dim, grid, poses, -poses[:, 0, 2, :3])
+    code = template_code(spec, module.head_dim, grid, poses, view_directions(poses)[:, 0])
     out = module(tokens, arrays["pos2d"], code)
     projections = [(out.query, arrays.get("proj_q")), (out.templates, arrays.get("proj_t"))]
     gradients = projected_gradients(projections, {"grad_q": tokens.query, "grad_t": tokens.templates})

@@ -50,6 +50,13 @@ def test_pictures_come_as_they_were_written(root: Path) -> None:
     assert [annotation.obj_id for annotation in reader.annotations(1)] == [7, 7]
 
 
+def test_a_split_of_scene_folders_is_read_as_such(root: Path) -> None:
+    pytest.importorskip("lightning", reason="needs the extra `train`")
+    from refkp.systems.pose.data.datamodule import open_source
+
+    assert isinstance(open_source(root, "test"), BopReader)
+
+
 def test_targets_choose_the_pictures(root: Path) -> None:
     path = root / "test_targets_bop19.json"
     path.write_text(json.dumps([{"scene_id": 1, "im_id": 0, "obj_id": 7, "inst_count": 2}]))

@@ -189,7 +189,7 @@ def test_the_command_writes_a_whole_data_set(tmp_path: Path, capsys: pytest.Capt
     assert len(ShardReader(tmp_path / "set" / "shards")) == 2
     assert json.loads((tmp_path / "set/models/models_info.json").read_text()).keys() == {"1", "2"}
     with pytest.raises(ValueError, match="Files do not tell their unit"):
-        generate(["--out", str(tmp_path / "b"), "--scenes", "2", "--meshes", '["a.obj"]'])
+        generate(["--out", str(tmp_path / "b"), "--scenes", "2", "--meshes", "a.obj"])
     with pytest.raises(ValueError, match="at least one object"):
         generate(["--out", str(tmp_path / "b"), "--scenes", "2"])
 

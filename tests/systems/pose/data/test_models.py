@@ -68,6 +68,9 @@ def test_the_entry_of_a_mesh_is_that_of_the_challenge() -> None:
 
 def test_errors(bop: Path, tmp_path: Path) -> None:
     models = ModelSet(bop)
+    save_mesh(tetrahedron(0.08), bop / "models/obj_000005.obj")  # metres
+    with pytest.raises(ValueError, match="unit"):
+        models.mesh(5)
     with pytest.raises(ValueError, match="one of the 1 objects"):
         models.mesh(6)
     (bop / "models/obj_000005.obj").rename(bop / "models/other.obj")

@@ -82,7 +82,7 @@ def test_given_templates_need_no_first_pass(certainty: Tensor) -> None:
 def test_global_mode_keeps_the_best_of_all_chunks(certainty: Tensor, chunk: int) -> None:
     predictor = KnownScores(certainty)
     evidence = global_evidence(
-        predictor, POSES, EVERYWHERE, GRID, ModeSpec(mode="global", num_templates=4, chunk=chunk)
+        predictor, POSES, EVERYWHERE, GRID, ModeSpec("global", num_templates=2, num_hypotheses=4, chunk=chunk)
     )
     best = certainty.argsort(descending=True)[:4]
     assert evidence.ranking.templates.tolist() == best.tolist()

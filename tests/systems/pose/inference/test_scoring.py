@@ -14,7 +14,7 @@ from refkp.systems.pose.inference.scoring import (
     Correspondences,
     best_hypothesis,
     judge,
-    supporting_template,
+    supporting_templates,
 )
 
 K = torch.tensor([[300.0, 0.0, 112.0], [0.0, 300.0, 112.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
@@ -66,7 +66,7 @@ def test_more_probable_matches_win_over_more_matches() -> None:
     assert not isinstance(best, EstimateFailure)
     assert torch.equal(best.pose.cam_from_obj, shifted(50.0))
     assert best.pose.inliers.tolist() == [False] * 6 + [True] * 4
-    assert supporting_template(found, best.pose, [0, 1]) == 1
+    assert supporting_templates(found, best.pose, [0, 1]) == [1, 0]
 
 
 def test_equal_scores_are_told_apart_by_the_error() -> None:

@@ -40,6 +40,7 @@ def evaluate(argv: list[str]) -> int:
         fail("refkp pose eval", "run, csv", "one of them", got)
     if options.device == "cuda" and not torch.cuda.is_available():
         fail("refkp pose eval", "device", "cpu on a machine without CUDA", "cuda")
+    options.rules = replace(options.rules, dataset=options.rules.dataset or options.data.resolve().name)
     source = open_source(options.data, options.split)
     numbers = range(len(source))[: options.limit]
     result = None if options.run is None else _estimated(options, source, numbers)
@@ -94,7 +95,12 @@ def _parser() -> ArgumentParser:
     add("--limit", type=int | None, default=None, help="only the first pictures")
     add("--out", type=Path, default=Path("pose_eval"), help="folder of summary.json and of the result file")
     add("--method", type=str, default="refkp", help="name of the method in the result file")
-    add("--rules", type=EvaluationSpec, default=EvaluationSpec(), help="of the metrics")
+    add(
+        "--rules",
+        type=EvaluationSpec,
+        default=EvaluationSpec(),
+        help="of the scores; --rules.dataset: default: the name of the folder",
+    )
     return parser
 
 
@@ -127,8 +133,8 @@ def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
     from refkp.systems.pose.templates.store import TemplateStore
     from refkp.systems.pose.training.runs import load_run
 
-    data_set = options.data.resolve().name.replace("_", "-")
-    name = bop_csv_name(options.method, data_set, "test" if options.split == "shards" else options.split)
+    dataset_name = options.rules.dataset.replace("_", "-")
+    name = bop_csv_name(options.method, dataset_name, "test" if options.split == "shards" else options.split)
     model = load_run(options.run).to(options.device)
     store = TemplateStore(options.templates or options.data / "templates")
     templates = TemplateCache(store, model.spec.encoder.image_size)

@@ -23,7 +23,9 @@ def generate(argv: list[str]) -> int:
     parser = ArgumentParser(prog="refkp pose generate", description=generate.__doc__)
     parser.add_argument("--out", type=str, required=True, help="folder for shards, models and templates")
     parser.add_argument("--scenes", type=int, required=True, help="how many pictures")
-    parser.add_argument("--meshes", type=list[str], default=[], help="OBJ, PLY or GLB files, ids 1, 2 ...")
+    parser.add_argument(
+        "--meshes", type=str, nargs="+", default=[], help="OBJ, PLY or GLB files, ids 1, 2 ..."
+    )
     parser.add_argument("--unit", type=Literal["m", "cm", "mm"] | None, default=None, help="of the meshes")
     parser.add_argument("--shapes", type=int, default=0, help="generated objects, numbered after the meshes")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")

@@ -60,7 +60,8 @@ def generate_scenes(
         out: folder for it all.
         spec: what the pictures show.
         seed: of everything random.
-        workers: processes; 1 renders in this one.
+        workers: processes; 1 renders in this one. More are spawned, so a script needs the usual
+            `if __name__ == "__main__":`.
 
     Returns:
         The folder of the shards, for `ShardReader`.

@@ -22,7 +22,8 @@ from refkp.systems.pose.inference.scoring import (
     Correspondences,
     best_hypothesis,
     judge,
-    supporting_template,
+    merge_templates,
+    supporting_templates,
 )
 from refkp.systems.pose.inference.solving import SolverSpec, WeightedPose, solve_weighted
 from refkp.systems.pose.inference.support import patch_support
@@ -180,19 +181,23 @@ def _estimate(
     best = best_hypothesis(found, templates, solve, K, threshold)
     if isinstance(best, EstimateFailure):
         return best
+    kept = supporting_templates(found, best.pose, templates)[: spec.modes.num_templates]
+    if len(kept) < len(templates):
+        best = merge_templates(found, kept, best, solve, K, threshold)
+        found = found.of_templates(kept)
     inliers = found.select(best.pose.inliers)
     refined = _weighted(inliers, K, patch_size, spec, start=best.pose.cam_from_obj)
     if isinstance(refined, EstimateFailure):
         return refined
     final = judge(found, refined.cam_from_obj, K, threshold)
-    if not _is_supported(found, final.pose, float(query.masks.sum()), spec):
+    if not _is_supported(found, final.pose, len(templates), query, spec):
         return no_consensus(final.pose.num_inliers, len(found.points))
     return PoseEstimate(
         refined.cam_from_obj,
         refined.covariance,
         final.score,
         final.pose.num_inliers,
-        supporting_template(found, final.pose, templates),
+        supporting_templates(found, final.pose, kept)[0],
         found.matches.select(final.pose.inliers),
         0.0,
         len(found.points),
@@ -219,14 +224,16 @@ def _has_inliers(pose: PnPPose, spec: EstimatorSpec) -> bool:
     return pose.num_inliers >= min(spec.ransac.min_inliers, len(pose.inliers))
 
 
-def _is_supported(found: Correspondences, pose: PnPPose, area_px: float, spec: EstimatorSpec) -> bool:
+def _is_supported(
+    found: Correspondences, pose: PnPPose, num_hypotheses: int, query: Views, spec: EstimatorSpec
+) -> bool:
     """Whether enough matches agree, of more query patches than chance would explain."""
     support = patch_support(
         found.matches,
         pose.inliers,
-        area_px=area_px,
+        area_px=float(query.masks.sum()),
         threshold_px=spec.ransac.threshold_px,
-        num_tests=spec.ransac.iterations * (spec.modes.num_templates + 1),
+        num_tests=spec.ransac.iterations * (num_hypotheses + 1),
     )
     return _has_inliers(pose, spec) and support.chance <= spec.max_chance
 

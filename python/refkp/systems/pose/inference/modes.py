@@ -31,7 +31,8 @@ class ModeSpec:
     """Which templates are asked, and how many of them give matches."""
 
     mode: str = "cluster"  # one of MODES
-    num_templates: int = 4  # whose matches enter PnP
+    num_templates: int = 4  # whose matches give the pose together
+    num_hypotheses: int = 12  # global: templates that give a pose of their own; geometry chooses among them
     cluster: str = "scores"  # the best by score, or the best one and its "neighbours" by viewing direction
     chunk: int = 32  # templates that are seen together in a pass over all of them
     matching: MatchSpec = field(default_factory=MatchSpec)
@@ -41,6 +42,9 @@ class ModeSpec:
         require_choice("ModeSpec", "cluster", self.cluster, CLUSTERS)
         if self.num_templates < 1 or self.chunk < 1:
             fail("ModeSpec", "num_templates, chunk", ">= 1", (self.num_templates, self.chunk))
+        if self.mode == "global" and self.num_hypotheses < self.num_templates:
+            rule = f">= num_templates = {self.num_templates}"
+            fail("ModeSpec", "num_hypotheses", rule, self.num_hypotheses)
 
 
 class Evidence(NamedTuple):
@@ -92,9 +96,10 @@ def cluster_evidence(
 def global_evidence(
     predictor: Predictor, cam_from_obj: Tensor, on_object: Tensor, grid: PatchGrid, spec: ModeSpec
 ) -> Evidence:
-    """Matches of the best templates of all, each as seen in its chunk.
+    """Matches of the `num_hypotheses` best templates of all, each as seen in its chunk.
 
-    Attention is joint, so what is said of a template depends somewhat on the others of its chunk. Of each
+    Scores of templates that see another side can be high, so more templates are kept than give the pose in the
+    end. Attention is joint, so what is said of a template depends somewhat on the others of its chunk. Of each
     chunk, matches are kept only for those templates that can still be among the best.
     """
     best = Ranking(torch.empty(0, dtype=torch.int64), torch.empty(0))
@@ -102,7 +107,7 @@ def global_evidence(
     for chunk in _chunks(cam_from_obj, spec.chunk):
         prediction = predictor.predict(chunk, int(chunk[0]))
         classes = classify_patches(prediction.logits, on_object, mutual=spec.matching.mutual)
-        best = _merge(best, Ranking(chunk, classes.template_score), spec.num_templates)
+        best = _merge(best, Ranking(chunk, classes.template_score), spec.num_hypotheses)
         for local, template in enumerate(chunk.tolist()):
             if template in best.templates.tolist():
                 found = matches_of(prediction, torch.tensor([local]), on_object, grid, spec.matching)

@@ -24,9 +24,13 @@ class Correspondences(NamedTuple):
         """Those of one template."""
         return self.select(self.matches.template == template)
 
+    def of_templates(self, templates: Sequence[int]) -> Correspondences:
+        """Those of several templates."""
+        return self.select(torch.isin(self.matches.template, torch.tensor(templates)))
+
     def select(self, index: Tensor) -> Correspondences:
         """Those at `index` (int64 or bool)."""
-        return Correspondences(self.matches.select(index), self.points[index])
+        return Correspondences(self.matches.select(index), self.points[index], self.num_dropped)
 
 
 class Hypothesis(NamedTuple):
@@ -66,8 +70,25 @@ def best_hypothesis(
         return together
     return max(
         (judge(found, pose.cam_from_obj, K, threshold_px) for pose in poses),
-        key=lambda hypothesis: (hypothesis.score, -hypothesis.median_px),
+        key=_merit,
     )
+
+
+def merge_templates(
+    found: Correspondences,
+    templates: Sequence[int],
+    best: Hypothesis,
+    solve: Solve,
+    K: Tensor,
+    threshold_px: float,
+) -> Hypothesis:
+    """The better of a hypothesis and the pose that the matches of `templates` give together, judged by these."""
+    merged = found.of_templates(templates)
+    judged = [judge(merged, best.pose.cam_from_obj, K, threshold_px)]
+    together = solve(merged)
+    if not isinstance(together, EstimateFailure):
+        judged.append(judge(merged, together.cam_from_obj, K, threshold_px))
+    return max(judged, key=_merit)
 
 
 def judge(found: Correspondences, cam_from_obj: Tensor, K: Tensor, threshold_px: float) -> Hypothesis:
@@ -79,13 +100,13 @@ def judge(found: Correspondences, cam_from_obj: Tensor, K: Tensor, threshold_px:
     return Hypothesis(pose, score, float(errors.median()) if len(errors) else torch.inf)
 
 
-def supporting_template(found: Correspondences, pose: PnPPose, templates: Sequence[int]) -> int:
-    """The template with the largest sum of match scores among the inliers of a pose."""
-    support = [
-        float(found.matches.score[pose.inliers & (found.matches.template == template)].sum())
+def supporting_templates(found: Correspondences, pose: PnPPose, templates: Sequence[int]) -> list[int]:
+    """Templates by the sum of match scores among the inliers of a pose, the largest first."""
+    support = {
+        template: float(found.matches.score[pose.inliers & (found.matches.template == template)].sum())
         for template in templates
-    ]
-    return templates[support.index(max(support))]
+    }
+    return sorted(templates, key=lambda template: -support[template])
 
 
 def _single_poses(found: Correspondences, templates: Sequence[int], solve: Solve) -> Iterator[PnPPose]:
@@ -93,3 +114,7 @@ def _single_poses(found: Correspondences, templates: Sequence[int], solve: Solve
         pose = solve(found.of_template(template))
         if not isinstance(pose, EstimateFailure):
             yield pose
+
+
+def _merit(hypothesis: Hypothesis) -> tuple[float, float]:
+    return hypothesis.score, -hypothesis.median_px

@@ -31,7 +31,7 @@ def classification_loss(
     tau: float = 1.0,
     weight_unseen: float = 1.0,
     label_smoothing: float = 0.0,
-    unseen_class: int | None = None,
+    unseen: Tensor | None = None,
 ) -> ClassificationLoss:
     """Cross entropy of softmax(logits/tau) over the patches of a template and the unseen class.
 
@@ -44,7 +44,7 @@ def classification_loss(
         tau: temperature, above 0.
         weight_unseen: weight of the unseen class.
         label_smoothing: e, in [0,1).
-        unseen_class: which class means unseen; None: the last.
+        unseen: [...], bool, which labels mean unseen; None: those of the last class.
 
     Returns:
         The loss with gradient to `logits`, and accuracies without one.
@@ -58,12 +58,12 @@ def classification_loss(
     >>> terms.acc_seen, terms.acc_unseen, terms.acc_overall
     (tensor(1.), tensor(0.), tensor(0.5000))
     """
-    _check(logits, labels, tau, label_smoothing)
+    _check(logits, labels, tau, label_smoothing, unseen)
     classes = logits.shape[-1]
-    unseen_class = classes - 1 if unseen_class is None else unseen_class
     scores = logits.reshape(-1, classes).to(torch.promote_types(logits.dtype, torch.float32))
     target = labels.reshape(-1)
-    valid, unseen = target != IGNORE, target == unseen_class
+    valid = target != IGNORE
+    unseen = target == classes - 1 if unseen is None else valid & unseen.reshape(-1)
     losses = functional.cross_entropy(
         scores / tau, target, ignore_index=IGNORE, reduction="none", label_smoothing=label_smoothing
     )
@@ -79,12 +79,15 @@ def classification_loss(
     )
 
 
-def _check(logits: Tensor, labels: Tensor, tau: float, label_smoothing: float) -> None:
+def _check(logits: Tensor, labels: Tensor, tau: float, label_smoothing: float, unseen: Tensor | None) -> None:
     require_tensor("classification_loss", "logits", logits)
     if logits.dim() == 0 or logits.shape[-1] == 0:
         fail("classification_loss", "logits", "[...,C] with at least one class", tuple(logits.shape))
     require_shape("classification_loss", "labels", labels, ",".join(map(str, logits.shape[:-1])))
     require_dtype("classification_loss", "labels", labels, (torch.int64,))
+    if unseen is not None:
+        require_shape("classification_loss", "unseen", unseen, ",".join(map(str, labels.shape)))
+        require_dtype("classification_loss", "unseen", unseen, (torch.bool,))
     if tau <= 0:
         fail("classification_loss", "tau", "above 0", tau)
     if not 0 <= label_smoothing < 1:

@@ -20,7 +20,7 @@ from refkp.systems.pose.metrics.csv import Estimate
 from refkp.systems.pose.metrics.errors import mspd, mssd
 from refkp.systems.pose.metrics.recall import THRESHOLDS, match_estimates, mspd_thresholds, mssd_thresholds
 from refkp.systems.pose.metrics.symmetry import pose_errors
-from refkp.systems.pose.metrics.visibility import VISIBILITY_TOLERANCE, VSD_TAUS, distance_map, vsd
+from refkp.systems.pose.metrics.visibility import VSD_TAUS, distance_map, visibility_tolerance, vsd
 from refkp.systems.pose.scene import Instance, Scene
 
 #: (scene, image, object) -> how many instances are to be found.
@@ -40,12 +40,13 @@ class EvaluationSpec:
     """The rules.
 
     Args:
-        tolerance: of the visibility test of VSD, millimetres; see `VISIBILITY_TOLERANCES`.
+        dataset: name of the data set, which decides the tolerance of the visibility test: see
+            `visibility_tolerance`.
         min_visible: without a list of targets, instances with a smaller visible fraction are no targets.
         with_vsd: False leaves VSD out, and with it the average of the three.
     """
 
-    tolerance: float = VISIBILITY_TOLERANCE
+    dataset: str = ""
     min_visible: float = 0.1
     with_vsd: bool = True
 
@@ -220,7 +221,7 @@ def _tally(case: _Case, renderer: MeshRenderer, spec: EvaluationSpec) -> _Tally:
 
     surface = None
     if spec.with_vsd and case.scene.depth is not None:
-        errors = _vsd_errors(case, case.scene.depth, renderer, spec.tolerance)
+        errors = _vsd_errors(case, case.scene.depth, renderer, visibility_tolerance(spec.dataset))
         surface = hits(
             errors.repeat_interleave(len(THRESHOLDS), -1),
             torch.tensor(THRESHOLDS, dtype=torch.float64).repeat(len(VSD_TAUS)),

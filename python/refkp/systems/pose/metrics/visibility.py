@@ -9,11 +9,20 @@ from torch import Tensor
 
 from refkp._checks import fail, require_shape
 
-#: Tolerance of the visibility test in millimetres; of the data sets of the challenge only itodd has its own.
+#: Tolerance of the visibility test in millimetres.
 VISIBILITY_TOLERANCE = 15.0
-VISIBILITY_TOLERANCES = {"itodd": 5.0}
+_TOLERANCE_OF = {"itodd": 5.0}
 #: Misalignment tolerances, as parts of the diameter.
 VSD_TAUS = tuple(step / 20 for step in range(1, 11))
+
+
+def visibility_tolerance(dataset: str) -> float:
+    """The tolerance that the challenge uses for a data set, in millimetres.
+
+    >>> visibility_tolerance("itodd"), visibility_tolerance("ycbv")
+    (5.0, 15.0)
+    """
+    return _TOLERANCE_OF.get(dataset, VISIBILITY_TOLERANCE)
 
 
 def distance_map(depth: Tensor, K: Tensor, *, pixel_offset: float = 0.5) -> Tensor:
