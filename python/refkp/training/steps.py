@@ -37,7 +37,8 @@ def planned_steps(trainer: L.Trainer) -> int:
 
 def _batches(trainer: L.Trainer) -> int:
     """Batches of one epoch on this rank."""
-    if trainer.datamodule is None:
+    data = getattr(trainer, "datamodule", None)  # an attribute that a Trainer gets when it is given one
+    if data is None:
         fail("planned_steps", "trainer", "given a LightningDataModule", "loaders alone")
-    batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches
+    batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
     return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
