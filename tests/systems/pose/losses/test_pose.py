@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from refkp.systems.pose.losses.correspondences import PairPoints
 from refkp.systems.pose.losses.pose import PoseLoss, PoseLossSpec
 from refkp.systems.pose.model.flow import PairPrediction
+from refkp.verify.ranks import run_ranks
 from tests.systems.pose.losses.test_correspondences import P, true_points
 from tests.systems.pose.scenes import sphere_batch
 
@@ -62,6 +64,21 @@ def test_a_batch_without_points_is_zero_on_the_graph() -> None:
     terms.monte_carlo.backward()
     assert loss.log_scale.grad is not None
     assert points.prediction.flow.grad is not None
+
+
+def _on_rank(has_object: bool) -> dict[str, torch.Tensor]:
+    batch = sphere_batch(1)
+    if not has_object:
+        batch.query.masks[:] = False
+    loss = PoseLoss(PoseLossSpec(log_scale=2.0))
+    loss(true_points(batch), batch, P)
+    return {"value": loss.norm_factor.value.clone()}
+
+
+def test_a_rank_without_points_takes_part_in_the_running_scale() -> None:
+    """A rank that left it out would leave the others waiting."""
+    results = run_ranks(_on_rank, [(True,), (False,)])
+    assert [result["value"].item() for result in results] == [pytest.approx(math.exp(2), rel=1e-4)] * 2
 
 
 def test_the_running_scale_is_kept_in_the_state() -> None:

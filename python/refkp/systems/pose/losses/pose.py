@@ -96,15 +96,22 @@ class PoseLoss(nn.Module):
             points, batch, patch_size, scale, max_points=self.spec.max_points, generator=generator
         )
         enough = problem.is_valid.sum(1) >= self.spec.solver.min_points
+        # All ranks average the factor together: also one without any object must take part.
+        norm_factor = self.norm_factor(weight_scale(problem)[enough])
         if not bool(enough.any()):
             zero = 0.0 * (problem.pixels.sum() + problem.weights.sum() + scale.sum())
             return PoseLossTerms(zero, zero, zero, (~enough).sum(), enough.sum())
         truth = matrix_to_pose(metric_pose(batch.query.cam_from_obj[enough])).float()
         problem = PnPProblem(*(tensor[enough] for tensor in vars(problem).values()))
-        return self._solved(problem, truth, (~enough).sum(), generator)
+        return self._solved(problem, truth, norm_factor, (~enough).sum(), generator)
 
     def _solved(
-        self, problem: PnPProblem, truth: Tensor, num_skipped: Tensor, generator: torch.Generator | None
+        self,
+        problem: PnPProblem,
+        truth: Tensor,
+        norm_factor: Tensor,
+        num_skipped: Tensor,
+        generator: torch.Generator | None,
     ) -> PoseLossTerms:
         solver = self.spec.solver
         posterior = monte_carlo_pose_loss(
@@ -113,7 +120,7 @@ class PoseLoss(nn.Module):
             solver,
             generator,
             start=truth if self.spec.start_at_truth else None,
-            norm_factor=self.norm_factor(weight_scale(problem)),
+            norm_factor=norm_factor,
         )
         step = derivative_loss(problem, posterior.solution, truth, solver)
         translation, rotation = step.means
