@@ -87,6 +87,17 @@ def test_only_the_most_visible_instances_count() -> None:
     assert evaluate_estimates([hidden], [estimate(70.0)], {7: MODEL}).total == (1, 1.0, 1.0, 1.0)
 
 
+def test_an_object_at_the_limit_of_visibility_is_no_target() -> None:
+    """As among the samples of a run: else it would be sought and never estimated."""
+    limit = scene(visible=(0.1, 0.9))
+    assert evaluate_estimates([limit], [estimate(70.0)], {7: MODEL}).total.num_targets == 1
+
+
+def test_a_target_that_the_picture_does_not_have_is_an_error() -> None:
+    with pytest.raises(ValueError, match="1 of object 8 in picture 000001_000002, which has 0"):
+        evaluate_estimates([scene()], [], {7: MODEL}, targets={(1, 2, 7): 1, (1, 2, 8): 1, (1, 3, 8): 1})
+
+
 def test_a_shift_counts_against_each_threshold() -> None:
     """26 mm along the axis with a diameter of 104 mm: right from 0.3 of the diameter on."""
     got = evaluate_estimates([scene((0.0,), (1.0,))], [estimate(26.0)], {7: MODEL})

@@ -42,7 +42,7 @@ class EvaluationSpec:
     Args:
         dataset: name of the data set, which decides the tolerance of the visibility test: see
             `visibility_tolerance`.
-        min_visible: without a list of targets, instances with a smaller visible fraction are no targets.
+        min_visible: without a list of targets, instances that show no more than this part are no targets.
         with_vsd: False leaves VSD out, and with it the average of the three.
     """
 
@@ -200,11 +200,16 @@ def _targets_of(
     instances: dict[int, list[Instance]] = defaultdict(list)
     for instance in scene.instances:
         instances[instance.obj_id].append(instance)
-    for obj_id, truths in sorted(instances.items()):
-        if targets is None:
-            count = sum(truth.visible_fraction >= min_visible for truth in truths)
-        else:
-            count = targets.get((scene.scene_id, scene.image_id, obj_id), 0)
+    if targets is None:
+        wanted = {
+            obj_id: sum(truth.visible_fraction > min_visible for truth in truths)
+            for obj_id, truths in instances.items()
+        }
+    else:
+        picture = (scene.scene_id, scene.image_id)
+        wanted = {key[2]: count for key, count in targets.items() if key[:2] == picture}
+    for obj_id, count in sorted(wanted.items()):
+        truths = instances[obj_id]
         if count > len(truths):
             got = f"{count} of object {obj_id} in picture {scene.key}, which has {len(truths)}"
             fail("evaluate_estimates", "targets", "at most the instances that are there", got)
