@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -81,6 +82,7 @@ def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec(
     """
     banks = FeatureCache()
     answers: dict[str, PoseEstimate] = {}
+    seconds: dict[str, float] = defaultdict(float)
     failures: Counter[str] = Counter()
     hits = torch.zeros(2, 2)
     truths: list[Tensor] = []
@@ -90,7 +92,9 @@ def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec(
     ):
         bank = banks.get(sample.obj_id, functools.partial(_bank, model, dataset, sample.obj_id))
         given = sample.template_index[sample.is_positive] if spec.near_templates else None
+        start = time.perf_counter()
         found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query, given)
+        seconds[_picture(sample.key)] += time.perf_counter() - start  # of failures too
         if isinstance(found, PoseEstimate):
             answers[f"{sample.key}/{sample.obj_id}"] = found
         else:
@@ -106,7 +110,7 @@ def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec(
     rows, columns = model.grid
     accuracy = (hits[:, 0] / hits[:, 1]).tolist()  # 0 / 0 is NaN
     return RunResult(
-        _rows(answers),
+        _rows(answers, seconds),
         dict(failures),
         PatchAccuracy(accuracy[0], accuracy[1], 1 / (rows * columns + 1)),
         drawn[0].median().item(),
@@ -187,14 +191,16 @@ def _drawn_errors(
     )
 
 
-def _rows(answers: Mapping[str, PoseEstimate]) -> tuple[Estimate, ...]:
-    """The answers (key: SCENE_IMAGE/place/object) as rows; the time of a picture is the sum over its objects."""
-    seconds: dict[str, float] = defaultdict(float)
-    for key, answer in answers.items():
-        seconds[key.split("/")[0]] += answer.seconds
+def _picture(key: str) -> str:
+    """SCENE_IMAGE of the key of a sample."""
+    return key.split("/")[0]
+
+
+def _rows(answers: Mapping[str, PoseEstimate], seconds: Mapping[str, float]) -> tuple[Estimate, ...]:
+    """The answers (key: SCENE_IMAGE/place/object) as rows, with the seconds of their pictures."""
     rows = []
     for key, answer in answers.items():
-        picture, _, obj_id = key.split("/")
+        picture, obj_id = _picture(key), key.rsplit("/", 1)[1]
         scene_id, image_id = map(int, picture.split("_"))
         R, t = answer.cam_from_obj[:3, :3], answer.cam_from_obj[:3, 3]
         rows.append(Estimate(scene_id, image_id, int(obj_id), answer.score, R, t, seconds[picture]))
