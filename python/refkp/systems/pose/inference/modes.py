@@ -120,8 +120,10 @@ def global_evidence(
         prediction = predictor.predict(chunk, int(chunk[0]))
         classes = classify_patches(prediction.logits, on_object, mutual=spec.matching.mutual)
         best = _merge(best, Ranking(chunk, classes.template_score), spec.num_hypotheses)
+        leaders = best.templates.tolist()
+        kept = {template: found for template, found in kept.items() if template in leaders}
         for local, template in enumerate(chunk.tolist()):
-            if template in best.templates.tolist():
+            if template in leaders:
                 found = matches_of(prediction, torch.tensor([local]), on_object, grid, spec.matching)
                 kept[template] = found._replace(template=torch.full_like(found.template, template))
     parts = [kept[template] for template in best.templates.tolist()]

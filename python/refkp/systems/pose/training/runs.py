@@ -1,7 +1,7 @@
 """Loading what a training run left behind.
 
 RUN/config.yaml      the resolved configuration
-RUN/checkpoints/     the best by held-out accuracy, and last.ckpt
+RUN/checkpoints/     the best by held-out loss, and last.ckpt
 RUN/summary.json     held-out values before and after, and which checkpoint is the best
 """
 
