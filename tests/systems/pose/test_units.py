@@ -12,7 +12,8 @@ pytest.importorskip("embreex", reason="needs the extra `pose`")
 
 from refkp.data.rendering import render_depth
 from refkp.data.shapes import make_object
-from refkp.systems.pose.units import check_pose_depth, check_units
+from refkp.systems.pose.templates.rendering import template_poses
+from refkp.systems.pose.units import check_pose_depth, check_template_distance, check_units
 
 MESH = make_object("box", seed=0)
 POINTS = torch.from_numpy(MESH.vertices)
@@ -60,6 +61,17 @@ def test_an_inverse_pose_and_missing_depth_are_noticed() -> None:
         check_units(POINTS[:0], pose())
     with pytest.raises(ValueError, match="`cam_from_obj` must be finite"):
         check_units(POINTS, pose() * math.nan)
+
+
+@pytest.mark.parametrize("factor", [0.001, 0.1, 10.0])
+def test_templates_in_another_unit_are_noticed(factor: float) -> None:
+    poses = template_poses(MESH, level=0)
+    check_template_distance(poses, MESH.diameter)
+    poses[:, :3, 3] *= factor
+    with pytest.raises(
+        ValueError, match=r"`cam_from_obj` must be at 0\.7 to 10 diameters .*Check `scale_factor`"
+    ):
+        check_template_distance(poses, MESH.diameter)
 
 
 def test_a_mesh_in_another_place_is_noticed() -> None:

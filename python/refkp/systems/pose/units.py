@@ -19,6 +19,9 @@ PLAUSIBLE_DISTANCE = (0.2, 300.0)
 #: How far the median depth of an object may be from its translation, as a factor either way.
 PLAUSIBLE_DEPTH_FACTOR = 3.0
 
+#: Distances of template cameras, in diameters of the object: twice the diagonal of its box is 2 to 3.5 of them.
+PLAUSIBLE_TEMPLATE_DISTANCE = (0.7, 10.0)
+
 _COMMON_FACTORS = (1000.0, 100.0, 10.0, 0.1, 0.01, 0.001)
 
 
@@ -67,6 +70,25 @@ def check_units(points: Tensor, cam_from_obj: Tensor, depth: Tensor | None = Non
         fail("check_units", "cam_from_obj", rule, f"{distance:g} mm", _hint(distance, near, far))
     if depth is not None:
         _check_depth(depth, distance)
+
+
+def check_template_distance(cam_from_obj: Tensor, diameter: float) -> None:
+    """Raise unless template cameras stand where templates are rendered from: in another unit they do not.
+
+    Args:
+        cam_from_obj: [n,4,4] of the templates of an object.
+        diameter: of the object, millimetres.
+
+    Raises:
+        ValueError: the median distance along the optical axis is not 0.7 to 10 diameters.
+    """
+    require_shape("check_template_distance", "cam_from_obj", cam_from_obj, "n,4,4")
+    distance = float(cam_from_obj[:, 2, 3].median())
+    near, far = (factor * diameter for factor in PLAUSIBLE_TEMPLATE_DISTANCE)
+    if not near <= distance <= far:
+        rule = "at {:g} to {:g} diameters of {:g} mm".format(*PLAUSIBLE_TEMPLATE_DISTANCE, diameter)
+        remedy = "Check `scale_factor`, the units per millimetre of published templates, and the unit of the models."
+        fail("check_template_distance", "cam_from_obj", rule, f"{distance:g} mm", remedy)
 
 
 def check_pose_depth(

@@ -73,6 +73,17 @@ def test_a_sample_shows_its_instance(pose_root: Path) -> None:
         assert not bool(sample.query.images[:, ~sample.query.masks].any())
 
 
+def test_templates_of_another_unit_are_an_error(pose_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a published set read with the wrong `scale_factor`."""
+    data = dataset(pose_root)
+    poses = {obj_id: data.templates.store.poses(obj_id) for obj_id in data.templates.store.obj_ids}
+    for pose in poses.values():
+        pose[:, :3, 3] *= 10
+    monkeypatch.setattr(data.templates.store, "poses", poses.__getitem__)
+    with pytest.raises(ValueError, match="Check `scale_factor`"):
+        data[0]
+
+
 def test_templates_are_near_and_far_from_the_query(pose_root: Path) -> None:
     sample = dataset(pose_root)[0]
     assert sample.is_positive.tolist() == [True] * 3 + [False] * 2

@@ -23,6 +23,7 @@ from refkp.systems.pose.data.sources import SceneSource
 from refkp.systems.pose.data.template_cache import TemplateCache
 from refkp.systems.pose.scene import Instance, Scene
 from refkp.systems.pose.templates.selection import select_templates
+from refkp.systems.pose.units import check_template_distance
 from refkp.systems.pose.views import PoseBatch, Views
 
 
@@ -118,10 +119,10 @@ class PoseDataset(Dataset[PoseSample]):
         scene = self.source[int(self.table.scene[number])]
         place = int(self.table.instance[number])
         instance = scene.instances[place]
-        rotation = instance.cam_from_obj[None, :3, :3]
+        templates, diameter = self._object(instance.obj_id)
         selection = select_templates(
-            rotation,
-            self.templates.store.poses(instance.obj_id)[:, :3, :3],
+            instance.cam_from_obj[None, :3, :3],
+            templates[:, :3, :3],
             num_positives=self.spec.num_positives,
             num_negatives=self.spec.num_negatives,
             metric=self.spec.metric,
@@ -136,9 +137,15 @@ class PoseDataset(Dataset[PoseSample]):
             torch.arange(len(chosen)) < self.spec.num_positives,
             selection.ref_direction[0].float(),
             instance.obj_id,
-            self.models.info(instance.obj_id).diameter,
+            diameter,
             f"{scene.key}/{place}",
         )
+
+    def _object(self, obj_id: int) -> tuple[Tensor, float]:
+        """Poses of its templates and its diameter, which must be in one unit."""
+        poses, diameter = self.templates.store.poses(obj_id), self.models.info(obj_id).diameter
+        check_template_distance(poses, diameter)
+        return poses, diameter
 
     def _query(self, scene: Scene, instance: Instance, generator: torch.Generator) -> Views:
         box = instance.box
