@@ -22,7 +22,7 @@ from refkp.systems.pose.training.runs import load_run
 from refkp.systems.pose.training.trainer import run_training
 
 SMALL = [
-    *("--config", "tiny", "--model.model.encoder.image_size=32", "--model.model.encoder.dim=32"),
+    *("--config", "tiny", "--model.model.encoder.image_size=48", "--model.model.encoder.dim=32"),
     *("--model.model.encoder.depth=1", "--model.model.encoder.heads=2", "--model.model.attention.depth=1"),
     *("--model.model.attention.window=2", "--data.batch_size=2", "--data.samples.num_positives=2"),
     *("--data.samples.num_negatives=1", "--trainer.max_epochs=2", "--trainer.enable_progress_bar=false"),
@@ -68,7 +68,7 @@ def test_the_model_of_a_run(finished: Path) -> None:
     for name, value in model.state_dict().items():
         assert torch.equal(value, weights[f"model.{name}"]), name
     again = load_run(finished / "checkpoints" / "last.ckpt")
-    assert again.spec.encoder.image_size == 32
+    assert again.spec.encoder.image_size == 48
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

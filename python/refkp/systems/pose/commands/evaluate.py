@@ -165,7 +165,7 @@ def _print(values: Mapping[str, Any], num_pictures: int) -> None:
         print("no VSD, and so no AR: a picture has no depth, or it was not asked for")
     for kind, text in (("", "with the object's symmetries"), ("plain_", "without")):
         rotation, distance = values[f"median_{kind}rotation_deg"], values[f"median_{kind}translation"]
-        print(f"median error {text}: {_text(rotation)} degrees, {_text(distance)} mm")
+        print(f"median error {text}, of all targets: {_text(rotation)} degrees, {_text(distance)} mm")
     if not is_run:
         return
     failures = ", ".join(f"{reason} {count}" for reason, count in sorted(values["failures"].items()))

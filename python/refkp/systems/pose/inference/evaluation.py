@@ -130,16 +130,19 @@ def object_models(models: ModelSet, obj_ids: Iterable[int]) -> dict[int, ObjectM
 
 
 def summary(evaluation: Evaluation, run: RunResult | None = None) -> dict[str, Any]:
-    """All numbers by name, ready for JSON: what is not known is None."""
-    done = [item for item in evaluation.found if item.estimated]
+    """All numbers by name, ready for JSON: what is not known is None.
+
+    A median is over all targets, one without an estimate being infinitely wrong: None where half have none.
+    """
+    found = evaluation.found
     medians = {
-        f"median_{name}": _median([getattr(item, name) for item in done])
+        f"median_{name}": _median([getattr(item, name) if item.estimated else torch.inf for item in found])
         for name in ("rotation_deg", "translation", "plain_rotation_deg", "plain_translation")
     }
     values: dict[str, Any] = {
         **_recall_values(evaluation.total),
         "objects": {str(obj_id): _recall_values(row) for obj_id, row in evaluation.objects.items()},
-        "num_estimated": len(done),
+        "num_estimated": sum(item.estimated for item in found),
         **medians,
     }
     if run is not None:
@@ -218,7 +221,8 @@ def _recall_values(recalls: Recalls) -> dict[str, Any]:
 
 
 def _median(values: list[float]) -> float | None:
-    return torch.tensor(values, dtype=torch.float64).median().item() if values else None
+    middle = torch.tensor(values, dtype=torch.float64).median().item() if values else torch.inf
+    return None if math.isinf(middle) else middle
 
 
 def _known(value: float) -> float | None:
