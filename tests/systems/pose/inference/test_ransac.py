@@ -108,6 +108,16 @@ def test_points_on_a_line_are_degenerate(points: Tensor) -> None:
     assert found.reason == "degenerate"
 
 
+def test_a_plane_seen_at_one_place_has_no_pose() -> None:
+    """OpenCV raises on such matches."""
+    generator = torch.Generator().manual_seed(0)
+    points = 50 * torch.rand(30, 3, generator=generator) * torch.tensor([1.0, 1.0, 0.0])
+    K = torch.tensor([[500.0, 0.0, 112.0], [0.0, 500.0, 112.0], [0.0, 0.0, 1.0]])
+    found = ransac_pnp(points, 100 + 0.5 * torch.rand(30, 2, generator=generator), K)
+    assert isinstance(found, EstimateFailure)
+    assert found.reason == "no_consensus"
+
+
 def test_bad_numbers_are_errors() -> None:
     points, uv = cloud(10), torch.rand(10, 2)
     uv[3, 1] = torch.nan

@@ -130,7 +130,16 @@ def _relative_extents(points: Tensor) -> tuple[float, float]:
 
 
 def _solve(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
-    """numpy [4,4], or None where OpenCV finds no pose."""
+    """numpy [4,4], or None where OpenCV finds no pose or refuses the matches."""
+    with named_extras():
+        import cv2
+    try:
+        return _opencv_pose(arrays, planar=planar, spec=spec)
+    except cv2.error:  # SQPnP, of image points that hardly differ: they fix no pose
+        return None
+
+
+def _opencv_pose(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
     with named_extras():
         import cv2
     order = np.random.default_rng(spec.seed).permutation(len(arrays.points))
