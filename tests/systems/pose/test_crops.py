@@ -132,6 +132,14 @@ def test_views_hold_the_object_alone() -> None:
     assert (picture(None, mask).depth == 0).all()
 
 
+def test_a_line_that_no_new_pixel_centre_meets_is_an_empty_view() -> None:
+    mask = torch.zeros(460, 460, dtype=torch.bool)
+    mask[:, 228] = True
+    views = crop_views(torch.ones(3, 460, 460), mask, None, torch.eye(3), torch.eye(4), (0, 0, 460, 460), 64)
+    assert not views.masks.any()
+    assert not views.images.any()
+
+
 def test_views_need_the_object_in_the_box() -> None:
     mask = torch.zeros(40, 40, dtype=torch.bool)
     mask[1, 1] = True

@@ -151,7 +151,8 @@ def crop_views(
         Views without leading axes.
 
     Raises:
-        ValueError: shapes that do not fit, or a crop in which the mask is empty.
+        ValueError: shapes that do not fit, or a mask that is empty in the box. (A line thinner than a new pixel may
+            still be lost.)
     """
     require_shape("crop_views", "rgb", rgb, "3,H,W", H=mask.shape[-2], W=mask.shape[-1])
     if depth is not None:
@@ -167,7 +168,7 @@ def crop_views(
     colours = part.float() / 255 if rgb.dtype == torch.uint8 else part.float()
     share = mask[inside].float()
     new_mask = crop_image(mask[inside].bool(), local, "nearest")
-    if not new_mask.any():
+    if not mask[inside].any():
         fail("crop_views", "mask", "of at least one pixel in the box", f"none within {box}")
     new_share = crop_image(share, local)
     images = crop_image(colours * share, local) / new_share.clamp(min=_LEAST_SHARE)

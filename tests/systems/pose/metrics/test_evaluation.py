@@ -137,3 +137,10 @@ def test_bad_input() -> None:
         evaluate_estimates([scene()], [], {8: MODEL})
     with pytest.raises(ValueError, match="at most the instances"):
         evaluate_estimates([scene()], [], {7: MODEL}, targets={(1, 2, 7): 3})
+
+
+def test_poses_in_metres_are_an_error() -> None:
+    true = scene()
+    metres = [item._replace(cam_from_obj=pose(0.07, 0.3)) for item in true.instances]
+    with pytest.raises(ValueError, match=r"got 0\.3 mm\. Times 1000 it would be"):
+        evaluate_estimates([true._replace(instances=tuple(metres))], [], {7: MODEL})

@@ -18,7 +18,6 @@ from refkp.systems.pose.model.spec import (
     EncoderSpec,
     FlowSpec,
     VpogSpec,
-    preset,
 )
 from refkp.systems.pose.model.vpog import Vpog, VpogOutput
 
@@ -138,9 +137,9 @@ def test_the_same_seed_gives_the_same_model_and_output() -> None:
 
 def test_errors() -> None:
     with pytest.raises(
-        ValueError, match=r"`window` must be a divisor of both sides of the grid \(14, 14\); got 8"
+        ValueError, match=r"`window` must be a divisor of both sides of the grid \(4, 4\); got 3"
     ):
-        Vpog(replace(preset("tiny"), attention=AttentionSpec(window=8)))
+        Vpog(replace(SPEC, attention=AttentionSpec(window=3)))
     with pytest.raises(ValueError, match="`sphere_split` must be"):
         Vpog(replace(SPEC, attention=AttentionSpec(window=2, position="s2rope", sphere_split=(7, 7, 3))))
     net, (query, templates, poses, reference) = model(), batch()

@@ -153,6 +153,7 @@ class PoseData(L.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.accelerator.is_available(),
             collate_fn=collate,
+            generator=torch.Generator(),  # or each epoch would draw from the random state that a run resumes
         )
 
 

@@ -135,15 +135,15 @@ def estimate_pose(
     if not bool(on_object.any()):
         text = "no patch of the query has its centre on the mask; give a mask or a box of the visible object."
         return EstimateFailure("empty_mask", text)
-    poses, modes = bank.cam_from_obj, spec.modes
+    poses, modes, num_tried = bank.cam_from_obj, spec.modes, 0
     if modes.asks_all and templates is None:
         evidence = global_evidence(predictor, poses, on_object, grid, modes)
         best = _best(evidence, bank, query, grid.patch_size, spec)
         if modes.mode == "global" or isinstance(best, EstimateFailure):
             return _timed(_estimate(best, query, grid.patch_size, spec), start)
-        templates = neighbours(poses, best.templates[0], modes.num_templates)
+        templates, num_tried = neighbours(poses, best.templates[0], modes.num_templates), best.num_tried
     evidence = cluster_evidence(predictor, poses, on_object, grid, modes, templates)
-    best = _best(evidence, bank, query, grid.patch_size, spec)
+    best = _best(evidence, bank, query, grid.patch_size, spec, num_tried)
     return _timed(_estimate(best, query, grid.patch_size, spec), start)
 
 
@@ -191,9 +191,17 @@ class _Best(NamedTuple):
 
 
 def _best(
-    evidence: Evidence, bank: TemplateBank, query: Views, patch_size: int, spec: EstimatorSpec
+    evidence: Evidence,
+    bank: TemplateBank,
+    query: Views,
+    patch_size: int,
+    spec: EstimatorSpec,
+    num_tried: int = 0,
 ) -> _Best | EstimateFailure:
-    """A hypothesis of each template, the best of them, and the pose that its supporters give together."""
+    """A hypothesis of each template, the best of them, and the pose that its supporters give together.
+
+    `num_tried` hypotheses of an earlier pass count for the test against chance.
+    """
     K, threshold = query.K.cpu(), spec.ransac.threshold_px
     found, templates = correspondences(evidence, bank, spec), evidence.ranking.templates.tolist()
 
@@ -207,7 +215,7 @@ def _best(
     if len(kept) < len(templates):
         best = merge_templates(found, kept, best, solve, K, threshold)
         found = found.of_templates(kept)
-    return _Best(best, found, kept, len(templates) + 1)
+    return _Best(best, found, kept, num_tried + len(templates) + 1)
 
 
 def _estimate(

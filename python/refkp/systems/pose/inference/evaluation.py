@@ -36,14 +36,11 @@ class RunSpec:
     Args:
         estimator: how poses are estimated.
         targets: how the true patch labels are decided.
-        near_templates: give the estimator the templates near the true view, as training does, instead of letting it
-            choose among all. That leaves the choice unjudged.
         seed: of the random templates of the baselines.
     """
 
     estimator: EstimatorSpec = field(default_factory=EstimatorSpec)
     targets: TargetSpec = field(default_factory=TargetSpec)
-    near_templates: bool = False
     seed: int = 0
 
 
@@ -91,9 +88,8 @@ def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec(
         _samples(dataset), total=len(dataset), description="estimating poses", transient=True
     ):
         bank = banks.get(sample.obj_id, functools.partial(_bank, model, dataset, sample.obj_id))
-        given = sample.template_index[sample.is_positive] if spec.near_templates else None
         start = time.perf_counter()
-        found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query, given)
+        found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query)
         seconds[_picture(sample.key)] += time.perf_counter() - start  # of failures too
         if isinstance(found, PoseEstimate):
             answers[f"{sample.key}/{sample.obj_id}"] = found
@@ -132,11 +128,11 @@ def object_models(models: ModelSet, obj_ids: Iterable[int]) -> dict[int, ObjectM
 def summary(evaluation: Evaluation, run: RunResult | None = None) -> dict[str, Any]:
     """All numbers by name, ready for JSON: what is not known is None.
 
-    A median is over all targets, one without an estimate being infinitely wrong: None where half have none.
+    A median is over all targets, one without an estimate being infinitely wrong; None where most have none.
     """
     found = evaluation.found
     medians = {
-        f"median_{name}": _median([getattr(item, name) if item.estimated else torch.inf for item in found])
+        f"median_{name}": _median([getattr(item, name) for item in found])
         for name in ("rotation_deg", "translation", "plain_rotation_deg", "plain_translation")
     }
     values: dict[str, Any] = {

@@ -38,7 +38,7 @@ class ModeSpec:
     num_templates: int = 4  # whose matches give the pose together
     num_hypotheses: int = 12  # of all templates, those that give a pose of their own; geometry chooses
     cluster: str = "verified"  # one of CLUSTERS
-    chunk: int = 32  # templates that are seen together in a pass over all of them
+    chunk: int = 8  # templates seen together in a pass over all; far more than in training confuse attention
     matching: MatchSpec = field(default_factory=MatchSpec)
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from refkp.systems.pose.metrics.recall import THRESHOLDS, match_estimates, mspd_
 from refkp.systems.pose.metrics.symmetry import pose_errors
 from refkp.systems.pose.metrics.visibility import VSD_TAUS, distance_map, visibility_tolerance, vsd
 from refkp.systems.pose.scene import Instance, Scene
+from refkp.systems.pose.units import check_units
 
 #: (scene, image, object) -> how many instances are to be found.
 Targets = Mapping[tuple[int, int, int], int]
@@ -140,6 +141,8 @@ def evaluate_estimates(
                     [*models],
                 )
             key = (scene.scene_id, scene.image_id, obj_id)
+            for truth in truths:
+                check_units(torch.from_numpy(models[obj_id].mesh.vertices), truth.cam_from_obj)
             best = sorted(given[key], key=lambda item: -item.score)[:count]
             case = _Case(scene, truths, best, count, models[obj_id])
             tallies[obj_id].append(_tally(case, renderers[obj_id], spec))

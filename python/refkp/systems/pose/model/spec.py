@@ -156,10 +156,10 @@ def preset(name: str) -> VpogSpec:
 
 _PRESETS = {
     "tiny": VpogSpec(
-        EncoderSpec(dim=128, depth=4, heads=4, patch_size=8, image_size=112),
-        AttentionSpec(depth=2, drop_path=0.0),
+        EncoderSpec(dim=128, depth=4, heads=4, patch_size=12, image_size=96),
+        AttentionSpec(depth=2, window=4, drop_path=0.0),
         ClassifierSpec(hidden_dim=128, out_dim=64),
-        FlowSpec(hidden=(128, 128)),
+        FlowSpec(hidden=(256, 256)),
     ),
     "base": VpogSpec(),
     "large": VpogSpec(EncoderSpec(dim=1024, depth=24, heads=16), AttentionSpec(depth=12)),
