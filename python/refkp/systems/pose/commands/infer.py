@@ -106,7 +106,12 @@ def _parser() -> ArgumentParser:
     add("image", type=Path, help="the photo, PNG or JPEG")
     add("--mesh", type=Path, required=True, help="OBJ, PLY or GLB, with its texture beside it")
     add("--unit", type=Unit, required=True, help="the length of 1 in the mesh file")
-    add("--camera", type=Path, required=True, help='JSON: {"K": 3x3}, {"fx","fy","cx","cy"} or {"cam_K": 9}')
+    add(
+        "--camera",
+        type=Path,
+        required=True,
+        help='JSON: {"K": 3x3}, {"fx","fy","cx","cy"} or {"cam_K": 9}; pixel centres at +0.5',
+    )
     add("--run", type=Path, required=True, help="folder of `refkp train pose`, or a checkpoint in it")
     add("--mask", type=Path | None, default=None, help="picture of the photo's size, not 0 on the object")
     add("--box", type=int, nargs=4, default=None, help="x0 y0 x1 y1 around the object, in pixels")
