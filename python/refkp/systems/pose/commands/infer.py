@@ -45,6 +45,7 @@ def infer(argv: list[str]) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     _write_json(options.out / "pose.json", options, found)
     if not isinstance(found, PoseEstimate):
+        (options.out / "overlay.png").unlink(missing_ok=True)  # of an earlier pose
         print(f"no pose ({found.reason}): {found.message}")
         return 1
     print(pose_text(found))
@@ -143,6 +144,8 @@ def _print_inputs(options: Any, photo: Photo, mesh: Mesh) -> None:
     print(f"{options.mesh}: {width:.1f} x {height:.1f} x {depth:.1f} mm")
     across, down = photo.field_of_view_deg
     print(f"{options.image}: {across:.1f} x {down:.1f} deg, object in {photo.box}")
+    if options.mask is None:
+        print("the box counts as the object, with the background in it; a mask gives a better pose")
     if not mesh.has_colour:
         print(
             f"{options.mesh} has no texture and no vertex colours: its templates are grey, so few patches will "
