@@ -124,7 +124,7 @@ def test_outliers_move_the_pose_little(templates: Views, kind: str) -> None:
         predictor = WithOutliers(TargetPredictor(query, templates, PATCH), 0.3, kind, COLUMNS, seed=index)
         found = estimate_pose(predictor, bank_of(templates), query, GRID, FEW)
         assert isinstance(found, PoseEstimate), found
-        assert found.score < 0.95
+        assert found.score < 1  # outliers are among the matches
         errors.append(pose_error(found.cam_from_obj, query.cam_from_obj))
     assert statistics.median(error.angle_deg for error in errors) < 1.0
     assert statistics.median(error.distance_mm for error in errors) < 0.01 * DIAMETER
