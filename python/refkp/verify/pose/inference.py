@@ -1,4 +1,4 @@
-"""Adapters of inference: matches from logits and flow, and a pose from matches."""
+"""Adapters of inference: matches from logits and flow, and the points behind matches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refkp.systems.pose.inference.failure import EstimateFailure
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.lifting import crop_to_image, lift
 from refkp.systems.pose.inference.matches import (
@@ -18,7 +17,6 @@ from refkp.systems.pose.inference.matches import (
     refined_matches,
     select_patches,
 )
-from refkp.systems.pose.inference.ransac import RansacSpec, ransac_pnp
 from refkp.verify.registry import adapter
 
 Params = Mapping[str, Any]
@@ -69,7 +67,10 @@ def _matches_of_item(
 
 @adapter("pose", "pose_from_matches")
 def _pose_from_matches(params: Params, arrays: Arrays, backend: str | None) -> dict[str, Any]:
-    """3D points from one template (bilinear depth, o = 0), query points in the full picture, and the pose."""
+    """3D points from one template (bilinear depth, o = 0), and query points in the full picture.
+
+    The pose itself comes from random samples; a test judges it by the true one.
+    """
     lifted = lift(
         arrays["t_uv"],
         torch.zeros(len(arrays["t_uv"]), dtype=torch.int64),
@@ -81,9 +82,4 @@ def _pose_from_matches(params: Params, arrays: Arrays, backend: str | None) -> d
         pixel_offset=0.0,
     )
     uv = crop_to_image(arrays["q_uv_crop"], arrays["crop_M"])
-    spec = RansacSpec(params["threshold_px"], params["iterations"], params["confidence"])
-    pose = ransac_pnp(lifted.points, uv, arrays["K_q"], spec)
-    values = {"points_object": lifted.points, "q_uv_full": uv}
-    if isinstance(pose, EstimateFailure):
-        return values
-    return {**values, "cam_from_obj": pose.cam_from_obj, "num_inliers": pose.num_inliers}
+    return {"points_object": lifted.points, "q_uv_full": uv}

@@ -10,6 +10,10 @@ from typing import NamedTuple
 import pytest
 import torch
 
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
+pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("cv2", reason="needs the extra `pose`")
+
 from refkp.data.meshes import Mesh, load_mesh
 from refkp.data.shapes import make_object
 from refkp.systems.pose.inference.bank import TemplateBank
@@ -20,9 +24,6 @@ from refkp.systems.pose.inference.predictor import Predictor
 from refkp.systems.pose.views import Views
 from tests.systems.pose.inference.outliers import WithOutliers, pose_error
 from tests.systems.pose.inference.rendered import PATCH, SIZE, held_out_views, template_views, view_angle_deg
-
-pytest.importorskip("cv2")
-pytest.importorskip("embreex")
 
 COLUMNS = SIZE // PATCH
 

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from refkp.systems.pose.inference.photo import read_intrinsics, read_photo
+pytest.importorskip("PIL", reason="needs the extra `pose`")
+pytest.importorskip("cv2", reason="needs the extra `pose`")
 
-image_files = pytest.importorskip("PIL.Image")
+from PIL import Image as image_files
+
+from refkp.systems.pose.inference.photo import read_intrinsics, read_photo
 
 K = [[500.0, 0.0, 32.0], [0.0, 510.0, 24.0], [0.0, 0.0, 1.0]]
 
