@@ -45,12 +45,12 @@ from refkp.viz.report import Report
 with named_extras():
     from rich.progress import track
 
-#: So small that it trains in about two minutes: one object, seen nearly upright.
+#: So small that it trains in three to four minutes: one object, seen nearly upright.
 _KIND = "box"
 _SCENES = 300
 _HELD_OUT = 20
 _TEMPLATE_LEVEL = 0
-_EPOCHS = 14
+_EPOCHS = 24
 _INPLANE_DEG = 30.0
 _WORKERS = 2
 _PICTURE = (240, 320)
@@ -148,7 +148,7 @@ def _tell_training(report: Report, trained: TrainingRun, num_judged: int) -> Non
     report.text(
         f"The tiny preset with random weights, trained for {trained.seconds:.0f} s on {trained.num_training} crops of "
         f"this one object, turned by up to {_INPLANE_DEG:.0f} degrees about the line of sight, by the losses of "
-        "classes and flow alone: a small task, so that two minutes can show learning. "
+        "classes and flow alone: a small task, so that a few minutes can show learning. "
         "`refkp train pose` trains on many objects at any angle. It is judged on "
         f"{num_judged} crops of other pictures of the object, choosing among all templates; their true visible masks "
         "stand for a detector. A crop without a pose counts as infinitely wrong."
