@@ -16,7 +16,7 @@ from refkp.systems.pose.model.classifier import ClassificationHead
 from refkp.systems.pose.model.croco import CrocoDecoder, CrocoEncoder
 from refkp.systems.pose.model.flow import FlowHead
 from refkp.systems.pose.model.pairs import pairs_from_labels
-from refkp.systems.pose.model.position import template_code, view_directions
+from refkp.systems.pose.model.position import template_code
 from refkp.systems.pose.model.s2rope import (
     SphereSplit,
     planar_phases,
@@ -26,6 +26,7 @@ from refkp.systems.pose.model.s2rope import (
 )
 from refkp.systems.pose.model.seed_heads import SeedClassificationHead, SeedFlowHead
 from refkp.systems.pose.model.spec import AttentionSpec, ClassifierSpec, EncoderSpec, FlowSpec
+from refkp.systems.pose.templates.selection import view_directions
 from refkp.verify.gradients import leaf, projected_gradients
 from refkp.verify.registry import Arrays, Params, Values, adapter
 
@@ -144,7 +145,7 @@ def _aa_module(params: Params, arrays: Arrays, backend: str | None) -> Values:
     module = AlternatingAttention(spec, params["dim"], params["heads"], grid)
     _with_weights(module, arrays)
     tokens, poses = Tokens(leaf(arrays["q_tokens"]), leaf(arrays["t_tokens"])), arrays["template_poses"]
-    code = template_code(spec, module.head_dim, grid, poses, view_directions(poses)[:, 0])
+    code = template_code(spec, module.head_dim, grid, poses, view_directions(poses[..., :3, :3])[:, 0])
     out = module(tokens, arrays["pos2d"], code)
     projections = [(out.query, arrays.get("proj_q")), (out.templates, arrays.get("proj_t"))]
     gradients = projected_gradients(projections, {"grad_q": tokens.query, "grad_t": tokens.templates})

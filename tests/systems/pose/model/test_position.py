@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from refkp.geometry.sphere import random_rotation
-from refkp.systems.pose.model.position import anchor_frame, sphere_split, template_code, view_directions
+from refkp.systems.pose.model.position import anchor_frame, sphere_split, template_code
 from refkp.systems.pose.model.spec import AttentionSpec, Position
+from refkp.systems.pose.templates.selection import view_directions
 
 GRID = (2, 3)
 
@@ -18,7 +19,7 @@ def poses(rotation: Tensor) -> Tensor:
 
 
 def turned(position: Position, tokens: Tensor, cam_from_obj: Tensor) -> Tensor:
-    reference = view_directions(cam_from_obj)[:, 1]
+    reference = view_directions(cam_from_obj[..., :3, :3])[:, 1]
     code = template_code(AttentionSpec(position=position), tokens.shape[-1], GRID, cam_from_obj, reference)
     return tokens if code is None else code(tokens)
 
@@ -59,12 +60,12 @@ def test_each_template_turns_by_its_own_pose(position: Position) -> None:
 def test_view_directions_look_from_the_object_to_the_camera() -> None:
     rotation = random_rotation(4)
     camera_centre = -(rotation.mT @ torch.tensor([0.0, 0.0, 500.0]).double())  # t = (0, 0, 500)
-    torch.testing.assert_close(view_directions(poses(rotation)), camera_centre / 500)
+    torch.testing.assert_close(view_directions(poses(rotation)[..., :3, :3]), camera_centre / 500)
 
 
 def test_anchor_frame() -> None:
     rotation = random_rotation(6).unflatten(0, (2, 3))
-    reference = view_directions(poses(rotation))[:, 1]
+    reference = view_directions(poses(rotation)[..., :3, :3])[:, 1]
     frame = anchor_frame(poses(rotation), reference)
     torch.testing.assert_close(frame @ frame.mT, torch.eye(3).double().expand(2, 3, 3))
     torch.testing.assert_close(torch.linalg.det(frame), torch.ones(2).double())

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from refkp.geometry.sphere import random_rotation
 from refkp.systems.pose.model.pairs import PatchPairs, pairs_from_labels
-from refkp.systems.pose.model.position import view_directions
 from refkp.systems.pose.model.spec import (
     AttentionSpec,
     ClassifierSpec,
@@ -20,6 +19,7 @@ from refkp.systems.pose.model.spec import (
     VpogSpec,
 )
 from refkp.systems.pose.model.vpog import Vpog, VpogOutput
+from refkp.systems.pose.templates.selection import view_directions
 
 SPEC = VpogSpec(
     EncoderSpec(dim=32, depth=2, heads=2, patch_size=4, image_size=16),
@@ -37,7 +37,8 @@ def model(position: Any = "so3") -> Vpog:
 
 def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     poses = torch.nn.functional.pad(random_rotation(6).unflatten(0, (2, 3)), (0, 1, 0, 1))
-    return torch.rand(2, 3, 16, 16), torch.rand(2, 3, 3, 16, 16), poses, view_directions(poses)[:, 1].float()
+    reference = view_directions(poses[..., :3, :3])[:, 1].float()
+    return torch.rand(2, 3, 16, 16), torch.rand(2, 3, 3, 16, 16), poses, reference
 
 
 PAIRS: PatchPairs = pairs_from_labels(torch.randint(-1, 17, (2, 3, 16)), 16)

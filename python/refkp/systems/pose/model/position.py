@@ -27,6 +27,7 @@ from refkp.systems.pose.model.s2rope import (
 )
 from refkp.systems.pose.model.so3 import so3_channels, so3_rotate
 from refkp.systems.pose.model.spec import AttentionSpec
+from refkp.systems.pose.templates.selection import view_directions
 
 
 def template_code(
@@ -66,11 +67,6 @@ def sphere_split(spec: AttentionSpec, head_dim: int) -> SphereSplit:
     return split
 
 
-def view_directions(cam_from_obj: Tensor) -> Tensor:
-    """Unit directions [...,3] from the object to the camera: minus the third row of the rotation."""
-    return -cam_from_obj[..., 2, :3]
-
-
 def anchor_frame(cam_from_obj: Tensor, ref_direction: Tensor) -> Tensor:
     """An orthonormal frame [B,3,3] (rows) that turns with the object: the reference and an axis of a camera.
 
@@ -81,7 +77,7 @@ def anchor_frame(cam_from_obj: Tensor, ref_direction: Tensor) -> Tensor:
         cam_from_obj: [B,S,4,4].
         ref_direction: [B,3] unit.
     """
-    nearest = (view_directions(cam_from_obj) * ref_direction.unsqueeze(-2)).sum(-1).argmax(-1)
+    nearest = (view_directions(cam_from_obj[..., :3, :3]) * ref_direction.unsqueeze(-2)).sum(-1).argmax(-1)
     axis = cam_from_obj[torch.arange(len(nearest), device=nearest.device), nearest, 0, :3]
     along = (axis * ref_direction).sum(-1, keepdim=True)
     e1 = functional.normalize(axis - along * ref_direction, dim=-1)
@@ -105,7 +101,7 @@ def _sphere_code(
     ref_direction: Tensor,
 ) -> Rotary:
     cam_from_obj, ref_direction = cam_from_obj.double(), ref_direction.double()
-    directions = view_directions(cam_from_obj)
+    directions = view_directions(cam_from_obj[..., :3, :3])
     if spec.position == "s2rope":
         face = published_phases(directions, reference_faces(ref_direction), split.face)
     else:
