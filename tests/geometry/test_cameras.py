@@ -126,6 +126,13 @@ def test_field_of_view_misses_by_the_principal_point_offset(scene: Scene) -> Non
     torch.testing.assert_close(uv - drawn, offset.expand_as(uv))
 
 
+def test_unprojection_undoes_projection(scene: Scene) -> None:
+    uv, depth = cameras.project(scene.points, scene.K, scene.R, scene.t)
+    K, R, t = scene.K[:, None], scene.R[:, None], scene.t[:, None]
+    back = cameras.unproject(uv, depth, K, R, t)
+    torch.testing.assert_close(back, scene.points.expand_as(back))
+
+
 def test_projection_is_invariant_to_the_world_frame(scene: Scene) -> None:
     frame = quaternion_to_matrix(torch.tensor([0.3, -0.5, 0.1, 0.8], dtype=torch.float64))
     moved = cameras.project(scene.points @ frame.mT, scene.K, scene.R @ frame.mT, scene.t)

@@ -91,6 +91,30 @@ def project(points: Tensor, K: Tensor, R: Tensor, t: Tensor) -> Projection:
     return Projection(pixels[..., :2] / pixels[..., 2:], in_camera[..., 2])
 
 
+def unproject(uv: Tensor, depth: Tensor, K: Tensor, R: Tensor, t: Tensor) -> Tensor:
+    """World points seen at pixels with known depth: x = R^T (z K^-1 (u, v, 1) - t), the inverse of `project`.
+
+    Args:
+        uv: [...,2], float, pixels.
+        depth: [...], z in the camera frame, in the unit of `t`.
+        K: [...,3,3], pixels.
+        R, t: [...,3,3] and [...,3], world to camera; all leading axes broadcast.
+
+    Returns:
+        [...,3].
+
+    >>> K = torch.tensor([[2.0, 0.0, 2.0], [0.0, 2.0, 2.0], [0.0, 0.0, 1.0]])
+    >>> unproject(torch.tensor([2.5, 0.5]), torch.tensor(100.0), K, torch.eye(3), torch.zeros(3))
+    tensor([  25.,  -75.,  100.])
+    """
+    require_trailing("unproject", "uv", uv, "2")
+    require_trailing("unproject", "K", K, "3,3")
+    require_trailing("unproject", "R", R, "3,3")
+    pixel = torch.cat((uv, torch.ones_like(uv[..., :1])), dim=-1)[..., None]
+    camera = depth[..., None] * (torch.linalg.inv(K) @ pixel)[..., 0]
+    return (R.mT @ (camera - t)[..., None])[..., 0]
+
+
 def to_pytorch3d(K: Tensor, R: Tensor, t: Tensor, image_size: Tensor) -> PyTorch3DCamera | PerspectiveCameras:
     """The PyTorch3D perspective camera that draws every point where the OpenCV camera does.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_choice, require_dtype, require_shape, require_trailing
+from refkp.geometry.cameras import unproject
 
 
 class Lifted(NamedTuple):
@@ -84,10 +85,8 @@ def lift(
         samples = _nearest_pixel(uv.double(), template, depth.double(), step, pixel_offset)
     else:
         samples = _bilinear(uv.double(), template, depth.double(), pixel_offset)
-    ones = torch.ones_like(samples.z)[:, None]
-    rays = torch.linalg.solve(K.double()[template], torch.cat((samples.uv, ones), dim=-1)[..., None])
-    camera = torch.cat((samples.z[:, None] * rays[..., 0], ones), dim=-1)
-    points = torch.linalg.solve(cam_from_obj.double()[template], camera[..., None])[:, :3, 0]
+    pose = cam_from_obj.double()[template]
+    points = unproject(samples.uv, samples.z, K.double()[template], pose[:, :3, :3], pose[:, :3, 3])
     return Lifted(points / unit_scale, samples.valid)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from refkp.geometry.cameras import unproject
 from refkp.geometry.pnp import PnPProblem
 from refkp.ops.flow_gt import patch_centres, patch_grid
 from refkp.systems.pose.model.flow import PairPrediction
@@ -137,15 +138,9 @@ def _lift(
     x = patch % columns * patch_size + chosen.column + 0.5
     y = torch.div(patch, columns, rounding_mode="floor") * patch_size + chosen.row + 0.5
     view = (pairs.b[chosen.pair], pairs.s[chosen.pair])
-    pixel = torch.stack([x, y, torch.ones_like(x)], dim=-1).double()
-    in_camera = depth.double()[..., None] * _apply(torch.linalg.inv(templates.K)[view], pixel)
-    pose = templates.cam_from_obj[view]
-    in_object = _apply(pose[..., :3, :3].mT, in_camera - pose[..., :3, 3])
+    pixel, pose = torch.stack([x, y], dim=-1).double(), templates.cam_from_obj[view]
+    in_object = unproject(pixel, depth.double(), templates.K[view], pose[..., :3, :3], pose[..., :3, 3])
     return (_METRES_PER_MM * in_object).float()
-
-
-def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
-    return (matrix @ vector[..., None])[..., 0]
 
 
 def _normalised(log_weight: Tensor, valid: Tensor) -> Tensor:
