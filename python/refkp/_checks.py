@@ -1,15 +1,23 @@
-"""Error messages with one form: the function and argument, the rule, what came, and the remedy."""
+"""Error messages with one form: the function and argument, the rule, what came, and the remedy.
+
+Specs and commands import this without torch, so that `--help` does not wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-#: The element types that an op computes with.
-FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+def floating() -> tuple[torch.dtype, ...]:
+    """The element types that an op computes with."""
+    import torch
+
+    return torch.float32, torch.float64, torch.float16, torch.bfloat16
 
 
 def fail(function: str, argument: str, rule: str, got: object, remedy: str = "") -> NoReturn:
@@ -29,17 +37,22 @@ def require_input(
     argument: str,
     tensor: Tensor,
     pattern: str,
-    dtypes: Sequence[torch.dtype] = FLOATING,
+    dtypes: Sequence[torch.dtype] | None = None,
     **sizes: int,
 ) -> None:
-    """Raise unless `tensor` is a tensor of the shape of `pattern` (as in `require_shape`) and one of `dtypes`."""
+    """Raise unless `tensor` is a tensor of the shape of `pattern` (as in `require_shape`) and one of `dtypes`.
+
+    Without `dtypes`: one of `floating()`.
+    """
     require_tensor(function, argument, tensor)
     require_shape(function, argument, tensor, pattern, **sizes)
-    require_dtype(function, argument, tensor, dtypes)
+    require_dtype(function, argument, tensor, floating() if dtypes is None else dtypes)
 
 
 def require_tensor(function: str, argument: str, value: object) -> None:
     """Raise TypeError unless `value` is a tensor."""
+    from torch import Tensor
+
     if not isinstance(value, Tensor):
         raise TypeError(f"{function}: `{argument}` must be a torch.Tensor; got {type(value).__name__}.")
 
@@ -49,6 +62,7 @@ def require_shape(function: str, argument: str, tensor: Tensor, pattern: str, **
 
     Names found in `sizes` and numbers must match; other names stand for any size, zero included.
 
+    >>> import torch
     >>> require_shape("f", "theta", torch.zeros(4, 2, 3), "B,2,3", B=4)
     """
     names = pattern.split(",")
@@ -68,6 +82,7 @@ def require_trailing(function: str, argument: str, tensor: Tensor, pattern: str)
 
     Numbers must match, names stand for any size.
 
+    >>> import torch
     >>> require_trailing("f", "R", torch.zeros(7, 5, 3), "N,3")
     """
     names = pattern.split(",")
@@ -108,6 +123,8 @@ def require_same(
 
 def require_finite(function: str, argument: str, tensor: Tensor) -> None:
     """Raise ValueError unless every element of `tensor` is finite. Reads the values: call it on small CPU tensors."""
+    import torch
+
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).sum())
         fail(function, argument, "finite", f"{bad} of {tensor.numel()} elements NaN or infinite")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from refkp import __version__, _native
-from refkp._checks import FLOATING
+from refkp._checks import floating
 from refkp._extras import EXTRAS, missing_packages
 from refkp.ops import OPS
 from refkp.ops._backends import BACKENDS, unsupported_reason
@@ -90,7 +90,7 @@ def backends() -> list[dict[str, Any]]:
 def _answer(backend: str, device: str) -> dict[str, Any]:
     if device == "cuda" and not torch.cuda.is_available():
         return {"available": False, "dtypes": [], "reason": "no CUDA device is visible"}
-    reasons = {dtype: unsupported_reason(backend, torch.device(device), dtype) for dtype in FLOATING}
+    reasons = {dtype: unsupported_reason(backend, torch.device(device), dtype) for dtype in floating()}
     dtypes = [str(dtype).removeprefix("torch.") for dtype, reason in reasons.items() if reason is None]
     return {"available": bool(dtypes), "dtypes": dtypes, "reason": None if dtypes else reasons[torch.float32]}
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refkp._checks import FLOATING, fail, require_choice, require_finite, require_input, require_same
+from refkp._checks import fail, floating, require_choice, require_finite, require_input, require_same
 from refkp.ops.e2p.camera import ROTATION_TOLERANCE, is_rotation
 
 CONVENTIONS = ("canonical", "py360convert", "equilib")
@@ -18,7 +18,7 @@ ANTIALIAS = ("none", "box", "mip")
 
 def check_erp(erp: Tensor, convention: str) -> None:
     """ERP images [B,C,H,W] with a size that the kernels can index."""
-    require_input("e2p", "erp", erp, "B,C,H,W", (torch.uint8, *FLOATING))
+    require_input("e2p", "erp", erp, "B,C,H,W", (torch.uint8, *floating()))
     height, width = erp.shape[2:]
     if height < 1 or width < 1:
         fail("e2p", "erp", "[B,C,H,W] with H, W >= 1", list(erp.shape))

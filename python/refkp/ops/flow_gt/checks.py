@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import (
-    FLOATING,
+    floating,
     fail,
     require_choice,
     require_dtype,
@@ -24,9 +24,9 @@ _MATRICES = (torch.float32, torch.float64)
 
 #: Shape and dtypes of the tensors, in the order of `Scene`.
 _TENSORS = {
-    "depth_src": ("B,H,W", FLOATING),
+    "depth_src": ("B,H,W", floating()),
     "K_src": ("B,3,3", _MATRICES),
-    "depth_dst": ("B,S,Ht,Wt", FLOATING),
+    "depth_dst": ("B,S,Ht,Wt", floating()),
     "K_dst": ("B,S,3,3", _MATRICES),
     "dst_from_src": ("B,S,4,4", _MATRICES),
     "mask_src": ("B,H,W", (torch.bool,)),

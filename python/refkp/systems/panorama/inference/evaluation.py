@@ -19,7 +19,7 @@ from refkp.systems.panorama.metrics.diagnostics import view_values
 from refkp.systems.panorama.model.vlm import GenerationSpec
 from refkp.systems.panorama.overlaps.correspondence import correspondence_table
 from refkp.systems.panorama.training.runs import LoadedRun
-from refkp.training.files import write_atomically
+from refkp._files import write_text
 
 #: Metrics of the COCO tools that are not computed, and why.
 UNAVAILABLE = {
@@ -98,8 +98,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, run: LoadedRun) -> No
         "scores": evaluation.values(),
         "unavailable": UNAVAILABLE,
     }
-    write_atomically(folder / "predictions.csv", _table(evaluation))
-    write_atomically(folder / "scores.json", json.dumps(report, indent=2) + "\n")
+    write_text(folder / "predictions.csv", _table(evaluation))
+    write_text(folder / "scores.json", json.dumps(report, indent=2) + "\n")
 
 
 def _table(evaluation: Evaluation) -> str:

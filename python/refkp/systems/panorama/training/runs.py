@@ -25,7 +25,7 @@ from refkp.systems.panorama.losses.objective import LossSpec
 from refkp.systems.panorama.model.stages import STAGES, Stage
 from refkp.systems.panorama.model.vlm import PanoramaVLM, PanoramaVLMSpec
 from refkp.training.config import from_plain
-from refkp.training.files import write_atomically
+from refkp._files import write_text
 
 _STATE = "stage_state.json"
 
@@ -52,7 +52,7 @@ class StageState:
 
     def write(self, run: Path) -> None:
         """Replace the file in one step."""
-        write_atomically(run / _STATE, json.dumps(vars(self), indent=2) + "\n")
+        write_text(run / _STATE, json.dumps(vars(self), indent=2) + "\n")
 
 
 class StagePlan(NamedTuple):

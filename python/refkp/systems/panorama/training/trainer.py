@@ -18,7 +18,7 @@ from refkp.systems.panorama.model.stages import Stage
 from refkp.systems.panorama.training.module import PanoramaModule
 from refkp.systems.panorama.training.runs import begin_stage, complete_stage, load_weights, plan_stage
 from refkp.training.cli import TrainingCLI, resolve_arguments
-from refkp.training.files import write_atomically
+from refkp._files import write_text
 
 with named_extras():
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -191,7 +191,7 @@ def _best_checkpoint(cli: PanoramaCLI) -> Path:
 
 def _write_summary(run: TrainingRun) -> None:
     values = {name: value for name, value in vars(run).items() if name not in ("folder", "skipped")}
-    write_atomically(run.folder / "summary.json", json.dumps(values, indent=2) + "\n")
+    write_text(run.folder / "summary.json", json.dumps(values, indent=2) + "\n")
 
 
 def _read_summary(folder: Path) -> TrainingRun:

@@ -31,7 +31,7 @@ def evaluate(argv: list[str]) -> int:
     from refkp.systems.pose.inference.evaluation import object_models, summary
     from refkp.systems.pose.metrics.csv import read_bop_csv
     from refkp.systems.pose.metrics.evaluation import evaluate_estimates
-    from refkp.training.files import write_atomically
+    from refkp._files import write_text
 
     parser = _parser()
     options = parser.instantiate(parser.parse_args(argv))
@@ -53,7 +53,7 @@ def evaluate(argv: list[str]) -> int:
         spec=options.rules,
     )
     values = summary(scores, result)
-    write_atomically(options.out / "summary.json", json.dumps(values, indent=2) + "\n")
+    write_text(options.out / "summary.json", json.dumps(values, indent=2) + "\n")
     _print(values, len(numbers))
     print(f"summary.json in {options.out}")
     return 0

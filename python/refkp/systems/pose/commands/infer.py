@@ -203,10 +203,10 @@ def _require_same_size(of_templates: float, of_mesh: float) -> None:
 
 
 def _write_json(path: Path, options: Any, found: PoseEstimate | EstimateFailure) -> None:
-    from refkp.training.files import write_atomically
+    from refkp._files import write_text
 
     record = {"image": str(options.image), "mesh": str(options.mesh), "unit": "mm", **pose_record(found)}
-    write_atomically(path, json.dumps(record, indent=2) + "\n")
+    write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def _write_overlay(path: Path, photo: Photo, mesh: Mesh, found: PoseEstimate) -> None:

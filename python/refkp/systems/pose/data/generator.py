@@ -35,7 +35,7 @@ from refkp.systems.pose.data.models import ModelSet, info_entry
 from refkp.systems.pose.data.records import parse_json, visible_box
 from refkp.systems.pose.data.shard_writer import ShardWriter
 from refkp.systems.pose.scene import Instance, Scene
-from refkp.training.files import write_atomically
+from refkp._files import write_text
 
 with named_extras():
     from rich.progress import Progress
@@ -160,7 +160,7 @@ def _claim(out: Path, models: Mapping[int, Mesh], spec: GeneratorSpec, seed: int
                  f"{str(out)!r}, which differs in {', '.join(differ)}", remedy)  # fmt: skip
     elif out.is_dir() and any(out.iterdir()):
         fail("generate_scenes", "out", "an empty or new folder", repr(str(out)), "It holds other files.")
-    write_atomically(path, json.dumps(request, indent=1))
+    write_text(path, json.dumps(request, indent=1))
 
 
 def _digest(mesh: Mesh) -> str:
@@ -178,7 +178,7 @@ def _write_models(models: Mapping[int, Mesh], out: Path) -> None:
     for obj_id, mesh in models.items():
         save_mesh(mesh, folder / f"obj_{obj_id:06d}.obj")
     entries = {str(obj_id): info_entry(mesh) for obj_id, mesh in sorted(models.items())}
-    write_atomically(table, json.dumps(entries, indent=1))
+    write_text(table, json.dumps(entries, indent=1))
 
 
 def _rendered(out: Path, spec: GeneratorSpec, seed: int, numbers: list[int], workers: int) -> Iterator[int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from refkp.systems.pose.data.records import Annotation, parse_annotations, parse_json
-from refkp.training.files import write_atomically
+from refkp._files import write_text
 
 #: The endings of the members of a sample; of the picture, one of `RGB_SUFFIXES`.
 SUFFIXES = ("depth.png", "camera.json", "gt.json", "gt_info.json", "mask_visib.json")
@@ -52,7 +52,7 @@ def load_index(shard: Path, index_folder: Path | None = None) -> tuple[Sample, .
         return known
     samples = scan_shard(shard)
     try:
-        write_atomically(path, json.dumps({"stamp": stamp, "samples": samples}))
+        write_text(path, json.dumps({"stamp": stamp, "samples": samples}))
     except OSError as error:
         remedy = "Name a folder that can be written with `index_folder`."
         raise OSError(f"load_index: the index of {shard} cannot be written: {error}. {remedy}") from None

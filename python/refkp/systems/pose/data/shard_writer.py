@@ -19,7 +19,7 @@ from refkp.systems.pose.data.rle import encode_mask
 from refkp.systems.pose.data.shard_index import load_index
 from refkp.systems.pose.data.shards import KEY_TABLE, shard_number
 from refkp.systems.pose.scene import Instance, Scene
-from refkp.training.files import write_atomically
+from refkp._files import write_text
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ShardWriter:
         """Write `key_to_shard.json` for the shards that are there."""
         shards = sorted(self.folder.glob("shard-*.tar"))
         table = {sample.key: shard_number(path) for path in shards for sample in load_index(path)}
-        write_atomically(self.folder / KEY_TABLE, json.dumps(table))
+        write_text(self.folder / KEY_TABLE, json.dumps(table))
 
     def _members(self, scene: Scene) -> dict[str, bytes]:
         check_scene(scene, f"ShardWriter: scene {scene.key}")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_shape
-from refkp.training.files import write_atomically
+from refkp._files import write_text
 
 COLUMNS = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
 #: What `time` holds when nobody measured it.
@@ -79,7 +79,7 @@ def write_bop_csv(path: Path | str, estimates: Sequence[Estimate]) -> None:
             fail("write_bop_csv", "estimates", rule, got, "Sum the seconds of a picture first.")
         R, t = (" ".join(map(repr, value.double().flatten().tolist())) for value in (item.R, item.t))
         writer.writerow((*picture, item.obj_id, repr(float(item.score)), R, t, repr(float(item.time))))
-    write_atomically(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def read_bop_csv(path: Path | str) -> list[Estimate]:

@@ -14,7 +14,7 @@ from refkp.systems.pose.data.datamodule import PoseData
 from refkp.systems.pose.training.module import PoseModule
 from refkp.systems.pose.training.runs import SUMMARY
 from refkp.training.cli import TrainingCLI, resolve_arguments
-from refkp.training.files import write_atomically
+from refkp._files import write_text
 
 with named_extras():
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -104,7 +104,7 @@ def run_training(arguments: Sequence[str]) -> TrainingRun:
     )
     if cli.trainer.is_global_zero:
         values = {name: value for name, value in vars(run).items() if name != "folder"}
-        write_atomically(folder / SUMMARY, json.dumps(values, indent=2) + "\n")
+        write_text(folder / SUMMARY, json.dumps(values, indent=2) + "\n")
     return run
 
 

@@ -1,0 +1,62 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from refkp._files import put_aside, whole_file, whole_folder, write_text
+
+
+def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "state.json"
+    for text in ("first é", "second"):
+        write_text(path, text)
+        assert path.read_text(encoding="utf-8") == text
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_interruption_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.json"
+    write_text(path, "old")
+
+    def stop(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_failed_block_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.npy"
+    write_text(path, "old")
+
+    with pytest.raises(ZeroDivisionError), whole_file(path) as unfinished:
+        unfinished.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "templates"
+    for names in (("a", "b"), ("c",)):
+        with whole_folder(path) as unfinished:
+            for name in names:
+                (unfinished / name).touch()
+        assert sorted(item.name for item in path.iterdir()) == list(names)
+    with pytest.raises(ZeroDivisionError), whole_folder(path) as unfinished:
+        (unfinished / "d").touch()
+        raise ZeroDivisionError
+    assert [item.name for item in path.iterdir()] == ["c"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_is_lost_by_putting_aside(tmp_path: Path) -> None:
+    assert put_aside(tmp_path / "run") is None
+    for number in (1, 2):
+        (tmp_path / "run").mkdir()
+        assert put_aside(tmp_path / "run") == tmp_path / f"run_{number}"
