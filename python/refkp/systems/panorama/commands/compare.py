@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from refkp._extras import named_extras
-from refkp.systems.panorama.commands.train import run_training
 from refkp.systems.panorama.overlaps.correspondence import project_tokens
+from refkp.systems.panorama.training.system import run_training
 from refkp.systems.panorama.views.layout import ErpLayout
 
 if TYPE_CHECKING:
-    from refkp.systems.panorama.training.trainer import TrainingRun
+    from refkp.training.run import TrainingRun
 
 #: What is compared: the loss on a layout that is the same in every step, and on tiles that are turned at random.
 CONDITIONS = {
