@@ -45,7 +45,7 @@ class PoseStep(NamedTuple):
 
     objective: ObjectiveTerms
     output: VpogOutput
-    pairs: PatchPairs  # the true buddies
+    pairs: PatchPairs  # the true partners
     prediction: PairPrediction  # for `pairs`
     targets: PoseTargets
 
@@ -86,9 +86,7 @@ class PoseModule(L.LightningModule):
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             targets = pose_targets(batch.query, batch.templates, patch_size, self.target_spec)
         with _attention_kernel(self.device):
-            output = self.model(
-                batch.query.images, batch.templates.images, batch.templates.cam_from_obj, batch.ref_direction
-            )
+            output = self.model(batch)
         pairs = pairs_from_labels(targets.labels, targets.labels.shape[-1])
         prediction = self.model.flow(output.tokens, pairs)
         with torch.autocast(self.device.type, enabled=False):
@@ -109,7 +107,7 @@ class PoseModule(L.LightningModule):
         self._log_objective("val", step, len(batch.keys))
         with torch.autocast(self.device.type, enabled=False):
             values = pose_errors(self.model, step.output, step.targets.labels >= 0, batch)
-        named = {f"val/{name}": value for name, value in values.items()}
+        named = {f"val/{name}": mean.value for name, mean in values.items()}
         self.log_dict(named, batch_size=len(batch.keys), sync_dist=True)
 
     def _require_finite(self, objective: ObjectiveTerms) -> None:
@@ -122,11 +120,9 @@ class PoseModule(L.LightningModule):
         shared: dict[str, Any] = {"batch_size": batch_size, "sync_dist": phase == "val"}
         objective = step.objective
         self.log(f"{phase}/loss_total", objective.total, prog_bar=True, **shared)
-        flow = {f"flow_{name}": value for name, value in objective.flow._asdict().items()}
-        losses = {f"loss_{name}": term for name, term in objective.terms.items()}
-        counts = {name: count.float() for name, count in objective.counts.items()}
-        values = {**losses, **objective.accuracy, **counts, **flow}
-        self.log_dict({f"{phase}/{name}": value for name, value in values.items()}, **shared)
+        losses = {f"loss_{name}": objective.values[name] for name in objective.weights}
+        watched = {name: value for name, value in objective.values.items() if name not in objective.weights}
+        self.log_dict({f"{phase}/{name}": value for name, value in (losses | watched).items()}, **shared)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and its schedule over the planned number of optimiser steps."""
