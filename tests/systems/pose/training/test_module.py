@@ -41,12 +41,13 @@ def test_forward_is_the_whole_step() -> None:
     module = PoseModule(MODEL)
     step = module(sphere_batch())
     objective = step.objective
-    assert {*objective.terms} == {"cls", "dense", "invis_reg", "pose", "pose_translation", "pose_rotation"}
-    assert {*objective.accuracy} == {"acc_overall", "acc_seen", "acc_unseen"}
-    assert int(objective.counts["M_pairs"]) == len(step.pairs.b) > 0
-    weights = {"cls": 1.0, "dense": 1.0, "invis_reg": 1.0, "pose": 0.02, "pose_translation": 0.1}
-    weights["pose_rotation"] = 0.1
-    total = sum(weights[name] * term for name, term in objective.terms.items())
+    weights = {"classification": 1.0, "flow": 1.0, "invisible": 1.0, "pose_monte_carlo": 0.02}
+    weights |= {"pose_translation": 0.1, "pose_rotation": 0.1}
+    assert objective.weights == pytest.approx(weights)
+    watched = {"acc_overall", "acc_seen", "acc_unseen", "flow_mae", "flow_rmse", "flow_valid_ratio", "pairs"}
+    assert objective.values.keys() - weights.keys() == {*watched, "pose_skipped", "pose_failed"}
+    assert int(objective.means["pairs"].sum) == len(step.pairs.b) > 0
+    total = sum(weights[name] * objective.values[name] for name in weights)
     torch.testing.assert_close(objective.total, total)
     objective.total.backward()
     missing = [name for name, parameter in module.named_parameters() if parameter.grad is None]
@@ -87,7 +88,9 @@ def test_losses_and_geometry_stay_float32_under_autocast() -> None:
     assert step.objective.total.dtype == torch.float32
     assert step.targets.flow.dtype == torch.float32
     assert all(term.dtype == torch.float32 for term in step.objective.terms.values())
-    assert float(step.objective.terms["cls"].detach()) == pytest.approx(float(plain.terms["cls"]), rel=0.05)
+    assert float(step.objective.terms["classification"].detach()) == pytest.approx(
+        float(plain.terms["classification"]), rel=0.05
+    )
     step.objective.total.backward()
     assert all(torch.isfinite(p.grad).all() for p in module.parameters() if p.grad is not None)
 
@@ -97,7 +100,7 @@ def test_a_batch_without_object_trains_nothing_and_breaks_nothing() -> None:
     batch.query.masks[:] = False
     module = PoseModule(MODEL)
     step = module(batch)
-    assert int(step.objective.counts["pose_skipped"]) == 2
+    assert int(step.objective.means["pose_skipped"].sum) == 2
     assert float(step.objective.total.detach()) == 0.0
     step.objective.total.backward()
     assert all(p.grad is not None and not p.grad.any() for p in module.parameters())
@@ -108,7 +111,7 @@ def test_a_loss_that_is_not_finite_is_reported() -> None:
     with torch.no_grad():
         module.model.flow_head.flow_head.bias.fill_(torch.nan)
     with pytest.raises(
-        ValueError, match=r"`loss` must be finite; got total nan, cls .*, dense nan, .* at step 0"
+        ValueError, match=r"`loss` must be finite; got total nan, classification .*, flow nan, .* at step 0"
     ):
         module.require_finite(module(sphere_batch()))
 
@@ -134,6 +137,6 @@ def test_one_batch_is_learnt() -> None:
         optimizer.zero_grad()
         step.objective.total.backward()
         optimizer.step()
-    assert float(step.objective.accuracy["acc_overall"]) > 0.95
-    assert float(step.objective.flow.mae) < 0.12
+    assert float(step.objective.values["acc_overall"]) > 0.95
+    assert float(step.objective.values["flow_mae"]) < 0.12
     assert math.isfinite(float(step.objective.total.detach()))
