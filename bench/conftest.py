@@ -10,7 +10,7 @@ import torch
 
 from bench.support import Compare, Row, Settings, measure
 from refkp.bench import table
-from refkp.info import collect
+from refkp.machine import collect
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
