@@ -26,14 +26,23 @@ RANKS = {
     "refkp.viz": 3,
     "refkp.training": 4,
     "refkp.systems": 5,
-    "refkp.verify": 6,
-    "refkp.info": 6,
-    "refkp.bench": 6,
-    "refkp.demo": 7,
-    "refkp.cli": 8,
-    "refkp.__main__": 9,
+    "refkp.peers": 6,
+    "refkp.verify": 7,
+    "refkp.info": 7,
+    "refkp.bench": 7,
+    "refkp.demo": 8,
+    "refkp.cli": 9,
+    "refkp.__main__": 10,
 }
-CORE = ("refkp", "refkp._checks", "refkp._native", "refkp._extras", "refkp._files", "refkp.geometry", "refkp.ops")
+CORE = (
+    "refkp",
+    "refkp._checks",
+    "refkp._native",
+    "refkp._extras",
+    "refkp._files",
+    "refkp.geometry",
+    "refkp.ops",
+)
 #: The optional packages of a core module, imported in the function that needs them.
 OPTIONAL = {"refkp.geometry.cameras": {"pytorch3d"}}
 CORE_PACKAGES = {"torch", "numpy", "refkp", *sys.stdlib_module_names}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from refkp.systems.panorama.commands.bench import bench
 from refkp.systems.panorama.commands.budget import budget
 from refkp.systems.panorama.commands.caption import caption
 from refkp.systems.panorama.commands.compare import compare
@@ -13,7 +12,7 @@ from refkp.systems.panorama.commands.quality import quality
 from refkp.systems.panorama.commands.tiles import tiles
 from refkp.systems.panorama.commands.train import train
 
-__all__ = ["VERBS", "bench", "budget", "caption", "compare", "evaluate", "quality", "tiles", "train"]
+__all__ = ["VERBS", "budget", "caption", "compare", "evaluate", "quality", "tiles", "train"]
 
 #: Verb -> the function that runs it, for `refkp panorama VERB`.
 VERBS: dict[str, Callable[[list[str]], int]] = {
@@ -22,6 +21,5 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "caption": caption,
     "eval": evaluate,
     "compare": compare,
-    "bench": bench,
     "quality": quality,
 }
