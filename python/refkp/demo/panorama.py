@@ -10,7 +10,8 @@ from refkp.data.synthetic import describe_panorama, render_panorama
 from refkp.systems.panorama import pictures
 from refkp.systems.panorama.data.sources import find_panoramas
 from refkp.systems.panorama.inference.captioning import Request, answer
-from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.training.runs import load_run
 from refkp.systems.panorama.training.system import PANORAMA, run_training
 from refkp.systems.panorama.views.images import read_panorama
