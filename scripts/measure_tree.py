@@ -210,9 +210,7 @@ def table(numbers: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def listing(
-    code: dict[str, list[Line]], pairs: dict[str, list[tuple[Place, Place, int]]]
-) -> Iterator[str]:
+def listing(code: dict[str, list[Line]], pairs: dict[str, list[tuple[Place, Place, int]]]) -> Iterator[str]:
     """One line a pair, the longest first."""
     for kind, found in pairs.items():
         for a, b, windows in sorted(found, key=lambda pair: -pair[2]):
