@@ -24,8 +24,9 @@ def words() -> Counter[str]:
 def definitions(path: Path) -> Iterator[tuple[str, str]]:
     """(name, source) of the public functions and classes of a file; decorators may register what they stand on."""
     for node in parsed(path).body:
-        is_function = isinstance(node, ast.FunctionDef) and not node.decorator_list
-        if isinstance(node, ast.ClassDef) or is_function:
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+            continue
+        if isinstance(node, ast.ClassDef) or not node.decorator_list:
             yield node.name, ast.get_source_segment(path.read_text(), node) or ""
 
 
