@@ -25,7 +25,8 @@ TOP_LEVEL = {path.relative_to(ROOT).parts[0] for path in files(*PATH_ENDS)}
 
 
 def named_paths(text: str) -> Iterator[str]:
-    """Links, and words in backquotes that start with a top-level name of the project."""
+    """Links, pictures, and words in backquotes that start with a top-level name of the project."""
+    yield from re.findall(r'<img src="([^"]+)"', text)
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if "://" not in link and not link.startswith("mailto:"):
             yield link
