@@ -30,6 +30,7 @@ from refkp.systems.pose.inference.evaluation import (
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.ground_truth import TargetPredictor
 from refkp.systems.pose.inference.predictor import ModelPredictor
+from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.metrics.evaluation import evaluate_estimates
 from refkp.systems.pose.metrics.symmetry import pose_errors
 from refkp.systems.pose.model.vpog import Vpog
@@ -209,8 +210,8 @@ def _from_true_matches(sample: PoseSample) -> Tensor | None:
     """The pose [4,4] that the true matches with the templates near the view give; None: no pose."""
     chosen = sample.templates.select(sample.is_positive)
     bank = TemplateBank(torch.zeros(len(chosen.depth), 0, 0), chosen.depth, chosen.K, chosen.cam_from_obj)
-    grid = PatchGrid(*patch_grid(sample.query.size, _PATCH), _PATCH)
-    found = estimate_pose(TargetPredictor(sample.query, chosen, _PATCH), bank, sample.query, grid)
+    task = Task(sample.query, bank, PatchGrid(*patch_grid(sample.query.size, _PATCH), _PATCH))
+    found = estimate_pose(TargetPredictor(sample.query, chosen, _PATCH), task)
     return found.cam_from_obj if isinstance(found, PoseEstimate) else None
 
 

@@ -17,7 +17,8 @@ from refkp._extras import named_extras
 from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, collate
 from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.inference.bank import FeatureCache, TemplateBank, build_bank
-from refkp.systems.pose.inference.estimator import EstimatorSpec, PoseEstimate, PoseEstimator
+from refkp.systems.pose.inference.estimator import PoseEstimate, PoseEstimator
+from refkp.systems.pose.inference.spec import EstimatorSpec
 from refkp.systems.pose.metrics.baselines import random_template_errors
 from refkp.systems.pose.metrics.csv import Estimate
 from refkp.systems.pose.metrics.evaluation import Evaluation, ObjectModel, Recalls

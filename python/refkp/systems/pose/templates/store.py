@@ -31,9 +31,9 @@ from torch import Tensor
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp._files import write_text
 from refkp.systems.pose.crops import crop_views, mask_box
 from refkp.systems.pose.views import Views
-from refkp._files import write_text
 
 with named_extras():
     from PIL import Image
@@ -285,9 +285,7 @@ def _write_format(root: Path, form: StoreFormat, diameters: dict[str, float]) ->
             got = f"another than that of {str(path)!r}"
             fail("new_object", "form", "the format of the store", got, "Write to a folder of its own.")
         known = saved["diameters_mm"]
-    write_text(
-        path, json.dumps({**asdict(form), "diameters_mm": {**known, **diameters}}, indent=1) + "\n"
-    )
+    write_text(path, json.dumps({**asdict(form), "diameters_mm": {**known, **diameters}}, indent=1) + "\n")
 
 
 def _format_of(saved: dict[str, Any]) -> StoreFormat:
