@@ -17,7 +17,7 @@ from bench.test_bench_e2p import ERP, smooth_erp
 from refkp.data.pixels import IMAGENET
 from refkp.ops.compositions import vicreg_covariance, vicreg_gram
 from refkp.systems.panorama.losses import compositions, overlap_vicreg, sequential_strip_vicreg
-from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.systems.panorama.views.rendering import render_views
 

@@ -11,7 +11,8 @@ from refkp.systems.panorama import pictures
 from refkp.systems.panorama.commands.train import REPORTED, run_training
 from refkp.systems.panorama.data.sources import find_panoramas
 from refkp.systems.panorama.inference.captioning import Request, answer
-from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.training.runs import load_run
 from refkp.systems.panorama.views.images import read_panorama
 from refkp.systems.panorama.views.layout import ErpLayout

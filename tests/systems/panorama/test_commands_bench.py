@@ -11,7 +11,7 @@ import torch
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 
 from refkp.systems.panorama.commands.bench import OURS, Case, bench, gate, grid_variants
-from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 
 SMALL = ["--batch", "2", "--dim", "8", "--tokens", "4", "--rounds", "2"]

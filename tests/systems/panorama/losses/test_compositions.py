@@ -7,7 +7,7 @@ import torch
 
 from refkp.ops.compositions import vicreg_covariance, vicreg_gram
 from refkp.systems.panorama.losses import compositions, overlap_vicreg, sequential_strip_vicreg
-from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 
 GRID = (4, 4)

@@ -19,7 +19,8 @@ pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("peft", reason="needs the extra `panorama`")
 
-from refkp.systems.panorama.commands import caption, evaluate
+from refkp.systems.panorama.commands.caption import caption
+from refkp.systems.panorama.commands.evaluate import evaluate
 from refkp.systems.panorama.commands.train import run_training, train
 from refkp.systems.panorama.model.stages import STAGES
 from refkp.systems.panorama.training.module import PanoramaModule

@@ -15,10 +15,9 @@ from PIL import Image
 
 from refkp.data.pixels import IMAGENET, PixelStatistics, normalise
 from refkp.systems.panorama.views.augmentation import draw_rig_rotations
-from refkp.systems.panorama.views.crops import CropSpec
 from refkp.systems.panorama.views.images import read_panorama, stack_panoramas
-from refkp.systems.panorama.views.layout import LayoutSpec
 from refkp.systems.panorama.views.processor import PanoramaImageProcessor
+from refkp.systems.panorama.views.spec import CropSpec, LayoutSpec
 
 PROCESSOR = PanoramaImageProcessor(size=16)
 

@@ -26,8 +26,9 @@ from refkp._measure import (
 from refkp.ops.compositions import vicreg_covariance, vicreg_gram
 from refkp.systems.panorama.commands.option_checks import require_counts, require_device
 from refkp.systems.panorama.losses import compositions, overlap_vicreg, sequential_strip_vicreg
-from refkp.systems.panorama.overlaps.pairs import PairRule
-from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
+from refkp.systems.panorama.overlaps.spec import PairRule
+from refkp.systems.panorama.views.layout import ErpLayout
+from refkp.systems.panorama.views.spec import LayoutSpec
 
 #: Our variant, to which the others are compared.
 OURS = "refkp"

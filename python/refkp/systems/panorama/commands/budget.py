@@ -7,7 +7,8 @@ from pathlib import Path
 
 from refkp._extras import named_extras
 from refkp.systems.panorama.commands.layout_options import add_layout_options, chosen_layout
-from refkp.systems.panorama.model.budget import Budget, EncoderSize, LanguageSize, token_budget
+from refkp.systems.panorama.model.budget import Budget, token_budget
+from refkp.systems.panorama.model.sizes import EncoderSize, LanguageSize
 
 
 def budget(argv: list[str]) -> int:

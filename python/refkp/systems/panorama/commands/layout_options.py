@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from refkp.systems.panorama.views.crops import CropSpec, layout_of
-from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
+from refkp.systems.panorama.views.crops import layout_of
+from refkp.systems.panorama.views.layout import ErpLayout
+from refkp.systems.panorama.views.spec import CropSpec, LayoutSpec
 
 
 def add_layout_options(parser: Any) -> None:

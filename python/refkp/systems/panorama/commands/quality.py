@@ -20,7 +20,8 @@ from refkp._extras import named_extras
 from refkp._measure import Timing, take_turns
 from refkp.ops import e2p
 from refkp.systems.panorama.commands.option_checks import require_counts
-from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec, ViewRecord
+from refkp.systems.panorama.views.layout import ErpLayout, ViewRecord
+from refkp.systems.panorama.views.spec import LayoutSpec
 
 _LARGER = 3  # the path of earlier implementations renders this many times as large
 _SAMPLES = 8  # supersampling: rays along either axis of a pixel

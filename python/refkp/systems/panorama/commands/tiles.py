@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from refkp._extras import named_extras
 from refkp.systems.panorama.commands.layout_options import add_layout_options, chosen_layout
 from refkp.systems.panorama.commands.option_checks import require_counts
-from refkp.systems.panorama.overlaps.pairs import PairRule, TilePairs, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import TilePairs, tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.coverage import LayoutReport, layout_report
 
 if TYPE_CHECKING:

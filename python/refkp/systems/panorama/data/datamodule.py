@@ -63,9 +63,8 @@ from refkp.systems.panorama.data.viewing import Viewing
 from refkp.systems.panorama.model.language import LanguageSpec, load_tokenizer
 from refkp.systems.panorama.model.stages import Stage
 from refkp.systems.panorama.views.augmentation import Augmentation
-from refkp.systems.panorama.views.crops import CropSpec
-from refkp.systems.panorama.views.layout import LayoutSpec
 from refkp.systems.panorama.views.rendering import Antialias
+from refkp.systems.panorama.views.spec import CropSpec, LayoutSpec
 
 with named_extras():
     import lightning as L

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from refkp.ops.compositions import Covariance, vicreg_covariance
 from refkp.systems.panorama.overlaps.correspondence import CorrespondenceTable, correspondence_table
-from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from refkp._checks import fail, require_choice
-from refkp.systems.panorama.model.vlm import PanoramaVLM
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from refkp.systems.panorama.model.vlm import PanoramaVLM
 
 Stage = Literal["vision", "resampler", "finetune"]
 STAGES: tuple[Stage, ...] = ("vision", "resampler", "finetune")

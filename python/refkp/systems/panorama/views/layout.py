@@ -19,10 +19,11 @@ from torch import Tensor
 
 from refkp._checks import fail
 from refkp.geometry import sphere
-from refkp.systems.panorama.views.placement import LayoutSpec, require_fov, tile_centres, wrap180
+from refkp.systems.panorama.views.placement import tile_centres, wrap180
 from refkp.systems.panorama.views.records import LETTERBOX, ViewRecord, global_record, numbered, tile_record
+from refkp.systems.panorama.views.spec import LayoutSpec, require_fov
 
-__all__ = ["LETTERBOX", "ErpLayout", "LayoutSpec", "ViewRecord", "wrap180"]
+__all__ = ["LETTERBOX", "ErpLayout", "ViewRecord", "wrap180"]
 
 _ORDER = ("global", "crop", "tile")
 
