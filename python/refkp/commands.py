@@ -1,6 +1,8 @@
 """What every command shares: its parser, where it runs, its run and files, its tables.
 
-Nothing here imports torch before a device is chosen, so that `--help` does not wait for it.
+Nothing here imports torch before a device is chosen, so that `--help` does not wait for it. For the same reason a
+spec that a command takes stands in a module without torch and without a block for type checkers, which the parser
+would run to resolve its annotations.
 """
 
 from __future__ import annotations
@@ -37,6 +39,11 @@ def parser(prog: str, description: str | None, *, example: str) -> jsonargparse.
     return ArgumentParser(
         prog=prog, description=description, epilog=_epilog(example), formatter_class=Formatter
     )
+
+
+def parsed(parser: jsonargparse.ArgumentParser, argv: Sequence[str]) -> Any:
+    """The options of a command line, with their specs built."""
+    return parser.instantiate(parser.parse_args(argv))
 
 
 def plain_parser(prog: str, description: str | None, *, example: str) -> argparse.ArgumentParser:

@@ -42,13 +42,13 @@ def test_tiles_draws_every_picture(panorama_folder: Path, tmp_path: Path) -> Non
         )
         == 0
     )
-    names = {path.name for path in out.iterdir()}
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert names == {
         "mosaic.png",
         "outlines.png",
         "coverage.png",
         "pair_graph.png",
-        "pair_0_1.png",
+        "pairs/0_1.png",
         "layout.json",
     }
 
@@ -63,7 +63,7 @@ def test_tiles_draws_every_strategy(strategy: str, panorama_folder: Path, tmp_pa
         tiles([str(panorama_folder / "pano_0.png"), *options, "--layout.overlap=0.2"])
 
 
-@pytest.mark.parametrize(("option", "value"), [("tokens", "0"), ("max_pairs", "-1")])
+@pytest.mark.parametrize(("option", "value"), [("size", "0"), ("tokens", "0"), ("max_pairs", "-1")])
 def test_tiles_refuses_counts_without_a_meaning(
     option: str, value: str, panorama_folder: Path, tmp_path: Path
 ) -> None:

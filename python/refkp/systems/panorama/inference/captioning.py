@@ -13,8 +13,8 @@ from refkp._checks import fail
 from refkp.systems.panorama.batch import ErpBatch
 from refkp.systems.panorama.data.datasets import PanoramaDataset, PanoramaItem, collate
 from refkp.systems.panorama.data.text import TextProcessor, TextSample
+from refkp.systems.panorama.model.generation import GenerationSpec
 from refkp.systems.panorama.model.language import load_tokenizer
-from refkp.systems.panorama.model.vlm import GenerationSpec
 from refkp.systems.panorama.training.runs import LoadedRun
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,7 @@ from refkp.systems.panorama.model.generation import GenerationSpec
 from refkp.systems.panorama.model.pretrained import loading
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 #: Stands in a prompt where the vision tokens go.
 VISION_TOKEN = "<|vision|>"
@@ -181,7 +181,7 @@ class LanguageModel(nn.Module):
         return self.model.generate(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
-            generation_config=options.to_transformers(self.pad_id, self.end_ids),
+            generation_config=generation_config(options, self.pad_id, self.end_ids),
         )
 
     def adapter_parameters(self) -> Iterator[nn.Parameter]:
@@ -251,6 +251,18 @@ def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     model.generation_config = GenerationConfig()
     listed = ends if isinstance(ends, list) else [] if ends is None else [ends]
     return sorted({tokenizer.eos_token_id, *listed})
+
+
+def generation_config(options: GenerationSpec, pad_id: int, end_ids: list[int]) -> GenerationConfig:
+    """The configuration of transformers, with every choice made here and none left to the loaded model."""
+    with named_extras():
+        from transformers import GenerationConfig
+
+    choices = asdict(options)
+    if not options.do_sample:
+        for name in ("temperature", "top_p", "top_k"):
+            del choices[name]
+    return GenerationConfig(**choices, pad_token_id=pad_id, eos_token_id=end_ids, use_cache=True)
 
 
 def _with_lora(model: Any, spec: LoraSpec) -> nn.Module:
