@@ -11,7 +11,6 @@ pytest.importorskip("cv2", reason="needs the extra `pose`")
 
 from refkp.data.images import encode_depth, encode_mask_picture, encode_rgb
 from refkp.systems.pose.data.bop import BopReader, Target, read_targets
-from refkp.systems.pose.data.images import encode_depth, encode_mask_picture, encode_rgb
 from refkp.systems.pose.scene import PictureKey, Scene
 from tests.systems.pose.data.scenes import assert_same_scene, make_scene
 
