@@ -53,11 +53,17 @@ def read_rgb(path: Path | str) -> Tensor:
     Raises:
         ValueError: the file cannot be read, or see `decode_rgb`.
     """
+    return decode_rgb(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """What a decoder takes; ValueError that names the file where it cannot be read."""
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}. Name another file.") from error
-    return decode_rgb(data, str(path))
+        raise ValueError(
+            f"{path} cannot be read: {error.strerror or error}. Restore the file, or name another."
+        ) from error
 
 
 def decode_rgb(data: bytes, where: str) -> Tensor:
