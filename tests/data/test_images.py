@@ -18,7 +18,6 @@ from refkp.data.images import (
     decode_mask_picture,
     decode_rgb,
     encode_depth,
-    encode_mask_picture,
     encode_rgb,
     read_rgb,
     rgb_of,
@@ -209,8 +208,8 @@ def test_what_is_encoded_comes_back() -> None:
     assert torch.equal(decode_rgb(encode_rgb(UPRIGHT, ".png"), "a.png"), UPRIGHT)
     flat = torch.full((3, 16, 16), 90, dtype=torch.uint8)
     assert (decode_rgb(encode_rgb(flat, ".jpg"), "a.jpg").int() - 90).abs().max() <= 1
-    mask = torch.from_numpy(OBJECT)
-    assert torch.equal(decode_mask_picture(encode_mask_picture(mask), "m.png"), mask)
+    cutout = torch.cat((UPRIGHT, 255 * torch.from_numpy(OBJECT).byte()[None]))
+    assert torch.equal(decode_mask_picture(encode_rgb(cutout, ".png"), "m.png"), torch.from_numpy(OBJECT))
     depth = torch.from_numpy(GENERATOR.integers(0, 65536, (12, 20)) * 0.1).float()
     torch.testing.assert_close(decode_depth(encode_depth(depth, 0.1), 0.1, "d.png"), depth, rtol=1e-6, atol=0)
 

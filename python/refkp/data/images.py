@@ -151,11 +151,6 @@ def encode_rgb(rgb: Tensor, suffix: str, quality: int = 95) -> bytes:
     return _encoded(pixels, "JPEG", quality=quality) if suffix == ".jpg" else _as_png(pixels)
 
 
-def encode_mask_picture(mask: Tensor) -> bytes:
-    """bool [H,W] as the bytes of a PNG file, 255 inside."""
-    return _as_png(mask.numpy().astype(np.uint8) * 255)
-
-
 def encode_depth(depth: Tensor, depth_scale: float) -> bytes:
     """float32 [H,W] in millimetres as a 16-bit PNG in units of `depth_scale` millimetres.
 

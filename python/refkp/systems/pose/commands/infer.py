@@ -211,5 +211,6 @@ def _write_json(path: Path, options: Any, found: PoseEstimate | EstimateFailure)
 
 def _write_overlay(path: Path, photo: Photo, mesh: Mesh, found: PoseEstimate) -> None:
     from refkp.systems.pose.pictures import overlay_picture
+    from refkp.viz.figures import write_figure
 
-    overlay_picture(photo.rgb, mesh, photo.K, found.cam_from_obj).savefig(path)
+    write_figure(overlay_picture(photo.rgb, mesh, photo.K, found.cam_from_obj), path)
