@@ -25,7 +25,7 @@ RANKS = {
     "refkp.data": 3,
     "refkp.viz": 3,
     "refkp.training": 4,
-    "refkp.commands": 4,
+    "refkp.commands": 3,
     "refkp.systems": 5,
     "refkp.verify": 6,
     "refkp.info": 6,

@@ -21,7 +21,9 @@ class Checkpoint(NamedTuple):
 
     path: Path
     version: str  # of refkp, that wrote it
-    specs: Mapping[str, Any]  # plain values: networks, losses, and under "data" how the model was shown its data
+    specs: Mapping[
+        str, Any
+    ]  # plain values: networks, losses, and under "data" how the model was shown its data
     state_dict: Mapping[str, Tensor]  # of the Lightning module
 
     def weights(self, part: str = "model") -> dict[str, Tensor]:

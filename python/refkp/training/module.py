@@ -9,7 +9,7 @@ A system supplies `forward`, `groups`, `held_out_values`, `specs` and `num_sampl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, distributed
@@ -17,6 +17,7 @@ from torch import Tensor, distributed
 from refkp import __version__
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp.nn.ranks import Mean, all_rank_means, several_ranks
 from refkp.training.checkpoint import KEY, Checkpoint
 from refkp.training.optim import OptimizerSpec, ParameterGroup, build_optimizer, planned_steps
 from refkp.training.random_state import random_state, set_random_state
@@ -41,13 +42,6 @@ class Step(Protocol):
         """Name -> scalar without its weight, for the log; averaged over ranks likewise."""
 
 
-class Average(NamedTuple):
-    """A mean that is formed at the end, over all batches and ranks: the sum of something, and of how many."""
-
-    total: Tensor  # scalar
-    count: Tensor | int  # scalar
-
-
 class SystemModule(L.LightningModule):
     """The base of every system's Lightning module.
 
@@ -61,8 +55,10 @@ class SystemModule(L.LightningModule):
     def __init__(self, optimizer: OptimizerSpec) -> None:
         super().__init__()
         self.optimizer_spec = optimizer
-        self._held_out: dict[str, tuple[Tensor, Tensor]] = {}  # name -> sum, count of this validation
-        self._resumed_state: dict[str, Any] | None = None  # random state of the checkpoint, until the first step
+        self._held_out: dict[str, Mean] = {}  # of the batches of this validation
+        self._resumed_state: dict[str, Any] | None = (
+            None  # random state of the checkpoint, until the first step
+        )
         self._training_state: dict[str, Any] = {}  # random state of training, during validation
 
     # ---- what a system supplies -----------------------------------------------------------------
@@ -75,7 +71,7 @@ class SystemModule(L.LightningModule):
         """The trainable parameters, each once."""
         raise NotImplementedError
 
-    def held_out_values(self, batch: Any, step: Step) -> Mapping[str, Tensor | Average]:
+    def held_out_values(self, batch: Any, step: Step) -> Mapping[str, Tensor | Mean]:
         """What is judged beside the losses on held-out data; a plain scalar is weighted by the batch's samples."""
         return {}
 
@@ -97,7 +93,7 @@ class SystemModule(L.LightningModule):
         """One step; logs the loss and its terms. ValueError on all ranks when one is no longer finite."""
         step = self(batch)
         names, values = zip(*_scalars(step).items(), strict=True)
-        means = self._over_ranks(torch.stack(values), "mean")
+        means = torch.as_tensor(self.trainer.strategy.reduce(torch.stack(values), reduce_op="mean"))
         self.log_dict(
             {f"train/{name}": mean for name, mean in zip(names, means, strict=True)},
             batch_size=self.num_samples(batch),
@@ -111,7 +107,7 @@ class SystemModule(L.LightningModule):
         finite = bool(torch.isfinite(step.total))
         if not _on_all_ranks(finite, self.device):
             got = ", ".join(f"{name} {float(term):g}" for name, term in _scalars(step).items())
-            where = "" if finite else " on this rank" if _several_ranks() else ""
+            where = "" if finite else " on this rank" if several_ranks() else ""
             remedy = "Lower `optimizer.lr`, or look at the data of this step."
             fail(type(self).__name__, "loss", "finite", f"{got}{where} at step {self.global_step}", remedy)
 
@@ -123,25 +119,21 @@ class SystemModule(L.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Add a batch to the held-out values."""
-        step, count = self(batch), self.num_samples(batch)
+        step = self(batch)
+        count = torch.tensor(self.num_samples(batch), device=self.device)
         for name, value in {**_scalars(step), **self.held_out_values(batch, step)}.items():
-            average = value if isinstance(value, Average) else Average(value * count, count)
-            added = torch.stack([torch.as_tensor(part, device=self.device).double() for part in average])
-            self._held_out[name] = self._held_out[name] + added if name in self._held_out else added
+            mean = value if isinstance(value, Mean) else Mean(value.double() * count, count)
+            self._held_out[name] = self._held_out[name] + mean if name in self._held_out else mean
 
     def on_validation_epoch_end(self) -> None:
         """Log the held-out values, and go on with the random numbers of training."""
-        sums = self._over_ranks(torch.stack(list(self._held_out.values())), "sum")
-        means = (sums[:, 0] / sums[:, 1]).float()
-        self.log_dict({f"val/{name}": mean for name, mean in zip(self._held_out, means, strict=True)})
+        values = all_rank_means(self._held_out)
+        self.log_dict({f"val/{name}": value.float() for name, value in values.items()})
         set_random_state(self._training_state)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and its schedule over the planned number of optimiser steps."""
         return build_optimizer(self.groups(), self.optimizer_spec, planned_steps(self.trainer))
-
-    def _over_ranks(self, values: Tensor, how: str) -> Tensor:
-        return torch.as_tensor(self.trainer.strategy.reduce(values, reduce_op=how))
 
     # ---- checkpoints ----------------------------------------------------------------------------
 
@@ -173,12 +165,8 @@ def _scalars(step: Step) -> dict[str, Tensor]:
     return {name: value.detach().float() for name, value in {"total": step.total, **step.terms}.items()}
 
 
-def _several_ranks() -> bool:
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-
-
 def _on_all_ranks(truth: bool, device: torch.device) -> bool:
-    if not _several_ranks():
+    if not several_ranks():
         return truth
     count = torch.tensor(int(truth), device=device)
     distributed.all_reduce(count, op=distributed.ReduceOp.MIN)
@@ -186,7 +174,7 @@ def _on_all_ranks(truth: bool, device: torch.device) -> bool:
 
 
 def _of_all_ranks(value: dict[str, Any]) -> list[Any]:
-    if not _several_ranks():
+    if not several_ranks():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)

@@ -23,10 +23,8 @@ def chosen_precision(precision: Precision, device: torch.device) -> Precision:
     """
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        pays = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        pays = bfloat16_speedup() > 1
+    on_cuda = device.type == "cuda"
+    pays = torch.cuda.is_bf16_supported(including_emulation=False) if on_cuda else bfloat16_speedup() > 1
     return "bf16-mixed" if pays else "32-true"
 
 

@@ -68,8 +68,9 @@ class EpochSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
         order = self.order()
+        epoch = self.epoch if self.shuffle else 0  # held-out samples are the same in every epoch
         for place in range(self.start + self.rank, len(order), self.num_replicas):
-            yield SampleIndex(self.epoch, order[place], place // self.batch_of_all_ranks)
+            yield SampleIndex(epoch, order[place], place // self.batch_of_all_ranks)
 
     @property
     def start(self) -> int:
