@@ -13,7 +13,7 @@ from refkp.data.rendering import MeshRenderer
 from refkp.data.shapes import make_object
 from refkp.geometry.sphere import random_rotation
 from refkp.systems.pose.metrics.errors import mspd
-from refkp.systems.pose.metrics.symmetry import ContinuousSymmetry, symmetry_transforms
+from refkp.systems.pose.symmetry import ContinuousSymmetry, symmetry_transforms
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.views import Views
 

@@ -31,7 +31,7 @@ from refkp.systems.pose.inference.ground_truth import TargetPredictor
 from refkp.systems.pose.inference.predictor import ModelPredictor
 from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.metrics.evaluation import evaluate_estimates
-from refkp.systems.pose.metrics.symmetry import pose_errors
+from refkp.systems.pose.metrics.pose_errors import pose_errors
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.scene import Scene
 from refkp.systems.pose.targets import pose_targets

@@ -22,7 +22,7 @@ pytest.importorskip("peft", reason="needs the extra `panorama`")
 from refkp.systems.panorama.commands.caption import caption
 from refkp.systems.panorama.commands.evaluate import evaluate
 from refkp.systems.panorama.commands.train import run_training, train
-from refkp.systems.panorama.model.stages import STAGES
+from refkp.systems.panorama.stages import STAGES
 from refkp.systems.panorama.training.module import PanoramaModule
 from refkp.systems.panorama.training.runs import StageState, load_run
 from tests.systems.panorama.conftest import write_captions, write_panoramas

@@ -23,9 +23,9 @@ from refkp.systems.pose.inference.spec import EstimatorSpec
 from refkp.systems.pose.metrics.baselines import random_template_errors
 from refkp.systems.pose.metrics.csv import Estimate
 from refkp.systems.pose.metrics.evaluation import Evaluation, ObjectModel, Recalls
-from refkp.systems.pose.metrics.symmetry import symmetry_transforms
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.scene import PictureKey
+from refkp.systems.pose.symmetry import symmetry_transforms
 from refkp.systems.pose.targets import TargetSpec, pose_targets
 
 with named_extras():
