@@ -158,9 +158,21 @@ class SignalInValidation(L.Callback):
     def __init__(self, step: int, number: int = 2) -> None:
         self.step, self.number = step, number
 
-    def on_validation_batch_start(self, trainer: Any, *_: Any) -> None:
-        if trainer.state.fn == "fit" and trainer.global_step == self.step:
+    def on_validation_batch_start(
+        self, trainer: Any, module: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        if trainer.state.fn == "fit" and trainer.global_step == self.step and batch_idx == 0:
             os.kill(os.getpid(), self.number)
+
+
+def signal_at(step: int, number: int, *, when: str = "SignalAt") -> list[str]:
+    """Options of a training that is sent a signal in the middle of a step."""
+    path = f"tests.training.small_system.{when}"
+    return [
+        f"--trainer.callbacks+={path}",
+        f"--trainer.callbacks.step={step}",
+        f"--trainer.callbacks.number={int(number)}",
+    ]
 
 
 def weights_digest(checkpoint: Path) -> str:

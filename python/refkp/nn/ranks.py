@@ -8,9 +8,9 @@ it says over what it is taken:
     all_rank_means(means)           the items of all ranks, one reduction for all means of a step
     all_rank_means(sum of means)    the items of all steps and ranks, as held-out values are made
 
-The reduced value is the same on every rank, and equal to that of one process with the whole batch: that is what is
-minimised, logged and asked whether it is finite. Its gradient is the local sum's, times num_ranks / total count, so that
-the gradients which DDP averages are those of the mean over the whole batch.
+The reduced value is the same on every rank, and equal to that of one process with the whole batch: it is what is
+minimised, logged (as it is: no further mean over ranks) and asked whether it is finite. Its gradient is that of the
+local sum times num_ranks / total count, so that the gradients which DDP averages are those of the whole batch.
 """
 
 from __future__ import annotations

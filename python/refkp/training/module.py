@@ -75,6 +75,10 @@ class SystemModule(L.LightningModule):
         """What is judged beside the losses on held-out data; a plain scalar is weighted by the batch's samples."""
         return {}
 
+    def held_out_total(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The loss of the whole held-out set; by default the mean of the batches, weighted by their samples."""
+        return values["total"]
+
     def specs(self) -> dict[str, Any]:
         """Plain values from which the networks can be built again."""
         raise NotImplementedError
@@ -128,6 +132,7 @@ class SystemModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the held-out values, and go on with the random numbers of training."""
         values = all_rank_means(self._held_out)
+        values["total"] = self.held_out_total(values)
         self.log_dict({f"val/{name}": value.float() for name, value in values.items()})
         set_random_state(self._training_state)
 

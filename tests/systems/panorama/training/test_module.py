@@ -112,8 +112,10 @@ def test_a_loss_that_is_not_finite_is_reported(batch: PanoBatch) -> None:
     module = PanoramaModule("vision", MODEL)
     with torch.no_grad():
         module.model.vision.head.layers[-1].bias.fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"`loss` must be finite; got invariance nan, .* at step 0"):
-        module._require_finite(module(batch))
+    with pytest.raises(
+        ValueError, match=r"`loss` must be finite; got total nan, .*invariance nan, .* at step 0"
+    ):
+        module.require_finite(module(batch))
 
 
 def test_errors(batch: PanoBatch, text_batch: PanoBatch) -> None:

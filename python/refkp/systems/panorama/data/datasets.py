@@ -66,7 +66,9 @@ class PanoramaDataset(Dataset[PanoramaItem]):
     def __len__(self) -> int:
         return len(self.paths) * self.repeat
 
-    def __getitem__(self, index: SampleIndex) -> PanoramaItem:
+    def __getitem__(self, index: SampleIndex | int) -> PanoramaItem:
+        """A sample, with the draws of its epoch (0 for a plain number)."""
+        index = index if isinstance(index, SampleIndex) else SampleIndex(0, index)
         sample = index.number % len(self.paths)
         path, is_training = self.paths[sample], self.augmentation is not None
         generator = sample_generator(self.seed, index)

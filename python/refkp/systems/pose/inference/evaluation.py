@@ -179,14 +179,11 @@ def _patch_hits(model: Vpog, sample: PoseSample, spec: TargetSpec) -> Tensor:
     """[2,2]: (right, all) of the patches that see a template, and of all on the object."""
     batch = collate([sample])
     device = next(model.parameters()).device
-    moved = batch.to(device)
-    output = model(
-        moved.query.images, moved.templates.images, moved.templates.cam_from_obj, moved.ref_direction
-    )
+    output = model(batch.to(device))
     targets = pose_targets(batch.query, batch.templates, model.spec.encoder.patch_size, spec)
     positive = batch.is_positive[0]
     right = (output.logits.argmax(-1).cpu() == targets.labels)[0, positive]
-    counted = (targets.has_buddy[0, positive], targets.labels[0, positive] >= 0)
+    counted = (targets.has_partner[0, positive], targets.labels[0, positive] >= 0)
     return torch.tensor([[(right & some).sum().item(), some.sum().item()] for some in counted])
 
 

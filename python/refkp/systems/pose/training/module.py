@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from refkp.nn.ranks import Mean
-from refkp.systems.pose.losses.objective import LossSpec, Objective, ObjectiveTerms
+from refkp.systems.pose.losses.objective import LossSpec, Objective, ObjectiveTerms, weighted_total
 from refkp.systems.pose.model.flow import PairPrediction
 from refkp.systems.pose.model.pairs import PatchPairs, pairs_from_labels
 from refkp.systems.pose.model.spec import VpogSpec
@@ -46,11 +46,8 @@ class PoseStep(NamedTuple):
 
     @property
     def terms(self) -> dict[str, Tensor]:
-        """The losses without their weights, and what is worth watching beside them."""
-        objective = self.objective
-        flow = {f"flow_{name}": value for name, value in objective.flow._asdict().items()}
-        counts = {name: count.float() for name, count in objective.counts.items()}
-        return {**objective.terms, **objective.accuracy, **counts, **flow}
+        """The losses without their weights, and what is worth watching beside them; over all ranks in training."""
+        return self.objective.values
 
 
 class _Group(NamedTuple):
@@ -89,20 +86,23 @@ class PoseModule(SystemModule):
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             targets = pose_targets(batch.query, batch.templates, patch_size, self.target_spec)
         with _attention_kernel(self.device):
-            output = self.model(
-                batch.query.images, batch.templates.images, batch.templates.cam_from_obj, batch.ref_direction
-            )
+            output = self.model(batch)
         pairs = pairs_from_labels(targets.labels, targets.labels.shape[-1])
         prediction = self.model.flow(output.tokens, pairs)
         with torch.autocast(self.device.type, enabled=False):
             objective = self.objective(output.logits, prediction, pairs, targets, batch)
         return PoseStep(objective, output, pairs, prediction, targets)
 
-    def held_out_values(self, batch: PoseBatch, step: PoseStep) -> Mapping[str, Tensor | Mean]:  # type: ignore[override]
-        """Errors of the pose from predicted matches alone, and what a guess among the classes gets right."""
+    def held_out_values(self, batch: PoseBatch, step: PoseStep) -> Mapping[str, Mean]:  # type: ignore[override]
+        """The terms over all labels, pixels and objects, errors of the pose from predicted matches alone, and chance."""
         with torch.autocast(self.device.type, enabled=False):
             errors = pose_errors(self.model, step.output, step.targets.labels >= 0, batch)
-        return {**errors, "chance": torch.tensor(1 / step.output.logits.shape[-1])}
+        chance = torch.tensor([1 / step.output.logits.shape[-1]], device=self.device)
+        return {**step.objective.means, **errors, "chance": Mean.over(chance)}
+
+    def held_out_total(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of the terms over the whole held-out set."""
+        return weighted_total(self.objective.weights, values)
 
     def groups(self) -> list[_Group]:
         """The encoder, slower when it is pretrained, and the rest."""

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import torch
 
-from refkp.systems.pose.training.random_state import random_state, set_random_state
+from refkp.training.random_state import random_state, set_random_state
 
 
 def draws() -> tuple[float, float, float, float]:

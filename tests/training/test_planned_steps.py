@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refkp.training.steps import planned_steps
+from refkp.training.optim import planned_steps
 
 
 def trainer(**settings: Any) -> Any:

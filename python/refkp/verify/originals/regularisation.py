@@ -1,4 +1,4 @@
-"""A penalty on the size of the weights of a model."""
+"""A penalty on the size of the weights of a model, in the place of AdamW's decay (spec pose 4.3)."""
 
 from __future__ import annotations
 

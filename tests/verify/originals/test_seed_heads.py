@@ -6,7 +6,7 @@ import torch
 
 from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.pairs import pairs_from_labels
-from refkp.systems.pose.model.seed_heads import SeedClassificationHead, SeedFlowHead
+from refkp.verify.originals.seed_heads import SeedClassificationHead, SeedFlowHead
 
 
 def test_lazy_pairs_equal_rows_of_all_pairs() -> None:

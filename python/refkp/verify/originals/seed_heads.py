@@ -1,4 +1,4 @@
-"""The heads of the original's first revision, kept to compare with (spec pose 1.7, 1.8); no preset uses them."""
+"""The heads of the pose model's first revision (spec pose 1.7, 1.8)."""
 
 from __future__ import annotations
 
