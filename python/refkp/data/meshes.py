@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,17 +15,13 @@ from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
 from refkp._files import whole_file, write_text
 from refkp.data.images import encode_rgb, rgb_of
+from refkp.data.units import MILLIMETRES, Unit
 
 if TYPE_CHECKING:
     from PIL import Image
 
 with named_extras():
     import trimesh
-
-Unit = Literal["m", "cm", "mm"]
-
-#: Unit of a mesh file -> its length in millimetres.
-MILLIMETRES: dict[str, float] = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 
 #: The longest side of an object that passes for plausible, in millimetres.
 PLAUSIBLE_EXTENT_MM = (5.0, 5000.0)
