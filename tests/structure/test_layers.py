@@ -33,7 +33,15 @@ RANKS = {
     "refkp.cli": 8,
     "refkp.__main__": 9,
 }
-CORE = ("refkp", "refkp._checks", "refkp._native", "refkp._extras", "refkp._files", "refkp.geometry", "refkp.ops")
+CORE = (
+    "refkp",
+    "refkp._checks",
+    "refkp._native",
+    "refkp._extras",
+    "refkp._files",
+    "refkp.geometry",
+    "refkp.ops",
+)
 #: The optional packages of a core module, imported in the function that needs them.
 OPTIONAL = {"refkp.geometry.cameras": {"pytorch3d"}}
 CORE_PACKAGES = {"torch", "numpy", "refkp", *sys.stdlib_module_names}

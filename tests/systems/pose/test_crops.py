@@ -7,9 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.systems.pose.crops import crop_image, crop_views, mask_box, rotate_in_plane, square_crop
 from refkp.systems.pose.views import Views
@@ -156,6 +159,8 @@ def test_views_need_the_object_in_the_box() -> None:
 @pytest.mark.parametrize("angle", [0.0, 0.4, -1.3, math.pi])
 def test_a_turned_view_is_what_the_turned_camera_sees(angle: float) -> None:
     pytest.importorskip("embreex", reason="needs the extra `pose`")
+    pytest.importorskip("PIL", reason="needs the extra `viz`")
+    pytest.importorskip("trimesh", reason="needs the extra `pose`")
     from refkp.data.rendering import MeshRenderer
     from refkp.data.shapes import make_object
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.systems.pose.data.bop import BopReader, Target, read_targets
 from refkp.systems.pose.data.images import encode_depth, encode_mask_picture, encode_rgb
@@ -52,6 +55,7 @@ def test_pictures_come_as_they_were_written(root: Path) -> None:
 
 def test_a_split_of_scene_folders_is_read_as_such(root: Path) -> None:
     pytest.importorskip("lightning", reason="needs the extra `train`")
+    pytest.importorskip("rich", reason="needs the extra `train`")
     from refkp.systems.pose.data.datamodule import open_source
 
     assert isinstance(open_source(root, "test"), BopReader)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from refkp._files import write_text
 from refkp.systems.panorama.data.captions import Caption
 from refkp.systems.panorama.inference.captioning import Request, answer, batches
 from refkp.systems.panorama.metrics.captions import CaptionScores, caption_scores, tokenize
@@ -19,7 +20,6 @@ from refkp.systems.panorama.metrics.diagnostics import view_values
 from refkp.systems.panorama.model.vlm import GenerationSpec
 from refkp.systems.panorama.overlaps.correspondence import correspondence_table
 from refkp.systems.panorama.training.runs import LoadedRun
-from refkp._files import write_text
 
 #: Metrics of the COCO tools that are not computed, and why.
 UNAVAILABLE = {

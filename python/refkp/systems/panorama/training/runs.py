@@ -19,13 +19,13 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from refkp._checks import fail
+from refkp._files import write_text
 from refkp.systems.panorama.data.text import TextSpec
 from refkp.systems.panorama.data.viewing import Viewing
 from refkp.systems.panorama.losses.objective import LossSpec
 from refkp.systems.panorama.model.stages import STAGES, Stage
 from refkp.systems.panorama.model.vlm import PanoramaVLM, PanoramaVLMSpec
 from refkp.training.config import from_plain
-from refkp._files import write_text
 
 _STATE = "stage_state.json"
 

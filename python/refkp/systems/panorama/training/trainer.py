@@ -13,12 +13,12 @@ from pathlib import Path
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp._files import write_text
 from refkp.systems.panorama.data.datamodule import PanoramaData
 from refkp.systems.panorama.model.stages import Stage
 from refkp.systems.panorama.training.module import PanoramaModule
 from refkp.systems.panorama.training.runs import begin_stage, complete_stage, load_weights, plan_stage
 from refkp.training.cli import TrainingCLI, resolve_arguments
-from refkp._files import write_text
 
 with named_extras():
     from lightning.pytorch.callbacks import ModelCheckpoint

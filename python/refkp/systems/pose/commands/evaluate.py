@@ -26,12 +26,12 @@ _COLUMNS = ("ar", "ar_vsd", "ar_mssd", "ar_mspd", "num_targets")
 
 def evaluate(argv: list[str]) -> int:
     """Score estimated poses: those of a trained run, with the true visible masks as detections, or of a file."""
+    from refkp._files import write_text
     from refkp.systems.pose.data.datamodule import open_source
     from refkp.systems.pose.data.models import ModelSet
     from refkp.systems.pose.inference.evaluation import object_models, summary
     from refkp.systems.pose.metrics.csv import read_bop_csv
     from refkp.systems.pose.metrics.evaluation import evaluate_estimates
-    from refkp._files import write_text
 
     parser = _parser()
     options = parser.instantiate(parser.parse_args(argv))

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp._files import write_text
 from refkp.data.meshes import Mesh, save_mesh
 from refkp.data.rendering import MeshRenderer, Rendering
 from refkp.data.shapes import make_object
@@ -35,7 +36,6 @@ from refkp.systems.pose.data.models import ModelSet, info_entry
 from refkp.systems.pose.data.records import parse_json, visible_box
 from refkp.systems.pose.data.shard_writer import ShardWriter
 from refkp.systems.pose.scene import Instance, Scene
-from refkp._files import write_text
 
 with named_extras():
     from rich.progress import Progress

@@ -31,9 +31,9 @@ from torch import Tensor
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp._files import write_text
 from refkp.systems.pose.crops import crop_views, mask_box
 from refkp.systems.pose.views import Views
-from refkp._files import write_text
 
 with named_extras():
     from PIL import Image

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp._files import write_text
 from refkp.systems.pose.data.datamodule import PoseData
 from refkp.systems.pose.training.module import PoseModule
 from refkp.systems.pose.training.runs import SUMMARY
 from refkp.training.cli import TrainingCLI, resolve_arguments
-from refkp._files import write_text
 
 with named_extras():
     from lightning.pytorch.callbacks import ModelCheckpoint
