@@ -11,7 +11,8 @@ from torch import Tensor
 
 from refkp.ops import affine_warp
 from tests.support import op_checks
-from tests.support.op_checks import Case, OpCall, backend_cases, backend_names, cases_of
+from tests.support.op_call import Case, OpCall
+from tests.support.op_checks import backend_cases, backend_names, cases_of
 
 
 def rotation(angle: float, scale: float = 1.0, tx: float = 0.0, ty: float = 0.0) -> Tensor:

@@ -15,9 +15,8 @@ from refkp.ops import e2p
 from refkp.ops.e2p import library
 from refkp.ops.e2p.camera import erp_span, sample_count
 from refkp.ops.e2p.fixed_point import gradient_scale
+from tests.support.op_call import Case, OpCall
 from tests.support.op_checks import (
-    Case,
-    OpCall,
     backend_cases,
     backend_names,
     cases_of,

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from refkp.ops import VICRegTerms, vicreg
 from tests.support import op_checks
-from tests.support.op_checks import Case, OpCall, backend_cases, backend_names, cases_of
+from tests.support.op_call import Case, OpCall
+from tests.support.op_checks import backend_cases, backend_names, cases_of
 
 NATIVE = [Case("native", "cpu", torch.float32), Case("native", "cpu", torch.float64)]
 
@@ -352,7 +353,7 @@ def test_there_is_no_second_derivative() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device (none visible)")
-def test_offsets_on_the_device_are_the_same_offsets() -> None:
+def test_offsets_on_a_cuda_device_are_the_same_offsets() -> None:
     there = call(7, 3, dim=9).to("cuda", torch.float32)
     near = vicreg(there.tensors["x"], there.tensors["y"], there.tensors["offsets"].cpu())
     assert torch.equal(there.outputs("native")["total"], near.total)
