@@ -8,6 +8,11 @@ from torch import Tensor
 
 from bench.support import Compare, Row, nbytes
 from bench.test_bench_flow_gt import scene
+
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
+
 from refkp.data.rendering import MeshRenderer
 from refkp.data.shapes import make_object
 from refkp.geometry.sphere import random_rotation

@@ -7,9 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.systems.pose.crops import crop_image, crop_views, mask_box, square_crop
 from refkp.systems.pose.views import Views

@@ -9,6 +9,9 @@ import pytest
 from torch import Tensor
 
 pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.images import encode_depth, encode_rgb
 from refkp.systems.pose.data.bop import BopReader, Target, read_targets
@@ -58,6 +61,7 @@ def test_pictures_come_as_they_were_written(root: Path) -> None:
 
 def test_a_split_of_scene_folders_is_read_as_such(root: Path) -> None:
     pytest.importorskip("lightning", reason="needs the extra `train`")
+    pytest.importorskip("rich", reason="needs the extra `train`")
     from refkp.systems.pose.data.datamodule import open_source
 
     assert isinstance(open_source(root, "test"), BopReader)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer

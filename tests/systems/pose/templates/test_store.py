@@ -65,6 +65,7 @@ def test_the_layout_is_the_published_one(small_store: Path) -> None:
     assert np.load(small_store / "object_poses" / "000007.npy").shape == (42, 4, 4)
     distance = json.loads((small_store / "diameter.json").read_text())["7"]
     middle = TemplateStore(small_store).poses(7)
+    pytest.importorskip("trimesh", reason="needs the extra `pose`")
     from refkp.data.shapes import make_object
 
     mesh = make_object("l_block", seed=7)
@@ -98,6 +99,7 @@ def test_a_published_set_is_read_with_its_scale(copy: Path, scale: float) -> Non
 
 def test_crops_agree_with_the_mesh(small_store: Path) -> None:
     pytest.importorskip("embreex", reason="needs the extra `pose`")
+    pytest.importorskip("trimesh", reason="needs the extra `pose`")
     from refkp.data.rendering import MeshRenderer
     from refkp.data.shapes import make_object
 
