@@ -9,6 +9,8 @@ from torch import Tensor
 
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.ops.flow_gt import patch_centres
 from refkp.systems.pose.targets import TargetSpec, pose_targets

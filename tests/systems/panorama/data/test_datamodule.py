@@ -107,7 +107,7 @@ def test_errors(panorama_folder: Path) -> None:
 def test_unreadable_pictures_are_errors_not_substitutes(panorama_folder: Path) -> None:
     broken = panorama_folder / "broken.png"
     broken.write_bytes((panorama_folder / "pano_0.png").read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"cannot decode .*broken\.png"):
+    with pytest.raises(ValueError, match=r"broken\.png cannot be decoded"):
         read_panorama(broken)
     flat = panorama_folder / "flat.png"
     image.new("RGB", (50, 40)).save(flat)
@@ -192,7 +192,7 @@ def test_skip_drops_whole_rows_and_counts_them(caption_file: Path) -> None:
 
 def test_a_corrupt_panorama_raises_while_loading(caption_file: Path) -> None:
     (caption_file.parent / "pano_3.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"cannot decode .*pano_3\.png"):
+    with pytest.raises(ValueError, match=r"pano_3\.png cannot be decoded"):
         next(iter(_text_data(caption_file).val_dataloader()))
 
 

@@ -15,10 +15,11 @@ from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.data.text import TextProcessor, collate_text
 from refkp.systems.panorama.losses.objective import LossSpec
 from refkp.systems.panorama.model.encoders import EncoderSpec
-from refkp.systems.panorama.model.language import LanguageSpec, LoraSpec, load_tokenizer
-from refkp.systems.panorama.model.stages import Stage
+from refkp.systems.panorama.model.language import LanguageSpec, LoraSpec
 from refkp.systems.panorama.model.vision import VisionStageSpec
 from refkp.systems.panorama.model.vlm import PanoramaVLMSpec
+from refkp.systems.panorama.stages import Stage
+from refkp.systems.panorama.tokenizer import load_tokenizer
 from refkp.systems.panorama.training.module import PanoramaModule
 from refkp.systems.panorama.views.layout import ErpLayout
 
@@ -34,7 +35,7 @@ def batch() -> PanoBatch:
 
 @pytest.fixture
 def text_batch(batch: PanoBatch) -> PanoBatch:
-    processor = TextProcessor(load_tokenizer(LANGUAGE))
+    processor = TextProcessor(load_tokenizer(LANGUAGE.source))
     samples = [processor.training("scene", answer) for answer in ("A door.", "Sea.")]
     return replace(batch, text=collate_text(samples, processor.pad_id))
 

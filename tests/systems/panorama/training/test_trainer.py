@@ -23,7 +23,7 @@ pytest.importorskip("peft", reason="needs the extra `panorama`")
 from refkp.systems.panorama.commands.caption import caption
 from refkp.systems.panorama.commands.evaluate import evaluate
 from refkp.systems.panorama.commands.train import train
-from refkp.systems.panorama.model.stages import STAGES
+from refkp.systems.panorama.stages import STAGES
 from refkp.systems.panorama.training.runs import load_run
 from refkp.systems.panorama.training.system import run_training
 from refkp.training.stages import RunFolder

@@ -10,6 +10,10 @@ import torch
 
 L = pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("rich", reason="needs the extra `train`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.systems.pose.data.augmentation import QueryAugmentation  # noqa: E402
 from refkp.systems.pose.data.datamodule import PoseData, open_source  # noqa: E402

@@ -58,8 +58,8 @@ from refkp.systems.panorama.data.datasets import PanoramaDataset, PanoramaItem, 
 from refkp.systems.panorama.data.sources import find_panoramas, unreadable_panoramas
 from refkp.systems.panorama.data.text import TextProcessor, TextSample, TextSpec
 from refkp.systems.panorama.data.viewing import Viewing
-from refkp.systems.panorama.model.language import LanguageSpec, load_tokenizer
-from refkp.systems.panorama.model.stages import Stage
+from refkp.systems.panorama.stages import Stage
+from refkp.systems.panorama.tokenizer import QWEN, load_tokenizer
 from refkp.systems.panorama.views.augmentation import Augmentation
 from refkp.training.data import SystemData
 from refkp.training.sampling import batch_generator, held_out_groups
@@ -115,7 +115,7 @@ class PanoramaData(SystemData):
         val_fraction: float = 0.25,
         stage: Stage = "vision",
         viewing: Viewing = Viewing(),  # noqa: B008 (frozen)
-        language: str = LanguageSpec.source,
+        language: str = QWEN,
         text: TextSpec = TextSpec(),  # noqa: B008 (frozen)
         augmentation: Augmentation = "full",
         jitter_deg: float = 0.0,
@@ -153,7 +153,7 @@ class PanoramaData(SystemData):
             return
         processor = None
         if self.stage != "vision":
-            processor = TextProcessor(load_tokenizer(LanguageSpec(self.language)), self.text)
+            processor = TextProcessor(load_tokenizer(self.language), self.text)
             self._pad_id = processor.pad_id
         train, held_out = self._split()
         self.train_set = self._dataset(train, processor, self.augmentation, self.repeat)

@@ -16,12 +16,13 @@ from torch.nn import functional
 from refkp._checks import fail
 from refkp.nn.ranks import Mean
 from refkp.systems.panorama.batch import PanoBatch, TextBatch
-from refkp.systems.panorama.model.fusion import IGNORE, FusedSequence, language_fuse, pad_left
+from refkp.systems.panorama.model.fusion import FusedSequence, language_fuse, pad_left
 from refkp.systems.panorama.model.generation import GenerationSpec
-from refkp.systems.panorama.model.language import VISION_TOKEN, LanguageModel, LanguageSpec
+from refkp.systems.panorama.model.language import LanguageModel, LanguageSpec
 from refkp.systems.panorama.model.projector import PanoramaProjector, ProjectorSpec
 from refkp.systems.panorama.model.resampler import ViewTokens
 from refkp.systems.panorama.model.vision import VisionFeatures, VisionStage, VisionStageSpec
+from refkp.systems.panorama.tokenizer import IGNORE, VISION_TOKEN
 
 
 @dataclass(frozen=True)

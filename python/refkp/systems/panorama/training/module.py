@@ -15,16 +15,11 @@ from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.losses import LossTerms
 from refkp.systems.panorama.losses.objective import LossSpec, vision_loss
 from refkp.systems.panorama.metrics.diagnostics import view_values
-from refkp.systems.panorama.model.stages import (
-    STAGES,
-    ParameterGroup,
-    Stage,
-    parameter_groups,
-    select_stage,
-)
+from refkp.systems.panorama.model.trainable import ParameterGroup, parameter_groups, select_stage
 from refkp.systems.panorama.model.vision import VisionFeatures
 from refkp.systems.panorama.model.vlm import PanoramaVLM, PanoramaVLMSpec
 from refkp.systems.panorama.overlaps.correspondence import CorrespondenceTable, correspondence_table
+from refkp.systems.panorama.stages import STAGES, Stage
 from refkp.systems.panorama.training.runs import load_weights
 from refkp.training.checkpoint import Checkpoint
 from refkp.training.module import SystemModule

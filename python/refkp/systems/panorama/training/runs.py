@@ -9,8 +9,8 @@ from refkp._checks import fail
 from refkp.systems.panorama.data.text import TextSpec
 from refkp.systems.panorama.data.viewing import Viewing
 from refkp.systems.panorama.losses.objective import LossSpec
-from refkp.systems.panorama.model.stages import STAGES, Stage
 from refkp.systems.panorama.model.vlm import PanoramaVLM, PanoramaVLMSpec
+from refkp.systems.panorama.stages import STAGES, Stage
 from refkp.training.checkpoint import Checkpoint, read_checkpoint
 from refkp.training.config import from_plain
 from refkp.training.stages import run_checkpoint

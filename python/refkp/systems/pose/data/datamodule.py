@@ -110,7 +110,7 @@ class PoseData(SystemData):
             self.train_set = self._dataset(data, None, training=True)
             self.val_set = self._dataset(self._open(self.val_source, None), None, training=False)
             return
-        scenes = [key.partition("_")[0] for key in data.source.keys]
+        scenes = [f"{key.scene_id:06d}" for key in data.source.keys]
         train, val = held_out_groups(scenes, self.val_fraction, self.seed)
         self.train_set = self._dataset(data, train, training=True)
         self.val_set = self._dataset(data, val, training=False)

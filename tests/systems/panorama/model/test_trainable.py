@@ -11,8 +11,9 @@ pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("peft", reason="needs the extra `panorama`")
 
 from refkp.systems.panorama.model.resampler import ResamplerSpec
-from refkp.systems.panorama.model.stages import Stage, parameter_groups, select_stage
+from refkp.systems.panorama.model.trainable import parameter_groups, select_stage
 from refkp.systems.panorama.model.vlm import PanoramaVLM
+from refkp.systems.panorama.stages import Stage
 from tests.systems.panorama.tiny_vlm import SPEC, build, training_batch
 
 STAGES: dict[Stage, set[str]] = {

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from refkp._checks import fail, require_choice
+from refkp.systems.panorama.stages import STAGES, Stage
 
 if TYPE_CHECKING:
     from torch import nn
 
     from refkp.systems.panorama.model.vlm import PanoramaVLM
-
-Stage = Literal["vision", "resampler", "finetune"]
-STAGES: tuple[Stage, ...] = ("vision", "resampler", "finetune")
 
 #: Learning rate of a resampler that the vision stage has trained, as a part of the run's.
 RESAMPLER_SCALE = 0.1

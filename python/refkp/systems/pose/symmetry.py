@@ -1,4 +1,4 @@
-"""The poses of an object that look alike: discrete symmetries, and continuous ones in small steps."""
+"""The transforms of an object after which it looks the same: discrete ones, and continuous ones in small steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_finite, require_shape
-from refkp.geometry.rotations import axis_angle_to_matrix, rotation_angle_between
+from refkp.geometry.rotations import axis_angle_to_matrix
 
 
 class ContinuousSymmetry(NamedTuple):
@@ -18,13 +18,6 @@ class ContinuousSymmetry(NamedTuple):
 
     axis: Tensor  # [3], any length but 0
     offset: Tensor  # [3], a point of the line, millimetres
-
-
-class PoseErrors(NamedTuple):
-    """How far n estimates are from the truth."""
-
-    rotation_deg: Tensor  # [n], in [0, 180]
-    translation: Tensor  # [n], in the unit of the poses
 
 
 def symmetry_transforms(
@@ -70,31 +63,6 @@ def symmetry_transforms(
         return fixed
     turns = torch.cat([_turns(symmetry, max_step) for symmetry in continuous])
     return (turns[:, None] @ fixed).flatten(0, 1)
-
-
-def pose_errors(estimate: Tensor, truth: Tensor, symmetries: Tensor | None = None) -> PoseErrors:
-    """Angle and distance between poses, under the symmetry that makes the angle smallest.
-
-    Args:
-        estimate, truth: cam_from_obj [n,4,4] float.
-        symmetries: [m,4,4] of `symmetry_transforms`; None: the plain errors.
-
-    Returns:
-        PoseErrors; both values belong to one symmetry. Of equal angles the first counts.
-
-    Raises:
-        ValueError: a shape.
-
-    Source: spec pose 4.5.
-    """
-    require_shape("pose_errors", "estimate", estimate, "n,4,4")
-    require_shape("pose_errors", "truth", truth, "n,4,4", n=len(estimate))
-    transforms = symmetry_transforms() if symmetries is None else symmetries
-    alike = truth.double()[:, None] @ transforms.double()
-    angle = rotation_angle_between(estimate.double()[:, None, :3, :3], alike[..., :3, :3])
-    best = angle.argmin(1, keepdim=True)
-    distance = torch.linalg.vector_norm(estimate.double()[:, None, :3, 3] - alike[..., :3, 3], dim=-1)
-    return PoseErrors(angle.gather(1, best)[:, 0].rad2deg(), distance.gather(1, best)[:, 0])
 
 
 def _turns(symmetry: ContinuousSymmetry, max_step: float) -> Tensor:
