@@ -154,12 +154,12 @@ def test_unknown_options_are_rejected(
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(ValueError, match="'cuda' without a GPU. Use --device cpu or auto."):
+    with pytest.raises(ValueError, match=r"'cuda' without a GPU. Use --device cpu or auto."):
         train(SMALL, small(tmp_path, "--device", "cuda"))
 
 
 def test_a_run_without_a_validation_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="got no validation. Validate at least once"):
+    with pytest.raises(ValueError, match=r"got no validation\. Validate at least once"):
         train(SMALL, small(tmp_path, "--trainer.check_val_every_n_epoch=7"))
     assert (tmp_path / "train" / "checkpoints" / "last.ckpt").exists()
 
@@ -203,9 +203,9 @@ def test_warnings_that_help_stay_and_all_are_logged(
     shown: Any = warnings.formatwarning
     with quiet_console() as log, warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.warn("The 'train_dataloader' does not have many workers which may be a bottleneck.")
+        warnings.warn("The 'train_dataloader' does not have many workers which may be a bottleneck.", stacklevel=1)
         log.open(tmp_path / "log.txt")
-        warnings.warn("The learning rate is negative.")
+        warnings.warn("The learning rate is negative.", stacklevel=1)
     assert capfd.readouterr().err == "The learning rate is negative.\n"
     text = (tmp_path / "log.txt").read_text()
     assert "bottleneck" in text

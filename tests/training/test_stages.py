@@ -120,14 +120,14 @@ def test_what_auto_came_to_and_the_values_before_are_kept(tmp_path: Path) -> Non
 def test_a_run_of_another_system_is_refused(tmp_path: Path) -> None:
     finish(tmp_path, "vision")
     with pytest.raises(
-        ValueError, match="for a run of 'pose'; got .* with one of 'panorama'. Choose another"
+        ValueError, match=r"for a run of 'pose'; got .* with one of 'panorama'\. Choose another"
     ):
         RunFolder(tmp_path, "pose")
 
 
 def test_the_checkpoint_that_a_run_stands_for(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="complete ones: none. Train it with `refkp train panorama --stage all"
+        ValueError, match=r"complete ones: none\. Train it with `refkp train panorama --stage all"
     ):
         run_checkpoint(tmp_path, "panorama", STAGES)
     for stage in STAGES[:2]:
