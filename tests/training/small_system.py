@@ -59,12 +59,12 @@ class SmallData(SystemData):
     def setup(self, stage: str) -> None:
         if self.source != "here":
             raise ValueError(f"SmallData: `source` must be here; got {self.source!r}.")
-        train, held_out = held_out_groups([str(number) for number in range(self.size)], 0.2, self.seed)
+        train, held_out = held_out_groups([str(number) for number in range(self.size)], 0.2, 0)
         self.train_set, self.val_set = Items(train), Items(held_out)
 
     def collate(self, samples: Sequence[tuple[SampleIndex, Tensor]]) -> Batch:
         x = torch.stack([point for _, point in samples])
-        shift = float(torch.rand((), generator=batch_generator(0, samples[0][0])))
+        shift = float(torch.rand((), generator=batch_generator(self.seed, samples[0][0])))
         return Batch(x, x.sum(1, keepdim=True), shift)
 
     def held_out_names(self) -> list[str]:

@@ -105,6 +105,17 @@ def test_other_options_are_an_error_that_names_the_difference(finished: Path) ->
     assert train(SMALL, small(finished, "--workers=1"))[0].reported  # changes nothing
 
 
+def test_the_seed_is_that_of_everything_random(finished: Path, tmp_path: Path) -> None:
+    """Order, draws and weights; the held-out part stays, so that runs of several seeds can be compared."""
+    first = json.loads((finished / "train" / "summary.json").read_text())
+    [other] = train(SMALL, small(tmp_path, "--seed", "1"))
+    assert other.held_out == first["held_out"]
+    assert other.before != first["before"]
+    assert "  seed: 1" in (tmp_path / "train" / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="`seed` must be a number; got True"):
+        train(SMALL, small(tmp_path / "new", "--seed", "true"))
+
+
 def test_fresh_puts_the_old_run_aside(tmp_path: Path) -> None:
     train(SMALL, small(tmp_path))
     assert not train(SMALL, small(tmp_path, "--data.batch_size=3", "--fresh"))[0].reported
@@ -203,7 +214,9 @@ def test_warnings_that_help_stay_and_all_are_logged(
     shown: Any = warnings.formatwarning
     with quiet_console() as log, warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.warn("The 'train_dataloader' does not have many workers which may be a bottleneck.", stacklevel=1)
+        warnings.warn(
+            "The 'train_dataloader' does not have many workers which may be a bottleneck.", stacklevel=1
+        )
         log.open(tmp_path / "log.txt")
         warnings.warn("The learning rate is negative.", stacklevel=1)
     assert capfd.readouterr().err == "The learning rate is negative.\n"

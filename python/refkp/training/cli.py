@@ -199,6 +199,7 @@ class TrainingCLI(LightningCLI):
             "checkpoint.dirpath",
             lambda root: str(Path(root) / self.stage.name / "checkpoints"),
         )
+        parser.link_arguments("seed_everything", "data.seed", _seed)
         for source, targets in self.system.links.items():
             for target in targets:
                 parser.link_arguments(source, target)
@@ -279,6 +280,13 @@ def _decisive(config: Any, system: SystemTraining) -> dict[str, Any]:
             section = section[group]
         section.pop(name, None)
     return chosen
+
+
+def _seed(seed: bool | int) -> int:
+    if isinstance(seed, bool):
+        remedy = "A run that goes on has to draw the same numbers."
+        fail("train", "seed", "a number", seed, remedy)
+    return seed
 
 
 def _device(option: str) -> torch.device:

@@ -22,7 +22,7 @@ class SystemData(L.LightningDataModule):
     Args:
         batch_size: samples in a step, on each rank.
         num_workers: loader processes; 0 loads in the training process.
-        seed: of the held-out part, the order, and every draw.
+        seed: of the order and every draw; `--seed` sets it.
         prefetch: batches that each loader process prepares ahead.
     """
 

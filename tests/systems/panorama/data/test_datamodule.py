@@ -51,7 +51,7 @@ def test_read_panorama(panorama_folder: Path) -> None:
 
 
 def test_held_out_panoramas_are_drawn_by_the_seed(panorama_folder: Path) -> None:
-    chosen = {_data(panorama_folder, seed=seed).held_out_names()[0] for seed in range(8)}
+    chosen = {_data(panorama_folder, split_seed=seed).held_out_names()[0] for seed in range(8)}
     assert len(chosen) > 1
     data = _data(panorama_folder)
     assert data.held_out_names() == _data(panorama_folder).held_out_names()

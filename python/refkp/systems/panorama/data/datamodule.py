@@ -105,7 +105,8 @@ class PanoramaData(SystemData):
         cache: keep decoded panoramas in memory.
         on_error: what to do with a panorama that cannot be read: "raise", or "skip" all its rows. To skip,
             every panorama is decoded once at set-up; a row never gets another row's panorama.
-        seed: of the held-out panoramas, the order, and every draw.
+        split_seed: of the choice of held-out panoramas, the same in runs of another `seed`.
+        seed: of the order and every draw; `--seed` sets it.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class PanoramaData(SystemData):
         prefetch: int = 2,
         cache: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
+        split_seed: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed, prefetch)
@@ -135,7 +137,8 @@ class PanoramaData(SystemData):
             fail("PanoramaData", "repeat", "at least 1", repeat)
         if jitter_deg < 0:
             fail("PanoramaData", "jitter_deg", "at least 0", jitter_deg)
-        self.source, self.val_source, self.val_fraction = source, val_source, val_fraction
+        self.source, self.val_source = source, val_source
+        self.val_fraction, self.split_seed = val_fraction, split_seed
         self.stage, self.language, self.text = stage, language, text
         self.viewing = viewing
         self.layout = viewing.build_layout()
@@ -181,7 +184,7 @@ class PanoramaData(SystemData):
         rows = self._rows(self.source)
         if self.val_source is not None:
             return rows, self._rows(self.val_source)
-        train, held_out = held_out_groups([str(row.path) for row in rows], self.val_fraction, self.seed)
+        train, held_out = held_out_groups([str(row.path) for row in rows], self.val_fraction, self.split_seed)
         return [rows[number] for number in train], [rows[number] for number in held_out]
 
     def _rows(self, source: str | list[str]) -> list[_Row]:

@@ -61,7 +61,8 @@ class PoseData(SystemData):
         cache_bytes: templates that each process keeps in memory.
         on_broken: what to do about a broken shard: "raise", or "skip" it with a warning.
         index_folder: for the index files of shards in a folder that cannot be written; None: beside them.
-        seed: of the held-out scenes, the order, and every draw.
+        split_seed: of the choice of held-out scenes, the same in runs of another `seed`.
+        seed: of the order and every draw; `--seed` sets it.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class PoseData(SystemData):
         cache_bytes: int = 2 << 30,
         on_broken: Literal["raise", "skip"] = "raise",
         index_folder: str | None = None,
+        split_seed: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed, prefetch)
@@ -92,7 +94,7 @@ class PoseData(SystemData):
             fail("PoseData", "val_fraction", "inside (0,1)", val_fraction)
         self.source, self.templates, self.scale_factor = source, templates, scale_factor
         self.val_source = val_source
-        self.val_fraction, self.split = val_fraction, split
+        self.val_fraction, self.split_seed, self.split = val_fraction, split_seed, split
         self.samples, self.augmentation = samples, augmentation
         self.image_size, self.patch_size = image_size, patch_size
         self.cache_bytes = cache_bytes
@@ -111,7 +113,7 @@ class PoseData(SystemData):
             self.val_set = self._dataset(self._open(self.val_source, None), None, training=False)
             return
         scenes = [f"{key.scene_id:06d}" for key in data.source.keys]
-        train, val = held_out_groups(scenes, self.val_fraction, self.seed)
+        train, val = held_out_groups(scenes, self.val_fraction, self.split_seed)
         self.train_set = self._dataset(data, train, training=True)
         self.val_set = self._dataset(data, val, training=False)
 

@@ -14,9 +14,9 @@ POSE = SystemTraining(
     name="pose",
     description=(
         "Train the pose model on pictures of known objects and their templates. The same command goes on with an "
-        "interrupted run and reports a complete one. `--config` takes tiny, base or a YAML file; `--data`, `--out`, "
-        "`--seed` and `--workers` are short for --data.source, --trainer.default_root_dir, --seed_everything and "
-        "--data.num_workers."
+        "interrupted run and reports a complete one. `--config` takes tiny, base, large or a YAML file; `--data`, "
+        "`--out`, `--seed` and `--workers` are short for --data.source, --trainer.default_root_dir, "
+        "--seed_everything and --data.num_workers."
     ),
     module=PoseModule,
     data=PoseData,
