@@ -98,14 +98,15 @@ class SmallModule(SystemModule):
         self,
         stage: str = "first",
         drop: float = 0.2,
+        noise: float = 1e-3,
         optimizer: OptimizerSpec = OptimizerSpec(lr=0.01),  # noqa: B008
     ) -> None:
         super().__init__(optimizer)
-        self.stage = stage
+        self.stage, self.noise = stage, noise
         self.model = nn.Sequential(nn.Dropout(drop), nn.Linear(4, 1))
 
     def forward(self, batch: Batch) -> SmallStep:
-        noise = 1e-3 * torch.randn(batch.y.shape)  # also in validation, as a loss that draws does
+        noise = self.noise * torch.randn(batch.y.shape)  # also in validation, as a loss that draws does
         error = (self.model(batch.x) - batch.y - noise).square().mean()
         return SmallStep(error + 1e-3 * batch.shift, error)
 

@@ -16,10 +16,11 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo and print where the report lies."""
+    options = _parser().parse_args(argv)
+
     from refkp.demo import kernels, panorama, pose
     from refkp.viz.report import Report
 
-    options = _parser().parse_args(argv)
     start = time.perf_counter()
     report = Report("refkp demo", f"refkp {__version__} · {_machine()}")
     print("1/6  panorama: tiles and their overlaps")

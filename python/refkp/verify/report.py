@@ -47,7 +47,7 @@ def _counts(rows: Sequence[Row]) -> str:
         for backend in dict.fromkeys(row.backend for row in rows)
     }
     lines = [
-        ("none" if backend == NO_BACKEND else backend, *(of_backend[status] for status in _STATUSES))
+        ["none" if backend == NO_BACKEND else backend, *(str(of_backend[status]) for status in _STATUSES)]
         for backend, of_backend in counts.items()
     ]
     return table(("backend", *_STATUSES), lines)

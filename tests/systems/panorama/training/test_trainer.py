@@ -30,18 +30,10 @@ from refkp.systems.panorama.training.runs import load_run
 from refkp.systems.panorama.training.system import run_training
 from refkp.training.stages import RunFolder
 from tests.systems.panorama.conftest import write_captions, write_panoramas
+from tests.systems.panorama.training.small import arguments
 from tests.training.small_system import signal_at, weights_digest
 
-SMALL = [
-    *("--config", "tiny", "--model.model.vision.encoder.image_size=32", "--data.viewing.erp_height=32"),
-    *("--model.model.language.lora.rank=2", "--data.batch_size=2", "--data.repeat=1"),
-    *("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"),
-]
 QUICK = ["--generation.max_new_tokens=4", "--batch_size=3"]
-
-
-def arguments(table: Path, run: Path, *options: str) -> list[str]:
-    return ["--data", str(table), f"--data.val_source={table}", "--out", str(run), *SMALL, *options]
 
 
 @pytest.fixture(scope="module")

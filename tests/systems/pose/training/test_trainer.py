@@ -17,32 +17,17 @@ pytest.importorskip("PIL", reason="needs the extra `viz`")
 pytest.importorskip("cv2", reason="needs the extra `pose`")
 pytest.importorskip("rich", reason="needs the extra `train`")
 
-from refkp.data.shapes import KINDS, make_object
 from refkp.systems.pose.commands.train import train
-from refkp.systems.pose.data.generator import generate_scenes
-from refkp.systems.pose.data.spec import GeneratorSpec
-from refkp.systems.pose.templates.rendering import render_templates
 from refkp.systems.pose.training.runs import load_run
 from refkp.systems.pose.training.system import run_training
+from tests.systems.pose.training.small import SMALL, write_data
 from tests.training.small_system import signal_at, weights_digest
-
-SMALL = [
-    *("--config", "tiny", "--model.model.encoder.image_size=48", "--model.model.encoder.dim=32"),
-    *("--model.model.encoder.depth=1", "--model.model.encoder.heads=2", "--model.model.attention.depth=1"),
-    *("--model.model.attention.window=2", "--data.batch_size=2", "--data.samples.num_positives=2"),
-    *("--data.samples.num_negatives=1", "--trainer.max_epochs=2", "--trainer.enable_progress_bar=false"),
-]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight small pictures of one object, and its templates."""
-    root = tmp_path_factory.mktemp("data")
-    mesh = make_object(next(iter(KINDS)), seed=0)
-    spec = GeneratorSpec(8, size=(60, 80), max_objects=1, max_occluders=0, samples=1)
-    generate_scenes({1: mesh}, root, spec)
-    render_templates(mesh, 1, root / "templates", level=0)
-    return root
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def _trained(options: Any) -> dict[str, list[TrainingRun]]:
     for name, arguments in CONDITIONS.items():
         folder = options.out / "runs" / name.replace(", ", "_").replace(" ", "_")
         for seed in range(options.seeds):
-            own = [f"--seed_everything={seed}", "--out", str(folder / f"seed_{seed}")]
+            own = [f"--seed={seed}", "--out", str(folder / f"seed_{seed}")]
             results.setdefault(name, []).append(run_training([*common, *arguments, *own]))
     return results
 

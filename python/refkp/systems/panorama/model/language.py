@@ -38,6 +38,7 @@ TINY: dict[str, Any] = {
     "initializer_range": 0.125,
 }
 
+
 @dataclass(frozen=True)
 class LoraSpec:
     """Low-rank adapters on the linear layers of the language model (Hu et al. 2021).

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refkp._checks import fail, require_choice
+from refkp.nn.ranks import Mean, all_rank_means
 from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.losses import LossTerms
 from refkp.systems.panorama.losses.objective import LossSpec, vision_loss
@@ -30,7 +31,8 @@ class PanoramaStep(NamedTuple):
 
     total: Tensor  # scalar, what is trained
     features: VisionFeatures
-    caption: Tensor | None  # scalar, cross entropy of the answers
+    caption: Tensor | None  # scalar, cross entropy of the answers; in training of those of all ranks
+    answers: Mean | None  # the same of this rank's batch
     overlap: LossTerms | None
     table: CorrespondenceTable | None
 
@@ -88,12 +90,16 @@ class PanoramaModule(SystemModule):
                 "PanoramaModule", "batch", rule, f"stage {self.stage!r}", "PanoramaData has the same `stage`."
             )
         output = self.model(batch)
+        caption = output.loss
+        if self.training and output.caption is not None:
+            caption = all_rank_means({"caption": output.caption})["caption"]
         weight = {"vision": 1.0, "resampler": self.vision_loss_weight, "finetune": 0.0}[self.stage]
         if not weight or self.loss_spec.kind == "none":
-            return PanoramaStep(output.loss, output.features, output.loss, None, None)
+            assert caption is not None  # the vision stage has a loss, the others have texts
+            return PanoramaStep(caption, output.features, caption, output.caption, None, None)
         overlap, table = self._overlap(batch, output.features)
-        total = weight * overlap.total if output.loss is None else output.loss + weight * overlap.total
-        return PanoramaStep(total, output.features, output.loss, overlap, table)
+        total = weight * overlap.total if caption is None else caption + weight * overlap.total
+        return PanoramaStep(total, output.features, caption, output.caption, overlap, table)
 
     def _overlap(self, batch: PanoBatch, features: VisionFeatures) -> tuple[LossTerms, CorrespondenceTable]:
         spec, vision = self.loss_spec, self.model.vision
@@ -111,9 +117,12 @@ class PanoramaModule(SystemModule):
         for part in (vision.encoder, vision.resampler, vision.head):
             part.train(_is_trained(part))
 
-    def held_out_values(self, batch: PanoBatch, step: PanoramaStep) -> Mapping[str, Tensor]:  # type: ignore[override]
-        """What the tokens know before and after the head, while they are trained."""
-        return {} if step.table is None else view_values(step.features, step.table, batch.layout)
+    def held_out_values(self, batch: PanoBatch, step: PanoramaStep) -> Mapping[str, Tensor | Mean]:  # type: ignore[override]
+        """The caption loss over all answers; what the tokens know before and after the head, while they are trained."""
+        values: dict[str, Tensor | Mean] = {} if step.answers is None else {"caption": step.answers}
+        if step.table is not None:
+            values |= view_values(step.features, step.table, batch.layout)
+        return values
 
     def groups(self) -> list[ParameterGroup]:
         """What the stage trains."""

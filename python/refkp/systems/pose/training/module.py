@@ -94,7 +94,7 @@ class PoseModule(SystemModule):
         return PoseStep(objective, output, pairs, prediction, targets)
 
     def held_out_values(self, batch: PoseBatch, step: PoseStep) -> Mapping[str, Mean]:  # type: ignore[override]
-        """The terms over all labels, pixels and objects, errors of the pose from predicted matches alone, and chance."""
+        """The terms over all labels, pixels and objects, errors of the pose from predicted matches, and chance."""
         with torch.autocast(self.device.type, enabled=False):
             errors = pose_errors(self.model, step.output, step.targets.labels >= 0, batch)
         chance = torch.tensor([1 / step.output.logits.shape[-1]], device=self.device)
