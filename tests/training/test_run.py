@@ -12,6 +12,7 @@ import torch
 
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 
 from refkp.training.checkpoint import read_checkpoint
 from refkp.training.console import quiet_console
