@@ -41,8 +41,9 @@ def views_py360convert(
     for view, yaw in zip(views[1:], yaws, strict=True):
         tile = py360convert.e2p(erp, 90.0, yaw, 0.0, (3 * side, 3 * side))
         view[...] = cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA)
-    scale = np.float32(1 / 255) / np.array(statistics.std, np.float32)
-    shift = np.array(statistics.mean, np.float32) / np.array(statistics.std, np.float32)
+    mean, std = np.array(statistics.mean, np.float32), np.array(statistics.std, np.float32)
+    scale: np.ndarray = np.float32(1 / 255) / std
+    shift: np.ndarray = mean / std
     views *= scale
     views -= shift
     return torch.from_numpy(views).permute(0, 3, 1, 2)
