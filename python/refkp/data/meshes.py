@@ -5,22 +5,18 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
+from refkp.data.units import MILLIMETRES, Unit
 
 with named_extras():
     import trimesh
     from PIL import Image
-
-Unit = Literal["m", "cm", "mm"]
-
-#: Unit of a mesh file -> its length in millimetres.
-MILLIMETRES: dict[str, float] = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 
 #: The longest side of an object that passes for plausible, in millimetres.
 PLAUSIBLE_EXTENT_MM = (5.0, 5000.0)

@@ -13,11 +13,11 @@ from refkp.data.shapes import make_object
 from refkp.ops.flow_gt import patch_grid
 from refkp.systems.pose import pictures
 from refkp.systems.pose.commands.train import REPORTED
-from refkp.systems.pose.data.composition import GeneratorSpec
 from refkp.systems.pose.data.datamodule import open_source
 from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, SampleSpec, collate, tabulate_instances
 from refkp.systems.pose.data.generator import generate_scenes
 from refkp.systems.pose.data.models import ModelSet
+from refkp.systems.pose.data.spec import GeneratorSpec
 from refkp.systems.pose.data.template_cache import TemplateCache
 from refkp.systems.pose.inference.bank import TemplateBank, build_bank
 from refkp.systems.pose.inference.estimator import PoseEstimate, estimate_pose
@@ -30,9 +30,11 @@ from refkp.systems.pose.inference.evaluation import (
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.ground_truth import TargetPredictor
 from refkp.systems.pose.inference.predictor import ModelPredictor
+from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.metrics.evaluation import evaluate_estimates
 from refkp.systems.pose.metrics.symmetry import pose_errors
 from refkp.systems.pose.model.vpog import Vpog
+from refkp.systems.pose.scene import Scene
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.templates.rendering import render_templates
 from refkp.systems.pose.templates.store import TemplateStore
@@ -163,10 +165,8 @@ def _tell_training(report: Report, trained: TrainingRun, num_judged: int) -> Non
 
 def _tell_result(report: Report, result: RunResult, dataset: PoseDataset, models: ModelSet) -> None:
     """Numbers against chance and blind guesses, and the pose that the model is surest of on its picture."""
-    scenes = {
-        (scene.scene_id, scene.image_id): scene
-        for scene in map(dataset.source.__getitem__, range(len(dataset.source)))
-    }
+    shown = map(dataset.source.__getitem__, range(len(dataset.source)))
+    scenes: dict[tuple[int, int], Scene] = {scene.key: scene for scene in shown}
     scores = evaluate_estimates(scenes.values(), result.estimates, object_models(models, models.obj_ids))
     values = summary(scores, result)
     report.numbers(
@@ -209,8 +209,8 @@ def _from_true_matches(sample: PoseSample) -> Tensor | None:
     """The pose [4,4] that the true matches with the templates near the view give; None: no pose."""
     chosen = sample.templates.select(sample.is_positive)
     bank = TemplateBank(torch.zeros(len(chosen.depth), 0, 0), chosen.depth, chosen.K, chosen.cam_from_obj)
-    grid = PatchGrid(*patch_grid(sample.query.size, _PATCH), _PATCH)
-    found = estimate_pose(TargetPredictor(sample.query, chosen, _PATCH), bank, sample.query, grid)
+    task = Task(sample.query, bank, PatchGrid(*patch_grid(sample.query.size, _PATCH), _PATCH))
+    found = estimate_pose(TargetPredictor(sample.query, chosen, _PATCH), task)
     return found.cam_from_obj if isinstance(found, PoseEstimate) else None
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("cv2", reason="needs the extra `pose`")
 
 from refkp.systems.pose.data.bop import BopReader, Target, read_targets
 from refkp.systems.pose.data.images import encode_depth, encode_mask_picture, encode_rgb
-from refkp.systems.pose.scene import Scene
+from refkp.systems.pose.scene import PictureKey, Scene
 from tests.systems.pose.data.scenes import assert_same_scene, make_scene
 
 
@@ -44,7 +44,7 @@ def _write_scene(folder: Path, scene: Scene) -> None:
 
 def test_pictures_come_as_they_were_written(root: Path) -> None:
     reader = BopReader(root, "test")
-    assert reader.keys == ["000000_000000", "000001_000000"]
+    assert reader.keys == [PictureKey(0, 0), PictureKey(1, 0)]
     for index in range(2):
         assert_same_scene(reader[index], make_scene(index))
     assert [annotation.obj_id for annotation in reader.annotations(1)] == [7, 7]
@@ -62,7 +62,7 @@ def test_targets_choose_the_pictures(root: Path) -> None:
     path.write_text(json.dumps([{"scene_id": 1, "im_id": 0, "obj_id": 7, "inst_count": 2}]))
     targets = read_targets(path)
     assert targets == (Target(1, 0, 7, 2),)
-    assert BopReader(root, "test", targets=targets).keys == ["000001_000000"]
+    assert BopReader(root, "test", targets=targets).keys == [PictureKey(1, 0)]
 
 
 def test_without_ground_truth_or_depth(root: Path) -> None:

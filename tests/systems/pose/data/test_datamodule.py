@@ -14,6 +14,7 @@ pytest.importorskip("embreex", reason="needs the extra `pose`")
 from refkp.systems.pose.data.augmentation import QueryAugmentation  # noqa: E402
 from refkp.systems.pose.data.datamodule import PoseData, open_source, split_scenes  # noqa: E402
 from refkp.systems.pose.data.dataset import SampleSpec  # noqa: E402
+from refkp.systems.pose.scene import PictureKey  # noqa: E402
 from refkp.systems.pose.views import PoseBatch  # noqa: E402
 from tests.systems.pose.data.test_dataset import assert_equal  # noqa: E402
 
@@ -98,7 +99,7 @@ def test_a_run_goes_on_within_an_epoch(pose_root: Path, tmp_path: Path) -> None:
 
 
 def test_pictures_of_a_scene_stay_together() -> None:
-    keys = [f"{scene:06d}_{image:06d}" for scene in range(10) for image in range(3)]
+    keys = [PictureKey(scene, image) for scene in range(10) for image in range(3)]
     train, val = split_scenes(keys, 0.2, seed=0)
     assert sorted(train + val) == list(range(30))
     assert len(val) == 6

@@ -15,8 +15,8 @@ pytest.importorskip("embreex", reason="needs the extra `pose`")
 
 from refkp.data.shapes import KINDS, make_object
 from refkp.systems.pose.commands.train import train
-from refkp.systems.pose.data.composition import GeneratorSpec
 from refkp.systems.pose.data.generator import generate_scenes
+from refkp.systems.pose.data.spec import GeneratorSpec
 from refkp.systems.pose.templates.rendering import render_templates
 from refkp.systems.pose.training.runs import load_run
 from refkp.systems.pose.training.trainer import run_training

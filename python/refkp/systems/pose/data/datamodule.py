@@ -25,6 +25,7 @@ from refkp.systems.pose.data.sampler import PoseSampler, ResumableLoader
 from refkp.systems.pose.data.shards import ShardReader
 from refkp.systems.pose.data.sources import SceneSource
 from refkp.systems.pose.data.template_cache import TemplateCache
+from refkp.systems.pose.scene import PictureKey
 from refkp.systems.pose.templates.store import TemplateStore
 
 with named_extras():
@@ -183,13 +184,13 @@ def open_source(
     return BopReader(root, split)
 
 
-def split_scenes(keys: Sequence[str], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+def split_scenes(keys: Sequence[PictureKey], fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Numbers of the training pictures and of the held-out ones; pictures of one scene stay together.
 
-    >>> split_scenes(["000000_000000", "000000_000001", "000003_000000"], 0.5, seed=0)
+    >>> split_scenes([PictureKey(0, 0), PictureKey(0, 1), PictureKey(3, 0)], 0.5, seed=0)
     ([2], [0, 1])
     """
-    names = [key.partition("_")[0] for key in keys]
+    names = [key.scene_id for key in keys]
     scenes = sorted(set(names))
     count = max(1, round(fraction * len(scenes)))
     if count >= len(scenes):

@@ -14,8 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from refkp.systems.pose.data.records import Annotation, parse_annotations, parse_json
 from refkp._files import write_text
+from refkp.systems.pose.data.records import Annotation, parse_annotations, parse_json
 
 #: The endings of the members of a sample; of the picture, one of `RGB_SUFFIXES`.
 SUFFIXES = ("depth.png", "camera.json", "gt.json", "gt_info.json", "mask_visib.json")
@@ -28,7 +28,7 @@ _BLOCK = tarfile.BLOCKSIZE
 class Sample(NamedTuple):
     """One picture in a tar file."""
 
-    key: str
+    key: str  # as in the names of its members, the text of a `PictureKey`
     start: int  # first byte of its first header
     end: int  # one after its last byte, padding included
     annotations: tuple[Annotation, ...]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from refkp._checks import fail
+from refkp._files import write_text
 from refkp.systems.pose.crops import Box
 from refkp.systems.pose.data.images import encode_depth, encode_rgb
 from refkp.systems.pose.data.records import check_scene
@@ -19,7 +20,6 @@ from refkp.systems.pose.data.rle import encode_mask
 from refkp.systems.pose.data.shard_index import load_index
 from refkp.systems.pose.data.shards import KEY_TABLE, shard_number
 from refkp.systems.pose.scene import Instance, Scene
-from refkp._files import write_text
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ Source: spec pose 2.4.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,9 +29,9 @@ from torch import Tensor
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp._files import whole_file, whole_folder, write_json
 from refkp.systems.pose.crops import crop_views, mask_box
 from refkp.systems.pose.views import Views
-from refkp._files import write_text
 
 with named_extras():
     from PIL import Image
@@ -90,8 +88,9 @@ class TemplateStore:
     @property
     def obj_ids(self) -> tuple[int, ...]:
         """The objects that have templates, in ascending order."""
-        files = (self.root / "object_poses").glob("*.npy")
-        return tuple(sorted(int(file.stem) for file in files if file.stem.isdigit()))
+        names = (file.stem for file in (self.root / "object_poses").glob("*.npy"))
+        whole = (name for name in names if name.isdigit() and (self.root / name).is_dir())
+        return tuple(sorted(map(int, whole)))
 
     @property
     def num_views(self) -> int:
@@ -186,18 +185,15 @@ def new_object(
     """
     root = Path(root)
     _write_format(root, form, {})
-    folder = root / f".{obj_id:06d}.{os.getpid()}.{threading.get_ident()}"
-    folder.mkdir(parents=True)
-    try:
+    pictures = root / f"{obj_id:06d}"
+    with whole_folder(pictures) as folder:
         yield folder
         _require_views(folder, len(poses))
-        stored = poses.double().clone()
-        stored[:, :3, 3] *= form.scale_factor
-        _replace_object(root, obj_id, folder, stored.numpy())
+        if pictures.exists():  # gone before the poses change, so that pictures never stand beside other poses
+            shutil.rmtree(pictures.rename(folder / "replaced"))
+        _write_poses(root, obj_id, poses, form)
         _write_format(root, form, {str(obj_id): diameter})
         _update_json(root / "diameter.json", {str(obj_id): distance})
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_view(
@@ -225,20 +221,11 @@ def write_view(
     Image.fromarray(steps.astype(np.uint16)).save(folder / f"{number:06d}_depth.png", compress_level=3)
 
 
-def _replace_object(root: Path, obj_id: int, folder: Path, poses: NDArray[np.float64]) -> None:
-    """The old pictures go first and the new ones come last, so pictures never stand beside other poses."""
-    final = root / f"{obj_id:06d}"
-    if final.exists():
-        old = folder.with_name(folder.name + ".old")
-        final.replace(old)
-        shutil.rmtree(old)
-    path = root / "object_poses" / f"{obj_id:06d}.npy"
-    path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_name(folder.name)
-    with unfinished.open("wb") as file:
-        np.save(file, poses)
-    unfinished.replace(path)
-    folder.replace(final)
+def _write_poses(root: Path, obj_id: int, poses: Tensor, form: StoreFormat) -> None:
+    stored = poses.double().clone()
+    stored[:, :3, 3] *= form.scale_factor
+    with whole_file(root / "object_poses" / f"{obj_id:06d}.npy") as unfinished:
+        np.save(unfinished, stored.numpy())
 
 
 def _require_views(folder: Path, num_views: int) -> None:
@@ -285,9 +272,7 @@ def _write_format(root: Path, form: StoreFormat, diameters: dict[str, float]) ->
             got = f"another than that of {str(path)!r}"
             fail("new_object", "form", "the format of the store", got, "Write to a folder of its own.")
         known = saved["diameters_mm"]
-    write_text(
-        path, json.dumps({**asdict(form), "diameters_mm": {**known, **diameters}}, indent=1) + "\n"
-    )
+    write_json(path, {**asdict(form), "diameters_mm": {**known, **diameters}})
 
 
 def _format_of(saved: dict[str, Any]) -> StoreFormat:
@@ -301,7 +286,7 @@ def _format_of(saved: dict[str, Any]) -> StoreFormat:
 
 def _update_json(path: Path, entries: dict[str, float]) -> None:
     known = _read_json(path) if path.is_file() else {}
-    write_text(path, json.dumps({**known, **entries}, indent=1) + "\n")
+    write_json(path, {**known, **entries})
 
 
 def _read_json(path: Path) -> dict[str, Any]:

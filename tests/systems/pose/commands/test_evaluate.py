@@ -15,9 +15,9 @@ pytest.importorskip("cv2", reason="needs the extra `pose`")
 
 from refkp import cli
 from refkp.data.meshes import Mesh
-from refkp.systems.pose.data.composition import GeneratorSpec
 from refkp.systems.pose.data.datamodule import open_source
 from refkp.systems.pose.data.generator import generate_scenes
+from refkp.systems.pose.data.spec import GeneratorSpec
 from refkp.systems.pose.metrics.csv import Estimate, read_bop_csv, write_bop_csv
 from refkp.systems.pose.templates.rendering import render_templates
 
@@ -47,7 +47,7 @@ def evaluate(data: Path, out: Path, *options: str) -> dict[str, Any]:
 def true_poses(data: Path) -> list[Estimate]:
     source = open_source(data)
     return [
-        Estimate(scene.scene_id, scene.image_id, instance.obj_id, 1.0,
+        Estimate(*scene.key, instance.obj_id, 1.0,
                  instance.cam_from_obj[:3, :3], instance.cam_from_obj[:3, 3], -1.0)
         for scene in map(source.__getitem__, range(len(source)))
         for instance in scene.instances
