@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import peers
 from bench.support import Compare, Row, nbytes
 from bench.test_bench_flow_gt import scene
 from refkp.data.rendering import MeshRenderer
 from refkp.data.shapes import make_object
 from refkp.geometry.sphere import random_rotation
+from refkp.peers import pose as peers
 from refkp.systems.pose.metrics.errors import mspd
 from refkp.systems.pose.metrics.symmetry import ContinuousSymmetry, symmetry_transforms
 from refkp.systems.pose.targets import pose_targets

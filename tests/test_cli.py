@@ -36,7 +36,7 @@ def test_module_and_version() -> None:
 
 def test_a_command_gets_the_rest_and_gives_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    stand_in(monkeypatch, "refkp.verify", main=lambda argv: seen.append(argv) or 1)
+    stand_in(monkeypatch, "refkp.verify.command", main=lambda argv: seen.append(argv) or 1)
     assert cli.main(["verify", "--golden", "x"]) == 1
     assert seen == [["--golden", "x"]]
 

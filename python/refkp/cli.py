@@ -18,7 +18,7 @@ from refkp.systems import SYSTEMS, built_systems
 COMMANDS = {
     "info": ("refkp.info", "versions, build, devices, and which backend of which op runs here"),
     "demo": ("refkp.demo", "the main job end to end on a small input, with an HTML report"),
-    "verify": ("refkp.verify", "compare every case of a folder of golden values"),
+    "verify": ("refkp.verify.command", "compare every case of a folder of golden values"),
     "bench": ("refkp.bench", "measure the ops and systems against their peers in one run"),
 }
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from refkp._checks import (
-    floating,
     fail,
+    floating,
     require_choice,
     require_dtype,
     require_finite,

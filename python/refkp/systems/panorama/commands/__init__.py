@@ -9,6 +9,5 @@ VERBS: dict[str, tuple[str, str]] = {
     "caption": ("caption", "describe panoramas with a trained run"),
     "eval": ("evaluate", "score a trained run on caption files"),
     "compare": ("compare", "train with true overlaps and with strips, equally"),
-    "bench": ("bench", "time the losses and views of the panorama system"),
     "quality": ("quality", "compare antialiased tiles with supersampling"),
 }

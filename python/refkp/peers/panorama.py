@@ -1,22 +1,52 @@
-"""The overlap loss as a user would write it in torch: what benchmarks measure `overlap_vicreg` against.
+"""The panorama system as a user would write it: views with py360convert and OpenCV, overlap losses in torch.
 
-All of them compare the same tokens and give the same value, the pairwise formula of spec panorama 3.3: biased
-variance, mean of the two covariances, mean over the pairs.
+The losses compare the same tokens as `overlap_vicreg` and give the same value, the pairwise formula of spec panorama
+3.3: biased variance, mean of the two covariances, mean over the pairs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from refkp.ops.compositions import Covariance, vicreg_covariance
+from refkp._extras import named_extras
+from refkp.data.pixels import PixelStatistics
+from refkp.peers.vicreg import Covariance, spread, vicreg_covariance
 from refkp.systems.panorama.overlaps.correspondence import CorrespondenceTable, correspondence_table
 from refkp.systems.panorama.overlaps.pairs import tile_pairs
 from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
+
+
+def views_py360convert(
+    pixels: Tensor, yaws: Sequence[float], side: int, statistics: PixelStatistics
+) -> Tensor:
+    """The letterboxed panorama and level tiles of 90 degrees from pixels [H,W,3] of bytes, normalised.
+
+    What a user of py360convert and OpenCV writes: tiles at three times the size, both reduced by area means.
+    """
+    import numpy as np
+
+    with named_extras():
+        import cv2
+        import py360convert
+
+    erp = pixels.numpy()
+    views = np.zeros((1 + len(yaws), side, side, 3), np.float32)
+    above = (side - side // 2) // 2
+    views[0, above : above + side // 2] = cv2.resize(erp, (side, side // 2), interpolation=cv2.INTER_AREA)
+    for view, yaw in zip(views[1:], yaws, strict=True):
+        tile = py360convert.e2p(erp, 90.0, yaw, 0.0, (3 * side, 3 * side))
+        view[...] = cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA)
+    mean, std = np.array(statistics.mean, np.float32), np.array(statistics.std, np.float32)
+    scale: np.ndarray = np.float32(1 / 255) / std
+    shift: np.ndarray = mean / std
+    views *= scale
+    views -= shift
+    return torch.from_numpy(views).permute(0, 3, 1, 2)
 
 
 def grid_loss(
@@ -71,7 +101,9 @@ def strip_loss(
 def pairwise_vicreg(x: Tensor, y: Tensor, covariance: Covariance) -> Tensor:
     """The loss of every pair [P] of token lists x, y [P,L,D]."""
     invariance = (x - y).square().mean((1, 2))
-    (variance_x, covariance_x), (variance_y, covariance_y) = (_spread(z, covariance) for z in (x, y))
+    (variance_x, covariance_x), (variance_y, covariance_y) = (
+        spread(z, covariance, unbiased=False) for z in (x, y)
+    )
     return 25 * invariance + 12.5 * (variance_x + variance_y) + (covariance_x + covariance_y) / 2
 
 
@@ -80,10 +112,3 @@ def _by_chunks(x: Tensor, y: Tensor, covariance: Covariance, chunk: int | None) 
     return torch.cat(
         [pairwise_vicreg(a, b, covariance) for a, b in zip(x.split(step), y.split(step), strict=True)]
     )
-
-
-def _spread(z: Tensor, covariance: Covariance) -> tuple[Tensor, Tensor]:
-    centred = z - z.mean(1, keepdim=True)
-    squares = centred.square().sum(1)
-    deviation = torch.sqrt(squares / z.shape[1] + 1e-4)
-    return functional.relu(1 - deviation).mean(1), covariance(centred, squares)
