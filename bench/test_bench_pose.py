@@ -8,12 +8,17 @@ from torch import Tensor
 
 from bench.support import Compare, Row, nbytes
 from bench.test_bench_flow_gt import scene
+
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
+
 from refkp.data.rendering import MeshRenderer
 from refkp.data.shapes import make_object
 from refkp.geometry.sphere import random_rotation
 from refkp.peers import pose as peers
 from refkp.systems.pose.metrics.errors import mspd
-from refkp.systems.pose.metrics.symmetry import ContinuousSymmetry, symmetry_transforms
+from refkp.systems.pose.symmetry import ContinuousSymmetry, symmetry_transforms
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.views import Views
 

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
 
 from refkp.data.meshes import Mesh, load_mesh, save_mesh
 from refkp.data.shapes import make_object

@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.meshes import Mesh, load_mesh
 from refkp.data.rendering import GREY, Light, MeshRenderer, render_depth

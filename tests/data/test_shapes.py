@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
 
 import trimesh
 

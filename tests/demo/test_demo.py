@@ -14,6 +14,8 @@ pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 pytest.importorskip("PIL", reason="needs the extra `viz`")
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("rich", reason="needs the extra `train`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from PIL import Image
 

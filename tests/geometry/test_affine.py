@@ -6,9 +6,12 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from refkp.geometry.affine import affine_theta, compose_affine, invert_affine, random_affine
 

@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.geometry import rotations as rot
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.nn.attention import SelfAttention
 from refkp.nn.rope2d import grid_positions, grid_rotary, rope2d

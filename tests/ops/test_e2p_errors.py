@@ -99,7 +99,7 @@ def test_refuses_a_dtype_that_the_backend_lacks() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device (none visible)")
 @pytest.mark.parametrize("backend", ["native", "triton"])
-def test_invalid_values_on_a_device_give_nan(backend: str) -> None:
+def test_invalid_values_on_a_cuda_device_give_nan(backend: str) -> None:
     erp, rotation = ERP.cuda(), torch.cat([EYE, EYE * math.nan, -EYE, EYE]).cuda()
     index = torch.tensor([0, 0, 0, 1], device="cuda")
     out = e2p(erp, rotation, hfov_deg=90.0, size=(4, 4), image_index=index, backend=backend)

@@ -17,9 +17,8 @@ from refkp.ops import e2p
 from refkp.ops.e2p import library
 from refkp.ops.e2p.camera import level_count, pyramid_elements, sample_count
 from tests.ops.test_e2p import CONVENTIONS, VIEWS, lon_lat_image, make_call, turn
+from tests.support.op_call import Case, OpCall
 from tests.support.op_checks import (
-    Case,
-    OpCall,
     backend_cases,
     backend_names,
     cases_of,

@@ -6,17 +6,17 @@ Errors, laws and patch forms have files of their own.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from refkp.ops.flow_gt import flow_gt, library
 from refkp.ops.flow_gt.checks import RULES
 from tests.support import op_checks
-from tests.support.flow_scenes import borderline, pose, random_scene
-from tests.support.op_checks import Case, OpCall, backend_cases, cases_of
+from tests.support.flow_scenes import borderline, maps, pose, random_scene
+from tests.support.op_call import Case, OpCall
+from tests.support.op_checks import backend_cases, cases_of
 from tests.support.tolerances import assert_close, tolerance
 
 MATRICES = ("K_src", "K_dst", "dst_from_src")
@@ -27,17 +27,6 @@ SHAPES = [
     (2, 0, (4, 4), (4, 4)),
     (1, 2, (3, 259), (17, 19)),  # one pixel row longer than a chunk of the CPU kernel
 ]
-
-
-class Maps(NamedTuple):
-    uv: Tensor
-    flags: Tensor
-
-
-def maps(**arguments: Any) -> Maps:
-    """flow_gt without the sizes that its result also carries."""
-    gt = flow_gt(**arguments)
-    return Maps(gt.uv, gt.flags)
 
 
 def call(

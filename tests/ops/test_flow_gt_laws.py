@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
-from refkp.ops.flow_gt import FlowGT, flow_gt, relative_pose
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refkp.ops.flow_gt import FlowGT, flow_gt, gather_pairs, patch_centres, relative_pose, to_dense
+from tests.ops.test_flow_gt_patches import random_flow
 from tests.support.flow_scenes import intrinsics, pixel_grid, plane_depth, pose, rotation, sphere_depth
 
 ANGLES = st.floats(-0.4, 0.4)
@@ -167,3 +171,22 @@ def test_sizes_are_free(size: tuple[int, int], size_dst: tuple[int, int]) -> Non
     u, v = gt.uv[0, 0].unbind(-1)
     area = (u >= 0) & (u < size_dst[1]) & (v >= 0) & (v < size_dst[0])
     assert torch.equal(gt.visible[0, 0], area)
+
+
+@given(data=st.data(), patch_size=st.integers(1, 12), strict=st.booleans())
+def test_dense_is_the_gather_of_the_compact_form(data: st.DataObject, patch_size: int, strict: bool) -> None:
+    gt = random_flow(1, 2)
+    dense = to_dense(gt, patch_size, strict=strict)
+    num_src, num_dst = dense.flow.shape[2:4]
+    assert num_src == (13 // patch_size) * (22 // patch_size)
+    assert num_dst == (17 // patch_size) * (12 // patch_size)
+    s, q, t = (data.draw(st.integers(0, n - 1)) for n in (2, num_src, num_dst))
+    src, dst = torch.full((1, 2, 1), q), torch.full((1, 2, 1), t)
+    pair = gather_pairs(gt, src, dst, patch_size, strict=strict)
+    for whole, part in zip(dense, pair, strict=True):
+        assert torch.equal(whole[0, s, q, t], part[0, s, 0])
+    row, column = divmod(q, 22 // patch_size)
+    rows, columns = (slice(k * patch_size, (k + 1) * patch_size) for k in (row, column))
+    flow = (gt.uv[0, s, rows, columns] - patch_centres(gt.dst_size, patch_size)[t]) / patch_size
+    in_front = gt.in_front[0, s, rows, columns, None]
+    torch.testing.assert_close(pair.flow[0, s, 0], torch.where(in_front, flow, 0))

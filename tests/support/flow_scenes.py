@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,17 @@ from torch import Tensor
 from refkp.ops.flow_gt import flow_gt
 
 Scene = dict[str, Tensor]
+
+
+class Maps(NamedTuple):
+    uv: Tensor
+    flags: Tensor
+
+
+def maps(**arguments: Any) -> Maps:
+    """flow_gt without the sizes that its result also carries."""
+    gt = flow_gt(**arguments)
+    return Maps(gt.uv, gt.flags)
 
 
 def intrinsics(size: tuple[int, int], focal: float = 1.2, offset: tuple[float, float] = (0.0, 0.0)) -> Tensor:

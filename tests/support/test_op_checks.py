@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from tests.support import op_checks
-from tests.support.op_checks import Case, OpCall, backend_cases, backend_names, skip_reason
+from tests.support.op_call import Case, OpCall
+from tests.support.op_checks import backend_cases, backend_names, skip_reason
 
 CPU32 = Case("native", "cpu", torch.float32)
 

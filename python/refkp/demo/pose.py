@@ -12,7 +12,6 @@ from refkp._extras import named_extras
 from refkp.data.shapes import make_object
 from refkp.ops.flow_gt import patch_grid
 from refkp.systems.pose import pictures
-from refkp.systems.pose.commands.train import REPORTED
 from refkp.systems.pose.data.datamodule import open_source
 from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, SampleSpec, collate, tabulate_instances
 from refkp.systems.pose.data.generator import generate_scenes
@@ -32,15 +31,16 @@ from refkp.systems.pose.inference.ground_truth import TargetPredictor
 from refkp.systems.pose.inference.predictor import ModelPredictor
 from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.metrics.evaluation import evaluate_estimates
-from refkp.systems.pose.metrics.symmetry import pose_errors
+from refkp.systems.pose.metrics.pose_errors import pose_errors
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.scene import Scene
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.templates.rendering import render_templates
 from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.training.runs import load_run
-from refkp.systems.pose.training.trainer import TrainingRun, run_training
+from refkp.systems.pose.training.system import POSE, run_training
 from refkp.training.curves import read_curves
+from refkp.training.run import TrainingRun, reported_values
 from refkp.viz.curves import training_curves
 from refkp.viz.report import Report
 
@@ -138,7 +138,7 @@ def training_page(report: Report, train: Path, held_out: Path, run: Path, epochs
     report.section("Poses of pictures that training has not seen")
     _tell_training(report, trained, len(dataset))
     _tell_result(report, result, dataset, ModelSet(train))
-    names = ("train/loss_total", "train/acc_seen")
+    names = ("train/total", "train/acc_seen")
     report.figure(
         training_curves(read_curves(trained.folder, names), "value"),
         "The loss and the accuracy over the steps.",
@@ -155,11 +155,7 @@ def _tell_training(report: Report, trained: TrainingRun, num_judged: int) -> Non
         f"{num_judged} crops of other pictures of the object, choosing among all templates; their true visible masks "
         "stand for a detector. A crop without a pose counts as infinitely wrong."
     )
-    rows = [
-        (title, f"{trained.before[key]:.4f}", f"{trained.after[key]:.4f}")
-        for key, title in REPORTED.items()
-        if key in trained.before
-    ]
+    rows = [(title, f"{old:.4f}", f"{new:.4f}") for title, old, new in reported_values(trained, POSE)]
     report.table(("held out of the training pictures", "before", "after"), rows)
 
 

@@ -6,9 +6,12 @@ import dataclasses
 
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.geometry.pnp import PnPProblem, PnPSpec, RobustReprojection, huber_delta, move_pose, pose_cost
 from refkp.geometry.pnp import cost as cost_module

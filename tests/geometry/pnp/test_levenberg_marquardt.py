@@ -7,6 +7,9 @@ import math
 
 import pytest
 import torch
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

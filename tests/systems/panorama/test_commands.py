@@ -9,22 +9,24 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("PIL", reason="needs the extra `panorama`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 
 from refkp.systems.panorama.commands.budget import budget
 from refkp.systems.panorama.commands.tiles import tiles
-from refkp.systems.panorama.commands.train import REPORTED, train
+from refkp.systems.panorama.commands.train import train
+from refkp.systems.panorama.training.system import PANORAMA
 
 SMALL = [
     "--model.model.vision.encoder.image_size=32",
-    "--data.erp_height=32",
+    "--data.viewing.erp_height=32",
     "--data.batch_size=2",
     "--data.repeat=1",
     "--trainer.max_epochs=1",
     "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
 ]
 
 
@@ -88,7 +90,7 @@ def test_a_run_is_complete_and_repeatable(panorama_folder: Path, tmp_path: Path)
         summaries.append(json.loads((tmp_path / name / "vision" / "summary.json").read_text()))
     first, second = summaries
     assert (first["before"], first["after"]) == (second["before"], second["after"])
-    assert set(first["after"]) >= set(REPORTED) - {"val/caption"}  # the vision stage has no texts
+    assert set(first["after"]) >= set(PANORAMA.reported) - {"val/caption"}  # the vision stage has no texts
     run = tmp_path / "first" / "vision"
     assert "erp_height: 32" in (run / "config.yaml").read_text()
     assert len(list((run / "checkpoints").glob("*.ckpt"))) == 2

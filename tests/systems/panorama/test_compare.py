@@ -12,6 +12,7 @@ pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
 
 from PIL import Image
 

@@ -11,6 +11,8 @@ import pytest
 def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The 42 views of an L-shaped block, object 7, at 120 x 160 pixels."""
     pytest.importorskip("embreex", reason="needs the extra `pose`")
+    pytest.importorskip("PIL", reason="needs the extra `viz`")
+    pytest.importorskip("trimesh", reason="needs the extra `pose`")
     from refkp.data.shapes import make_object
     from refkp.systems.pose.templates.rendering import render_templates
     from refkp.systems.pose.templates.store import LINEMOD_K

@@ -9,6 +9,8 @@ from torch import Tensor
 
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer
@@ -54,7 +56,7 @@ def test_targets_are_shown_as_they_are() -> None:
     truth = targets(query, template)
     shown = pictures.shown_targets(truth, 0, 0)
     assert shown.state.tolist() == [-1 if n < 0 else int(n < 16) for n in truth.labels[0, 0].tolist()]
-    assert torch.equal(shown.partner[shown.matched], truth.labels[0, 0][truth.has_buddy[0, 0]])
+    assert torch.equal(shown.partner[shown.matched], truth.labels[0, 0][truth.has_partner[0, 0]])
     figure = pictures.correspondence_picture(query, template, shown)
     assert f"{int(shown.matched.sum())} of {int((shown.state >= 0).sum())}" in figure.axes[0].get_title()
     figure.canvas.draw()

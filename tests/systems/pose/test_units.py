@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.rendering import render_depth
 from refkp.data.shapes import make_object

@@ -120,7 +120,7 @@ def test_a_height_of_zero_is_refused(picture: Path) -> None:
         (torch.zeros(3, 0, 0), "twice as wide"),
         (Image.new("L", (20, 20)), r"twice as wide as high; got \(20, 20\)"),
         ([], "at least one panorama"),
-        ("nowhere.png", "cannot decode 'nowhere.png'"),
+        ("nowhere.png", "nowhere.png cannot be read: No such file"),
     ],
 )
 def test_errors(panorama: Any, message: str) -> None:

@@ -12,6 +12,9 @@ import pytest
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("rich", reason="needs the extra `train`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp import cli
 from refkp.data.meshes import Mesh

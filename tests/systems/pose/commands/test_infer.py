@@ -14,6 +14,8 @@ import torch
 pytest.importorskip("cv2")
 pytest.importorskip("embreex")
 pytest.importorskip("jsonargparse")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from PIL import Image
 

@@ -12,6 +12,9 @@ def pose_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight pictures of two generated objects, 64 x 96 pixels, and 42 templates of each."""
     pytest.importorskip("embreex", reason="needs the extra `pose`")
     pytest.importorskip("rich", reason="needs the extra `train`")
+    pytest.importorskip("PIL", reason="needs the extra `viz`")
+    pytest.importorskip("cv2", reason="needs the extra `pose`")
+    pytest.importorskip("trimesh", reason="needs the extra `pose`")
     from refkp.data.shapes import make_object
     from refkp.systems.pose.data.generator import generate_scenes
     from refkp.systems.pose.data.models import ModelSet

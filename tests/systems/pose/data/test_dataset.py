@@ -9,6 +9,9 @@ import torch
 
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("rich", reason="needs the extra `train`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.systems.pose.data.augmentation import QueryAugmentation
 from refkp.systems.pose.data.dataset import (
@@ -21,12 +24,12 @@ from refkp.systems.pose.data.dataset import (
 )
 from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.data.records import Annotation
-from refkp.systems.pose.data.sampler import SampleIndex
 from refkp.systems.pose.data.shards import ShardReader
 from refkp.systems.pose.data.template_cache import TemplateCache
 from refkp.systems.pose.scene import PictureKey, Scene
 from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.views import Views
+from refkp.training.sampling import SampleIndex
 from tests.systems.pose.data.scenes import make_scene
 
 SIZE = 32

@@ -12,6 +12,9 @@ import torch
 
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("rich", reason="needs the extra `train`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 import numpy as np
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("embreex", reason="needs the extra `pose`")
 
 from refkp.data.meshes import Mesh, save_mesh
 from refkp.systems.pose.data.models import ModelSet, info_entry

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given
 from hypothesis import strategies as st
 

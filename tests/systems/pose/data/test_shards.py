@@ -14,6 +14,9 @@ import torch
 
 pytest.importorskip("cv2", reason="needs the extra `pose`")
 pytest.importorskip("rich", reason="needs the extra `train`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.systems.pose.data.shard_index import load_index
 from refkp.systems.pose.data.shard_writer import ShardWriter

@@ -16,7 +16,7 @@ from refkp.systems.pose.inference.modes import Evidence, global_evidence
 from refkp.systems.pose.inference.predictor import ModelPredictor
 from refkp.systems.pose.inference.spec import EstimatorSpec, MatchSpec, ModeSpec
 from refkp.systems.pose.inference.task import Task
-from refkp.systems.pose.model.spec import preset
+from refkp.systems.pose.model.spec import VpogSpec
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.views import Views
 
@@ -36,7 +36,7 @@ def random_bank(model: Vpog, poses: torch.Tensor) -> TemplateBank:
 @pytest.mark.slow
 def test_global_mode_stays_below_four_gib() -> None:
     torch.manual_seed(0)
-    model = Vpog(preset("base")).eval()
+    model = Vpog(VpogSpec()).eval()
     poses = cam_from_obj(500 * icosphere_views(1))
     bank = random_bank(model, poses)
     blank = torch.ones(SIZE, SIZE)

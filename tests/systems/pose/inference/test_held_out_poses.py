@@ -13,6 +13,7 @@ import torch
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
 
 from refkp.data.meshes import Mesh, load_mesh
 from refkp.data.shapes import make_object

@@ -11,6 +11,8 @@ import torch
 
 pytest.importorskip("PIL", reason="needs the extra `pose`")
 pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from PIL import Image as image_files
 

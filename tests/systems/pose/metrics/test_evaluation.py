@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer
 from refkp.systems.pose.metrics.csv import Estimate
 from refkp.systems.pose.metrics.evaluation import ObjectModel, evaluate_estimates
 from refkp.systems.pose.metrics.spec import EvaluationSpec
-from refkp.systems.pose.metrics.symmetry import symmetry_transforms
 from refkp.systems.pose.scene import Instance, PictureKey, Scene
+from refkp.systems.pose.symmetry import symmetry_transforms
 
 SIZE = (48, 64)
 K = torch.tensor([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]], dtype=torch.float64)

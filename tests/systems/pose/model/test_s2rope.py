@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.geometry.sphere import random_rotation
 from refkp.systems.pose.model.s2rope import (

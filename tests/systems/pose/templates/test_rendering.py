@@ -10,6 +10,8 @@ import torch
 
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp import cli
 from refkp.data.meshes import Mesh, save_mesh

@@ -6,9 +6,12 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.geometry.icosphere import cam_from_obj, icosphere_views
 from refkp.geometry.rotations import axis_angle_to_matrix, quaternion_to_matrix

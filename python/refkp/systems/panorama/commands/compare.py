@@ -16,7 +16,7 @@ from refkp.commands import add_out, parsed, parser, require_counts, table
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from refkp.systems.panorama.training.trainer import TrainingRun
+    from refkp.training.run import TrainingRun
 
 _COMMAND = "refkp panorama compare"
 
@@ -61,7 +61,7 @@ def _parser() -> ArgumentParser:
 
 def _trained(options: Any) -> dict[str, list[TrainingRun]]:
     """The runs of every condition, one for each seed; those that are complete are not trained again."""
-    from refkp.systems.panorama.commands.train import run_training
+    from refkp.systems.panorama.training.system import run_training
 
     common = ["--config", options.config, "--data", str(options.data)]
     common += [] if options.epochs is None else [f"--trainer.max_epochs={options.epochs}"]
@@ -70,7 +70,7 @@ def _trained(options: Any) -> dict[str, list[TrainingRun]]:
     for name, arguments in CONDITIONS.items():
         folder = options.out / "runs" / name.replace(", ", "_").replace(" ", "_")
         for seed in range(options.seeds):
-            own = [f"--seed_everything={seed}", "--out", str(folder / f"seed_{seed}")]
+            own = [f"--seed={seed}", "--out", str(folder / f"seed_{seed}")]
             results.setdefault(name, []).append(run_training([*common, *arguments, *own]))
     return results
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from refkp.commands import add_device, add_run, chosen_device, require_counts
 from refkp.systems.panorama.model.generation import GenerationSpec
-from refkp.systems.panorama.model.stages import Stage
+from refkp.systems.panorama.stages import Stage
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser

@@ -165,13 +165,14 @@ def _write(options: Any, photo: Photo, mesh: Mesh, found: PoseEstimate | Estimat
     from refkp.systems.pose.inference.failure import EstimateFailure
     from refkp.systems.pose.inference.record import pose_record
     from refkp.systems.pose.pictures import overlay_picture
+    from refkp.viz.figures import write_figure
 
     with output_folder(options.out) as folder:
         record = {"image": str(options.image), "mesh": str(options.mesh), "unit": "mm", **pose_record(found)}
         write_json(folder / "pose.json", record)
         if not isinstance(found, EstimateFailure):
             picture = overlay_picture(photo.rgb, mesh, photo.K, found.cam_from_obj)
-            picture.savefig(folder / "overlay.png")
+            write_figure(picture, folder / "overlay.png")
     if isinstance(found, EstimateFailure):
         (options.out / "overlay.png").unlink(missing_ok=True)  # of an earlier pose
         print(f"pose.json in {options.out}")

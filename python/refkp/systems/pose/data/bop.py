@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from refkp._checks import fail
-from refkp.systems.pose.data.images import decode_depth, decode_mask_picture, decode_rgb
+from refkp.data.images import decode_depth, decode_mask_picture, decode_rgb
 from refkp.systems.pose.data.records import (
     Annotation,
     build_instance,

@@ -20,7 +20,7 @@ import torch
 
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
-from refkp.systems.pose.data.images import decode_depth, decode_rgb
+from refkp.data.images import decode_depth, decode_rgb
 from refkp.systems.pose.data.records import (
     Annotation,
     build_instance,

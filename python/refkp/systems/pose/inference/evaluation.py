@@ -23,9 +23,9 @@ from refkp.systems.pose.inference.spec import EstimatorSpec
 from refkp.systems.pose.metrics.baselines import random_template_errors
 from refkp.systems.pose.metrics.csv import Estimate
 from refkp.systems.pose.metrics.evaluation import Evaluation, ObjectModel, Recalls
-from refkp.systems.pose.metrics.symmetry import symmetry_transforms
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.scene import PictureKey
+from refkp.systems.pose.symmetry import symmetry_transforms
 from refkp.systems.pose.targets import TargetSpec, pose_targets
 
 with named_extras():
@@ -179,14 +179,11 @@ def _patch_hits(model: Vpog, sample: PoseSample, spec: TargetSpec) -> Tensor:
     """[2,2]: (right, all) of the patches that see a template, and of all on the object."""
     batch = collate([sample])
     device = next(model.parameters()).device
-    moved = batch.to(device)
-    output = model(
-        moved.query.images, moved.templates.images, moved.templates.cam_from_obj, moved.ref_direction
-    )
+    output = model(batch.to(device))
     targets = pose_targets(batch.query, batch.templates, model.spec.encoder.patch_size, spec)
     positive = batch.is_positive[0]
     right = (output.logits.argmax(-1).cpu() == targets.labels)[0, positive]
-    counted = (targets.has_buddy[0, positive], targets.labels[0, positive] >= 0)
+    counted = (targets.has_partner[0, positive], targets.labels[0, positive] >= 0)
     return torch.tensor([[(right & some).sum().item(), some.sum().item()] for some in counted])
 
 

@@ -17,9 +17,9 @@ from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer
 from refkp.systems.pose.metrics.csv import Estimate
 from refkp.systems.pose.metrics.errors import mspd, mssd
+from refkp.systems.pose.metrics.pose_errors import pose_errors
 from refkp.systems.pose.metrics.recall import THRESHOLDS, match_estimates, mspd_thresholds, mssd_thresholds
 from refkp.systems.pose.metrics.spec import EvaluationSpec
-from refkp.systems.pose.metrics.symmetry import pose_errors
 from refkp.systems.pose.metrics.visibility import VSD_TAUS, distance_map, visibility_tolerance, vsd
 from refkp.systems.pose.scene import Instance, Scene
 from refkp.systems.pose.units import check_units

@@ -28,18 +28,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refkp._checks import fail
-from refkp._extras import named_extras
 from refkp._files import whole_file, whole_folder, write_json
+from refkp.data.images import decode_cutout, decode_depth, encode_depth, encode_rgb, read_bytes
 from refkp.systems.pose.crops import crop_views, mask_box
 from refkp.systems.pose.views import Views
 
-with named_extras():
-    from PIL import Image
-
 #: Camera of the published templates (LineMOD).
 LINEMOD_K = ((572.4114, 0.0, 320.0), (0.0, 573.57043, 240.0), (0.0, 0.0, 1.0))
-
-_ALPHA_OF_MASK = 128  # what is at least as opaque is the object
 
 
 @dataclass(frozen=True)
@@ -150,17 +145,15 @@ class TemplateStore:
 
     def _view(self, obj_id: int, number: int, pose: Tensor, size: int) -> Views:
         path = self.root / f"{obj_id:06d}" / f"{number:06d}.png"
-        rgba = _read_picture(path, "RGBA")
-        steps = _read_picture(path.with_name(f"{path.stem}_depth.png"), None)
-        if steps.shape != rgba.shape[:2]:
-            got = f"{steps.shape} in {str(path.with_name(f'{path.stem}_depth.png'))!r}"
-            fail("TemplateStore.views", "depth", f"of the size {rgba.shape[:2]} of the picture", got)
-        mask = torch.from_numpy(rgba[..., 3] >= _ALPHA_OF_MASK)
+        depth_path = path.with_name(f"{path.stem}_depth.png")
+        rgb, mask = decode_cutout(read_bytes(path), str(path))
+        depth = decode_depth(read_bytes(depth_path), 1 / self.format.depth_steps_per_mm, str(depth_path))
+        if depth.shape != mask.shape:
+            got = f"{list(depth.shape)} in {str(depth_path)!r}"
+            fail("TemplateStore.views", "depth", f"of the size {list(mask.shape)} of the picture", got)
         if not mask.any():
             got = f"{str(path)!r}, which is empty"
             fail("TemplateStore.views", "view", "a picture of the object", got, "Render it again.")
-        depth = torch.from_numpy(steps.astype(np.float32)) / self.format.depth_steps_per_mm
-        rgb = torch.from_numpy(rgba[..., :3]).permute(2, 0, 1)
         return crop_views(rgb, mask, depth, self.K, pose, mask_box(mask), size)
 
 
@@ -215,10 +208,11 @@ def write_view(
     if steps.max() > np.iinfo(np.uint16).max:
         got = f"{depth.max():.0f} mm at {form.depth_steps_per_mm:g} steps per mm"
         fail("write_view", "depth", "at most 65535 steps", got, "Use fewer steps per mm.")
-    alpha = np.where(depth > 0, 255, 0).astype(np.uint8)
-    rgba = np.concatenate((rgb, alpha[..., None]), -1)
-    Image.fromarray(rgba).save(folder / f"{number:06d}.png", compress_level=3)
-    Image.fromarray(steps.astype(np.uint16)).save(folder / f"{number:06d}_depth.png", compress_level=3)
+    shown = torch.from_numpy(depth)
+    alpha = torch.where(shown > 0, 255, 0).to(torch.uint8)
+    rgba = torch.cat((torch.from_numpy(rgb).permute(2, 0, 1), alpha[None]))
+    (folder / f"{number:06d}.png").write_bytes(encode_rgb(rgba, ".png"))
+    (folder / f"{number:06d}_depth.png").write_bytes(encode_depth(shown, 1 / form.depth_steps_per_mm))
 
 
 def _write_poses(root: Path, obj_id: int, poses: Tensor, form: StoreFormat) -> None:
@@ -314,20 +308,3 @@ def _load_poses(path: Path) -> NDArray[np.float64]:
             "TemplateStore", "poses", "finite, of shape [n,4,4]", got, "Render the object's templates again."
         )
     return poses
-
-
-def _read_picture(path: Path, mode: str | None) -> NDArray[Any]:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            picture = np.array(image if mode is None else image.convert(mode))
-            bands = image.getbands()
-    except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"TemplateStore: cannot read {str(path)!r}: {error}. Render the object's templates again."
-        ) from error
-    if mode == "RGBA" and "A" not in bands:
-        fail("TemplateStore", "view", "RGBA with the mask in alpha", f"{''.join(bands)} in {str(path)!r}")
-    if mode is None and picture.ndim != 2:
-        fail("TemplateStore", "depth", "one channel of 16 bits", f"shape {picture.shape} in {str(path)!r}")
-    return picture
