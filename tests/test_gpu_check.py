@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -64,6 +65,14 @@ def test_blocked_packages_look_as_if_they_were_missing() -> None:
     environment = os.environ | {"PYTHONPATH": paths, "REFKP_BLOCKED": ",".join((*MAY_BE_MISSING, "numpy"))}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.stdout == "[False, True]\n", done.stderr
+
+
+def test_every_case_that_needs_a_device_has_cuda_in_its_name() -> None:
+    """Parametrised cases have it in their ids; by it the check selects them."""
+    for path in (ROOT / "tests" / "ops").glob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and "cuda.is_available" in ast.unparse(node):
+                assert "cuda" in node.name, f"{path.name}: {node.name}"
 
 
 @pytest.mark.slow

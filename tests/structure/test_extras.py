@@ -15,7 +15,13 @@ import refkp
 from refkp._extras import EXTRAS, named_extras
 from tests.structure.tree import PACKAGE, files, module_name, parsed, pyproject
 
-IMPORT_NAMES = {"pillow": "PIL", "opencv-python-headless": "cv2", "pytest-benchmark": "pytest_benchmark", "pytest-xdist": "xdist", "pytest-timeout": "pytest_timeout"}
+IMPORT_NAMES = {
+    "pillow": "PIL",
+    "opencv-python-headless": "cv2",
+    "pytest-benchmark": "pytest_benchmark",
+    "pytest-timeout": "pytest_timeout",
+    "pytest-xdist": "xdist",
+}
 DECLARED: dict[str, list[str]] = pyproject()["project"]["optional-dependencies"]
 
 
