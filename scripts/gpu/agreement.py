@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+import refkp
+from refkp import _native
 from refkp.ops._backends import unsupported_reason
 from scripts.gpu.calls import small_calls
 from scripts.gpu.process import CUT_SHORT
@@ -50,6 +52,10 @@ class Task(NamedTuple):
 def main(argv: list[str]) -> int:
     """Run what is not in the file yet; exit 1 if a row failed, 3 if there was no time for one."""
     options = _parser().parse_args(argv)
+    print(f"refkp of {refkp.__file__}", flush=True)
+    if options.device == "cuda" and "native" in options.backends and not _native.has_cuda_kernels():
+        print("it has no CUDA kernels: another installation comes before the one that was built")
+        return 1
     known = json.loads(options.json.read_text()) if options.json.exists() else []
     done = [[row["call"], row["backend"], row["dtype"]] for row in known]
     for task in tasks(options.backends, options.dtypes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import os
@@ -98,9 +99,9 @@ def agreed(settings: Settings, outcome: Outcome) -> Numbers:
     rows = json.loads(path.read_text()) if path.exists() else []
     compared = [row for row in rows if row.get("error_of_allowed") is not None]
     worst = max(compared, key=lambda row: row["error_of_allowed"], default=None)
-    late = [row for row in rows if row.get("reason") == "no time left"]
     failed = [row for row in rows if row["status"] == "failed"]
-    return {"rows": len(compared), "failed": failed, "no_time_left": len(late), "worst": worst}
+    skipped = collections.Counter(row["reason"] for row in rows if row["status"] == "skipped")
+    return {"rows": len(compared), "failed": failed, "skipped": skipped, "worst": worst}
 
 
 def sanitizer(tool: str) -> Callable[[Settings, float], Command]:
