@@ -10,7 +10,7 @@ import torch
 
 from bench.support import Compare, Row, Settings, measure
 from refkp.bench import table
-from refkp.info import collect
+from refkp.machine import collect
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,6 +23,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(config.getoption("--bench-threads"))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The first line: what the suites run on."""
+    device, reporter = session.config.getoption("--bench-device"), session.config.pluginmanager
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    line = f"refkp bench: {name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    reporter.get_plugin("terminalreporter").write_line(line)
 
 
 @pytest.fixture

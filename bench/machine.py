@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable
-from typing import Any
 
 import torch
+
+from refkp._measure import Step, stopwatch, synchronised
 
 
 def roofline_seconds(kind: str, amount: int, device: str, dtype: torch.dtype) -> float:
@@ -33,12 +32,6 @@ def arithmetic(device: str, dtype: torch.dtype) -> float:
     return 2 * size**3 / _best_seconds(lambda: torch.mm(a, b), device)
 
 
-def _best_seconds(step: Callable[[], Any], device: str, rounds: int = 6) -> float:
-    seconds = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        step()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def _best_seconds(step: Step, device: str, rounds: int = 6) -> float:
+    finished = synchronised(step, device)
+    return min(stopwatch(finished) for _ in range(rounds))

@@ -28,7 +28,17 @@ import torch
 from torch import Tensor
 
 from bench.machine import roofline_seconds
-from refkp._measure import Step, Timing, peak_memory, relative_error, stopwatch, synchronised, timing
+from refkp._measure import (
+    Step,
+    Timing,
+    fitting_rounds,
+    num_operators,
+    peak_memory,
+    relative_error,
+    stopwatch,
+    synchronised,
+    timing,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +89,7 @@ def measure(row: Row, benchmark: Any, settings: Settings) -> dict[str, Any]:
         for name, step in steps.items():
             seconds[name].append(stopwatch(step))
 
-    rounds = 1 if settings.smoke else _rounds(stopwatch(ours) + sum(map(stopwatch, steps.values())), settings)
+    rounds = 1 if settings.smoke else _rounds([ours, *steps.values()], settings)
     benchmark.pedantic(ours, setup=run_the_others, rounds=rounds, iterations=1)
     if benchmark.stats is None:  # --benchmark-disable: the gate is all
         return {}
@@ -88,6 +98,7 @@ def measure(row: Row, benchmark: Any, settings: Settings) -> dict[str, Any]:
     record = _record(row, {name: timing(values) for name, values in seconds.items()}, errors)
     if not settings.smoke:
         record["peak_bytes"] = {name: peak_memory(step, row.device) for name, step in _timed(row).items()}
+        record["num_operators"] = {name: num_operators(step) for name, step in _timed(row).items()}
         record["roofline"] = _roofline(row, record["contenders"]["refkp"]["median_s"])
     benchmark.group = row.op
     benchmark.extra_info.update(record)
@@ -140,9 +151,8 @@ def _tensors(result: Any) -> list[Tensor]:
     return [result] if isinstance(result, Tensor) else list(result)
 
 
-def _rounds(seconds_per_round: float, settings: Settings) -> int:
-    fitting = int(settings.budget_s / seconds_per_round)
-    return max(settings.min_rounds, min(fitting, settings.max_rounds))
+def _rounds(steps: Sequence[Step], settings: Settings) -> int:
+    return fitting_rounds(steps, settings.budget_s, settings.min_rounds, settings.max_rounds)
 
 
 def _reference_seconds(row: Row, settings: Settings) -> dict[str, list[float]]:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from bench.support import Compare, Row, nbytes, with_backward
-from refkp.ops import affine_warp, compositions
+from refkp.ops import affine_warp
+from refkp.peers import warps as peers
 
 SHAPES = [(24, 3, 320, 320), (4, 10, 128, 128)]
 #: Mode -> the inputs that get gradients, the wanted ratio, and passes over arrays of the image's size.
@@ -41,7 +42,7 @@ def test_bench_affine_warp(shape: tuple[int, ...], mode: str, compare: Compare, 
             dtype=image.dtype,
             device=device,
             ours=with_backward(lambda: affine_warp(image, theta), leaves),
-            peers={"torch": with_backward(lambda: compositions.affine_warp(image, theta), leaves)},
+            peers={"torch": with_backward(lambda: peers.affine_warp(image, theta), leaves)},
             reference=with_backward(lambda: affine_warp(image, theta, backend="reference"), leaves),
             target=target,
             # the gradient of theta jumps where a sample crosses a pixel; torch rounds that otherwise

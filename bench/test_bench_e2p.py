@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench import peers
 from bench.support import Compare, Row, nbytes, with_backward
-from refkp.ops import compositions, e2p
+from refkp.ops import e2p
+from refkp.peers import e2p as peers
 
 ERP = (1, 3, 2048, 4096)
 YAWS = [45.0 * k - 180.0 for k in range(8)]
@@ -58,8 +58,8 @@ def test_bench_e2p_bytes(layout: str, compare: Compare, device: str) -> None:
             device=device,
             ours=lambda: e2p(erp, rotation, **options),
             peers={
-                "torch, image expanded": lambda: compositions.e2p(erp, rotation, side),
-                "torch, tiles stacked": lambda: compositions.e2p_stacked(erp, rotation, side),
+                "torch, image expanded": lambda: peers.e2p(erp, rotation, side),
+                "torch, tiles stacked": lambda: peers.e2p_stacked(erp, rotation, side),
             },
             reference=reference if layout == "planar" else None,  # ten seconds a run
             target=3.0,
@@ -100,10 +100,8 @@ def test_bench_e2p_antialiased_bytes(antialias: str, compare: Compare, device: s
     interleaved = pixels.permute(2, 0, 1)[None]
     options = {"hfov_deg": 90.0, "size": (side, side), "antialias": antialias}
     contenders = {
-        "torch, 672 resized": lambda: compositions.e2p_shrunk(erp, rotation, side, 3, antialias=False),
-        "torch, 672 resized antialiased": lambda: compositions.e2p_shrunk(
-            erp, rotation, side, 3, antialias=True
-        ),
+        "torch, 672 resized": lambda: peers.e2p_shrunk(erp, rotation, side, 3, antialias=False),
+        "torch, 672 resized antialiased": lambda: peers.e2p_shrunk(erp, rotation, side, 3, antialias=True),
     }
     if device == "cpu":
         contenders["py360convert, 672 resized by area"] = lambda: peers.e2p_py360convert_shrunk(
@@ -138,9 +136,9 @@ def test_bench_e2p_floats(side: int, antialias: str, compare: Compare, device: s
     erp, rotation = smooth_erp(device).float().requires_grad_(), views(device)
     options = {"hfov_deg": 90.0, "size": (side, side), "antialias": antialias}
     contenders = {
-        "none": lambda: compositions.e2p_stacked(erp, rotation, side),
-        "box": lambda: compositions.e2p_stacked(erp, rotation, side, 6),  # the samples of "box" at this size
-        "mip": lambda: compositions.e2p_mip(erp, rotation, side),
+        "none": lambda: peers.e2p_stacked(erp, rotation, side),
+        "box": lambda: peers.e2p_stacked(erp, rotation, side, 6),  # the samples of "box" at this size
+        "mip": lambda: peers.e2p_mip(erp, rotation, side),
     }
     compare(
         Row(

@@ -7,7 +7,8 @@ import torch
 
 from bench.support import Compare, Row, nbytes, with_backward
 from bench.test_bench_affine_warp import SHAPES, random_theta
-from refkp.ops import compositions, equivariance_loss
+from refkp.ops import equivariance_loss
+from refkp.peers import warps as peers
 
 #: Mode -> whether the maps get gradients, the wanted ratio, and passes over arrays of the maps' size.
 MODES = {"forward": (False, None, 2), "forward+backward": (True, 3.5, 4)}
@@ -28,11 +29,7 @@ def test_bench_equivariance_loss(shape: tuple[int, ...], mode: str, compare: Com
             dtype=maps.dtype,
             device=device,
             ours=with_backward(lambda: equivariance_loss(maps, maps_warped, theta), leaves),
-            peers={
-                "torch": with_backward(
-                    lambda: compositions.equivariance_loss(maps, maps_warped, theta), leaves
-                )
-            },
+            peers={"torch": with_backward(lambda: peers.equivariance_loss(maps, maps_warped, theta), leaves)},
             reference=with_backward(
                 lambda: equivariance_loss(maps, maps_warped, theta, backend="reference"), leaves
             ),

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from bench.support import Compare, Row, nbytes
-from refkp.ops import compositions, flow_gt
+from refkp.ops import flow_gt
+from refkp.peers import flow_gt as peers
 
 #: Objects, templates, crop size, wanted ratio (no target where fixed costs of the call dominate).
 SHAPES = [((1, 8, 224, 224), 8.0), ((2, 8, 224, 224), 8.0), ((1, 1, 224, 224), None), ((1, 4, 480, 640), 8.0)]
@@ -75,8 +76,8 @@ def test_bench_flow_gt(
             device=device,
             ours=lambda: flow_gt(*arguments)[:2],
             peers={
-                "torch": lambda: compositions.flow_gt(*arguments),
-                "torch per pair": lambda: compositions.flow_gt_per_pair(*arguments),
+                "torch": lambda: peers.flow_gt(*arguments),
+                "torch per pair": lambda: peers.flow_gt_per_pair(*arguments),
             },
             reference=lambda: flow_gt(*arguments, backend="reference")[:2],
             target=target,

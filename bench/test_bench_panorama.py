@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import peers
 from bench.support import Compare, Row, nbytes, with_backward
 from bench.test_bench_e2p import ERP, smooth_erp
 from refkp.data.pixels import IMAGENET
-from refkp.ops.compositions import vicreg_covariance, vicreg_gram
-from refkp.systems.panorama.losses import compositions, overlap_vicreg, sequential_strip_vicreg
-from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.peers import panorama as peers
+from refkp.peers.vicreg import vicreg_covariance, vicreg_gram
+from refkp.systems.panorama.losses import overlap_vicreg, sequential_strip_vicreg
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.systems.panorama.views.rendering import render_views
 
@@ -25,16 +25,15 @@ SIDE = 224
 GRID = (14, 14)
 LAYOUT = ErpLayout.build()
 BACKWARD = "forward+backward"
-#: (samples, D), mode -> the wanted ratio to the best D x D form. The smaller sizes show how the memory grows
-#: with P and D.
-CONTESTS = {
-    ((8, 768), "forward"): None,
-    ((8, 768), BACKWARD): 8.0,
-    ((8, 768), f"{BACKWARD}, Gram peer"): None,
-    ((8, 768), f"{BACKWARD}, pairs found anew"): None,
-    ((4, 768), BACKWARD): None,
-    ((8, 384), BACKWARD): None,
-}
+GRAM = f"{BACKWARD}, Gram peer"
+ANEW = f"{BACKWARD}, pairs found anew"
+#: Mode -> the wanted ratio to the best D x D form.
+MODES = {"forward": None, BACKWARD: 8.0, GRAM: None, ANEW: None}
+#: (samples, D): a half and a quarter of either. Pairs grow with the samples, so the rows' peak memory beside that of
+#: D x D matrices shows how it grows with P and with D.
+FULL = (8, 768)
+GROWTH = [(4, 768), (2, 768), (8, 384), (8, 192)]
+CONTESTS = [*((FULL, mode) for mode in MODES), *((size, BACKWARD) for size in GROWTH)]
 
 Loss = Callable[[], Tensor]
 
@@ -72,61 +71,70 @@ def test_bench_panorama_views(memory: str, compare: Compare, device: str) -> Non
 
 def grid_steps(features: Tensor, mode: str) -> tuple[Loss, dict[str, Loss]]:
     device, rule = features.device, PairRule()
-    table = compositions.build_table(LAYOUT, GRID, rule, device)
-    if mode.endswith("anew"):
-        ours = lambda: overlap_vicreg(features, compositions.build_table(LAYOUT, GRID, rule, device)).total  # noqa: E731
-        return ours, {"torch pair by pair": lambda: compositions.grid_loss_loop(features, LAYOUT, GRID, rule)}
-    if mode.endswith("Gram peer"):
-        contenders = {"torch L x L": lambda: compositions.grid_loss(features, table, vicreg_gram)}
+    table = peers.build_table(LAYOUT, GRID, rule, device)
+    if mode == ANEW:
+        ours = lambda: overlap_vicreg(features, peers.build_table(LAYOUT, GRID, rule, device)).total  # noqa: E731
+        return ours, {"torch pair by pair": lambda: peers.grid_loss_loop(features, LAYOUT, GRID, rule)}
+    if mode == GRAM:
+        contenders = {"torch L x L": lambda: peers.grid_loss(features, table, vicreg_gram)}
     else:
         contenders = {
-            "torch D x D": lambda: compositions.grid_loss(features, table, vicreg_covariance),
-            "torch D x D by 8": lambda: compositions.grid_loss(features, table, vicreg_covariance, 8),
+            "torch D x D": lambda: peers.grid_loss(features, table, vicreg_covariance),
+            "torch D x D by 8": lambda: peers.grid_loss(features, table, vicreg_covariance, 8),
         }
     return lambda: overlap_vicreg(features, table).total, contenders
 
 
-@pytest.mark.parametrize(("size", "mode"), CONTESTS)
-def test_bench_grid_loss(size: tuple[int, int], mode: str, compare: Compare, device: str) -> None:
+def grid_row(size: tuple[int, int], mode: str, device: str) -> Row:
+    """The loss between tokens that see the same direction, for (samples, D)."""
     batch, dim = size
     backward = mode != "forward"
     shape = (batch, LAYOUT.num_views, GRID[0] * GRID[1], dim)
     features = torch.randn(shape, device=device, requires_grad=backward)
     leaves = [features] if backward else []
     ours, contenders = grid_steps(features, mode)
-    compare(
-        Row(
-            op="panorama grid loss",
-            mode=mode,
-            shape=shape,
-            dtype=features.dtype,
-            device=device,
-            ours=with_backward(ours, leaves),
-            peers={name: with_backward(step, leaves) for name, step in contenders.items()},
-            target=CONTESTS[size, mode],
-            bytes=(2 if backward else 1) * nbytes(features),
-        )
+    return Row(
+        op="panorama grid loss",
+        mode=mode,
+        shape=shape,
+        dtype=features.dtype,
+        device=device,
+        ours=with_backward(ours, leaves),
+        peers={name: with_backward(step, leaves) for name, step in contenders.items()},
+        target=MODES[mode] if size == FULL else None,
+        bytes=(2 if backward else 1) * nbytes(features),
     )
 
 
-@pytest.mark.parametrize("mode", ["forward", BACKWARD])
-def test_bench_sequential_loss(mode: str, compare: Compare, device: str) -> None:
+@pytest.mark.parametrize(("size", "mode"), CONTESTS)
+def test_bench_panorama_grid_loss(size: tuple[int, int], mode: str, compare: Compare, device: str) -> None:
+    compare(grid_row(size, mode, device))
+
+
+def sequential_row(size: tuple[int, int], mode: str, device: str) -> Row:
+    """The loss between facing strips of consecutive tiles, for (samples, D)."""
+    batch, dim = size
     backward = mode != "forward"
-    tiles = torch.randn(8, 8, GRID[0] * GRID[1], 768, device=device, requires_grad=backward)
+    tiles = torch.randn(batch, 8, GRID[0] * GRID[1], dim, device=device, requires_grad=backward)
     leaves = [tiles] if backward else []
-    contenders: dict[str, Loss] = {
-        "torch D x D": lambda: compositions.strip_loss(tiles, GRID, 0.5, vicreg_covariance),
-        "torch D x D by 8": lambda: compositions.strip_loss(tiles, GRID, 0.5, vicreg_covariance, 8),
-    }
-    compare(
-        Row(
-            op="panorama sequential loss",
-            mode=mode,
-            shape=tiles.shape,
-            dtype=tiles.dtype,
-            device=device,
-            ours=with_backward(lambda: sequential_strip_vicreg(tiles, GRID, 0.5).total, leaves),
-            peers={name: with_backward(step, leaves) for name, step in contenders.items()},
-            bytes=(2 if backward else 1) * nbytes(tiles),
-        )
+    contenders: dict[str, Loss] = {"torch L x L": lambda: peers.strip_loss(tiles, GRID, 0.5, vicreg_gram)}
+    if mode != GRAM:
+        contenders = {
+            "torch D x D": lambda: peers.strip_loss(tiles, GRID, 0.5, vicreg_covariance),
+            "torch D x D by 8": lambda: peers.strip_loss(tiles, GRID, 0.5, vicreg_covariance, 8),
+        }
+    return Row(
+        op="panorama sequential loss",
+        mode=mode,
+        shape=tiles.shape,
+        dtype=tiles.dtype,
+        device=device,
+        ours=with_backward(lambda: sequential_strip_vicreg(tiles, GRID, 0.5).total, leaves),
+        peers={name: with_backward(step, leaves) for name, step in contenders.items()},
+        bytes=(2 if backward else 1) * nbytes(tiles),
     )
+
+
+@pytest.mark.parametrize("mode", ["forward", BACKWARD, GRAM])
+def test_bench_panorama_sequential_loss(mode: str, compare: Compare, device: str) -> None:
+    compare(sequential_row(FULL, mode, device))

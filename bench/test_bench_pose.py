@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import peers
 from bench.support import Compare, Row, nbytes
 from bench.test_bench_flow_gt import scene
 
@@ -17,8 +16,9 @@ pytest.importorskip("trimesh", reason="needs the extra `pose`")
 from refkp.data.rendering import MeshRenderer
 from refkp.data.shapes import make_object
 from refkp.geometry.sphere import random_rotation
+from refkp.peers import pose as peers
 from refkp.systems.pose.metrics.errors import mspd
-from refkp.systems.pose.metrics.symmetry import ContinuousSymmetry, symmetry_transforms
+from refkp.systems.pose.symmetry import ContinuousSymmetry, symmetry_transforms
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.views import Views
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bench.support import Compare, Row, nbytes, with_backward
-from refkp.ops import compositions, vicreg
+from refkp.ops import vicreg
+from refkp.peers import vicreg as peers
 
 #: (P, L, D) -> the wanted ratio of forward and backward to the best D x D form, at once or by 8 pairs.
 SHAPES = {
@@ -25,12 +26,10 @@ MODES = ("forward", "forward+backward", "forward+backward, Gram peer")
 def peer_steps(x: Tensor, y: Tensor, num_pairs: int, mode: str) -> dict[str, Callable[[], Tensor]]:
     strips_x, strips_y = (z.view(num_pairs, -1, z.shape[1]) for z in (x, y))
     if mode.endswith("Gram peer"):
-        return {"torch L x L": lambda: compositions.vicreg(strips_x, strips_y, compositions.vicreg_gram)}
-    steps = {"torch D x D": lambda: compositions.vicreg(strips_x, strips_y, compositions.vicreg_covariance)}
+        return {"torch L x L": lambda: peers.vicreg(strips_x, strips_y, peers.vicreg_gram)}
+    steps = {"torch D x D": lambda: peers.vicreg(strips_x, strips_y, peers.vicreg_covariance)}
     if num_pairs > 8:
-        steps["torch D x D by 8"] = lambda: compositions.vicreg(
-            strips_x, strips_y, compositions.vicreg_covariance, 8
-        )
+        steps["torch D x D by 8"] = lambda: peers.vicreg(strips_x, strips_y, peers.vicreg_covariance, 8)
     return steps
 
 

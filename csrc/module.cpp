@@ -80,6 +80,7 @@ PYBIND11_MODULE(_C, m) {
                       shape, pointer<void>(out), pointer<void>(stream));
   }, py::kw_only(), py::arg("image"), py::arg("theta"), py::arg("inverse"), py::arg("fill"), py::arg("shape"),
      py::arg("out"), py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("affine_warp_partials", &cuda::affine_warp_partials, py::arg("shape"));
   m.def("affine_warp_backward_cuda", [](uintptr_t grad_out, uintptr_t image, uintptr_t theta, bool inverse, uintptr_t fill,
                                         AffineWarpShape shape, uintptr_t grad_image, uintptr_t grad_theta,
                                         uintptr_t workspace, const std::string& dtype, uintptr_t stream) {
@@ -111,6 +112,7 @@ PYBIND11_MODULE(_C, m) {
      py::arg("grad_item"), py::arg("shape"), py::arg("grad_maps"), py::arg("grad_maps_warped"), py::arg("dtype"),
      py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
+  m.def("equivariance_loss_partials", &cuda::equivariance_loss_partials, py::arg("shape"));
   m.def("equivariance_loss_cuda", [](uintptr_t maps, uintptr_t maps_warped, uintptr_t theta, bool coverage,
                                      EquivarianceShape shape, uintptr_t loss, uintptr_t denominator, uintptr_t workspace,
                                      const std::string& dtype, uintptr_t stream) {
@@ -217,38 +219,29 @@ PYBIND11_MODULE(_C, m) {
 #endif
 
   // ---- flow_gt ----
-  // images: depth_src, depth_dst, mask_src, mask_dst (0: none). matrices: K_src, K_dst, dst_from_src. sizes: B, S, H, W,
-  // Ht, Wt. Strides between planes: of the source over B, of the target over B and S.
+  // strides: between planes over B, and over S for the target.
+  py::class_<FlowImages>(m, "FlowImages")
+      .def(py::init([](uintptr_t depth, uintptr_t mask, uintptr_t K, int32_t height, int32_t width,
+                       std::array<int64_t, 2> depth_strides, std::array<int64_t, 2> mask_strides) {
+        return FlowImages{pointer<void>(depth), pointer<uint8_t>(mask), pointer<double>(K), height, width,
+                          depth_strides[0], depth_strides[1], mask_strides[0], mask_strides[1]};
+      }), py::kw_only(), py::arg("depth"), py::arg("mask"), py::arg("K"), py::arg("height"), py::arg("width"),
+         py::arg("depth_strides"), py::arg("mask_strides"));
   py::class_<FlowProblem>(m, "FlowProblem")
-      .def(py::init([](std::array<uintptr_t, 4> images, std::array<uintptr_t, 3> matrices, uintptr_t uv, uintptr_t flags,
-                       std::array<int64_t, 6> sizes, std::array<int64_t, 3> depth_strides,
-                       std::array<int64_t, 3> mask_strides, int rule, std::array<double, 3> tolerance,
-                       double pixel_offset) {
-        const auto size = [&](int k) { return static_cast<int32_t>(sizes[k]); };
-        FlowProblem p;
-        p.depth_src = pointer<void>(images[0]), p.depth_dst = pointer<void>(images[1]);
-        p.mask_src = pointer<uint8_t>(images[2]), p.mask_dst = pointer<uint8_t>(images[3]);
-        p.K_src = pointer<double>(matrices[0]), p.K_dst = pointer<double>(matrices[1]);
-        p.dst_from_src = pointer<double>(matrices[2]);
-        p.uv = pointer<void>(uv), p.flags = pointer<uint8_t>(flags);
-        p.batch = sizes[0], p.targets = sizes[1];
-        p.height = size(2), p.width = size(3), p.height_dst = size(4), p.width_dst = size(5);
-        p.depth_src_stride = depth_strides[0], p.mask_src_stride = mask_strides[0];
-        p.depth_dst_stride_b = depth_strides[1], p.depth_dst_stride_s = depth_strides[2];
-        p.mask_dst_stride_b = mask_strides[1], p.mask_dst_stride_s = mask_strides[2];
-        p.rule = static_cast<FlowRule>(rule);
-        p.tol_abs = tolerance[0], p.tol_rel = tolerance[1], p.tol_px = tolerance[2];
-        p.pixel_offset = pixel_offset;
-        return p;
-      }), py::kw_only(), py::arg("images"), py::arg("matrices"), py::arg("uv"), py::arg("flags"), py::arg("sizes"),
-         py::arg("depth_strides"), py::arg("mask_strides"), py::arg("rule"), py::arg("tolerance"),
-         py::arg("pixel_offset"));
-  m.def("flow_gt_cpu", [](const FlowProblem& problem, const std::string& dtype, int threads) {
-    REFKP_CALL_BEST(flow_gt_cpu, problem, dtype_from_name(dtype), threads);
-  }, py::kw_only(), py::arg("problem"), py::arg("dtype"), py::arg("threads"), NoGil());
+      .def(py::init([](const FlowImages& src, const FlowImages& dst, uintptr_t dst_from_src, int64_t batch,
+                       int64_t targets, int rule, double tol_abs, double tol_rel, double tol_px, double pixel_offset) {
+        return FlowProblem{src, dst, pointer<double>(dst_from_src), batch, targets, static_cast<FlowRule>(rule),
+                           tol_abs, tol_rel, tol_px, pixel_offset};
+      }), py::kw_only(), py::arg("src"), py::arg("dst"), py::arg("dst_from_src"), py::arg("batch"), py::arg("targets"),
+         py::arg("rule"), py::arg("tol_abs"), py::arg("tol_rel"), py::arg("tol_px"), py::arg("pixel_offset"));
+  m.def("flow_gt_cpu", [](const FlowProblem& problem, uintptr_t uv, uintptr_t flags, const std::string& dtype,
+                          int threads) {
+    REFKP_CALL_BEST(flow_gt, dtype_from_name(dtype), problem, pointer<void>(uv), pointer<uint8_t>(flags), threads);
+  }, py::kw_only(), py::arg("problem"), py::arg("uv"), py::arg("flags"), py::arg("dtype"), py::arg("threads"), NoGil());
 #ifdef REFKP_HAS_CUDA
-  m.def("flow_gt_cuda", [](const FlowProblem& problem, const std::string& dtype, uintptr_t stream) {
-    flow_gt_cuda(problem, dtype_from_name(dtype), stream);
-  }, py::kw_only(), py::arg("problem"), py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("flow_gt_cuda", [](const FlowProblem& problem, uintptr_t uv, uintptr_t flags, const std::string& dtype,
+                           uintptr_t stream) {
+    cuda::flow_gt(dtype_from_name(dtype), problem, pointer<float>(uv), pointer<uint8_t>(flags), pointer<void>(stream));
+  }, py::kw_only(), py::arg("problem"), py::arg("uv"), py::arg("flags"), py::arg("dtype"), py::arg("stream"), NoGil());
 #endif
 }

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +17,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench import test_bench_panorama as panorama_suite
 from bench.machine import roofline_seconds
 from bench.support import Row, Settings, gate, measure, with_backward
 from refkp import bench
-from refkp._measure import peak_memory, relative_error, timing
+from refkp._measure import fitting_rounds, num_operators, peak_memory, relative_error, timing
 
 SMOKE = Settings(smoke=True)
 
@@ -91,6 +96,7 @@ def test_contenders_take_turns_and_ours_is_timed_by_the_fixture() -> None:
 
     contest = row(ours=step("ours"), peers={"a": step("a"), "b": step("b")}, reference=None)
     record = measure(contest, FakeBenchmark(), Settings(budget_s=0.0, min_rounds=3))
+    assert record["num_operators"] == {"refkp": 1, "a": 1, "b": 1}
     assert "".join(name[0] for name in order).count("abo") >= 3
     assert record["contenders"]["refkp"] == {"median_s": 0.5, "iqr_s": 0.0, "rounds": 3, "error": 0.0}
     assert record["contenders"]["a"]["rounds"] == 3
@@ -101,7 +107,7 @@ def test_contenders_take_turns_and_ours_is_timed_by_the_fixture() -> None:
 def test_smoke_is_one_repetition_without_memory_and_roofline() -> None:
     record = measure(row(), FakeBenchmark(), SMOKE)
     assert record["contenders"]["torch"]["rounds"] == 1
-    assert not {"peak_bytes", "roofline"} & record.keys()
+    assert not {"peak_bytes", "num_operators", "roofline"} & record.keys()
 
 
 def test_timing_is_median_and_interquartile_range() -> None:
@@ -128,6 +134,19 @@ def test_peak_memory_counts_the_temporaries() -> None:
     )  # arrays of 16 MB: two at once, or three if the allocator keeps one
     assert peak is not None
     assert 28e6 < peak < 52e6
+
+
+def test_rounds_fit_a_budget_within_their_bounds() -> None:
+    steps = [lambda: time.sleep(0.01)] * 2
+    assert fitting_rounds(steps, 0.0, least=3, most=9) == 3
+    assert fitting_rounds(steps, 1e3, least=3, most=9) == 9
+    assert 1 <= fitting_rounds(steps, 0.1, least=1, most=100) <= 5
+
+
+def test_operators_are_those_that_torch_dispatches() -> None:
+    x = torch.ones(3)
+    assert num_operators(lambda: None) == 0
+    assert num_operators(lambda: (x * 2, x + x)) == 2
 
 
 def test_roofline_grows_with_the_work() -> None:
@@ -164,6 +183,31 @@ def test_rows_are_read_from_a_results_file(tmp_path: Path) -> None:
     assert [entry["ratio"] for entry in bench.load_rows(file)] == [2.0]
 
 
+@pytest.mark.parametrize("mode", panorama_suite.MODES)
+def test_every_row_of_the_panorama_losses_passes_its_gate(mode: str) -> None:
+    """The rows at a small size: ours and every peer have one value and one gradient."""
+    for make in (panorama_suite.grid_row, panorama_suite.sequential_row):
+        errors = gate(make((1, 8), mode, "cpu"))
+        assert errors.pop("refkp") == 0
+        assert all(error < 1e-4 for error in errors.values())
+
+
+def test_the_panorama_rows_show_how_memory_grows_with_pairs_and_with_dimensions() -> None:
+    sizes = [size for size, mode in panorama_suite.CONTESTS if mode == panorama_suite.BACKWARD]
+    samples, dim = panorama_suite.FULL
+    assert {size for size in sizes if size[1] == dim} == {(samples // k, dim) for k in (1, 2, 4)}
+    assert {size for size in sizes if size[0] == samples} == {(samples, dim // k) for k in (1, 2, 4)}
+
+
+def test_help_ends_with_an_example_and_imports_no_torch() -> None:
+    program = (
+        "import sys\nfrom refkp import bench\n"
+        "try:\n    bench.main(['--help'])\nexcept SystemExit:\n    assert 'torch' not in sys.modules\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert shown.rstrip().endswith("example: refkp bench --filter vicreg --smoke")
+
+
 def test_without_suites_the_remedy_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="Run it from the root of a checkout or name it with --suite"):
         bench.main(["--suite", str(tmp_path)])
@@ -188,7 +232,9 @@ def test_the_command_runs_a_suite_and_fails_on_a_regression(
     first = tmp_path / "first.json"
     call = ["--suite", str(suite), "--smoke", "--device", "cpu"]
     assert bench.main([*call, "--json", str(first)]) == 0
-    assert "double  forward  8" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert printed.startswith(f"refkp bench: cpu, {os.cpu_count()} threads")
+    assert "double  forward  8" in printed
     report = json.loads(first.read_text())
     report["benchmarks"][0]["extra_info"]["ratio"] = 1e9
     earlier = tmp_path / "earlier.json"

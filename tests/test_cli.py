@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import subprocess
 import sys
 import types
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from refkp import __version__, cli
+from refkp.systems import built_systems
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> None:
@@ -21,7 +24,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> N
 def test_help_names_every_command_and_system(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in (*cli.COMMANDS, "train", *cli.SYSTEMS))
+    assert all(name in text for name in (*cli.COMMANDS, "train", *built_systems()))
 
 
 def test_module_and_version() -> None:
@@ -33,23 +36,30 @@ def test_module_and_version() -> None:
 
 def test_a_command_gets_the_rest_and_gives_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    stand_in(monkeypatch, "refkp.verify", main=lambda argv: seen.append(argv) or 1)
+    stand_in(monkeypatch, "refkp.verify.command", main=lambda argv: seen.append(argv) or 1)
     assert cli.main(["verify", "--golden", "x"]) == 1
     assert seen == [["--golden", "x"]]
 
 
-def test_train_and_verbs_reach_the_system(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def tiles(argv: list[str]) -> int:
-        """Render the tiles of a panorama."""
-        return len(argv)
-
-    stand_in(monkeypatch, cli.SYSTEMS["panorama"], VERBS={"tiles": tiles}, train=lambda argv: 10 + len(argv))
-    assert cli.main(["panorama", "tiles", "pano.jpg"]) == 1
+def test_train_and_verbs_reach_the_file_of_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = "refkp.systems.panorama.commands"
+    stand_in(monkeypatch, f"{commands}.evaluate", evaluate=lambda argv: len(argv))
+    stand_in(monkeypatch, f"{commands}.train", train=lambda argv: 10 + len(argv))
+    assert cli.main(["panorama", "eval", "pano.jpg"]) == 1
     assert cli.main(["train", "panorama", "--config", "tiny"]) == 12
-    assert cli.main(["panorama", "--help"]) == 0
-    assert "tiles        Render the tiles of a panorama." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("system", built_systems())
+def test_every_verb_has_its_file_and_a_line_of_help(system: str, capsys: pytest.CaptureFixture[str]) -> None:
+    verbs = importlib.import_module(f"refkp.systems.{system}.commands").VERBS
+    folder = Path(cli.__file__).parent / "systems" / system / "commands"
+    names = {"train", *(file for file, _ in verbs.values())}
+    for name in names:
+        tree = ast.parse((folder / f"{name}.py").read_text())
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert cli.main([system, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(line in text for _, line in verbs.values())
 
 
 @pytest.mark.parametrize(
@@ -64,9 +74,8 @@ def test_train_and_verbs_reach_the_system(
     ],
 )
 def test_a_wrong_name_exits_2_with_a_hint(
-    argv: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in(monkeypatch, cli.SYSTEMS["panorama"], VERBS={"tiles": len})
     with pytest.raises(SystemExit) as stop:
         cli.main(argv)
     assert stop.value.code == 2

@@ -28,28 +28,34 @@ enum FlowFlag : int {
 constexpr double flow_z_near = 1e-6;
 constexpr double flow_relative_z_shift = 1e-4;  // bilinear_relative divides by Z + 1e-4, as the dense matchers do
 
-// One call. Image planes are contiguous; strides between planes are in elements and may be 0.
+// The depth images of one side, their masks and cameras. Planes are contiguous inside; strides between them are in
+// elements, may be 0, and over S are read for the target alone.
+struct FlowImages {
+  const void* depth;    // [B,H,W] of the source, [B,S,Ht,Wt] of the target
+  const uint8_t* mask;  // as `depth`, or null
+  const double* K;      // [B,3,3] or [B,S,3,3], contiguous
+  int32_t height, width;
+  int64_t depth_stride_b, depth_stride_s;
+  int64_t mask_stride_b, mask_stride_s;
+};
+
 struct FlowProblem {
-  const void* depth_src;       // [B,H,W]
-  const void* depth_dst;       // [B,S,Ht,Wt]
-  const uint8_t* mask_src;     // [B,H,W] or null
-  const uint8_t* mask_dst;     // [B,S,Ht,Wt] or null
-  const double* K_src;         // [B,3,3]
-  const double* K_dst;         // [B,S,3,3]
-  const double* dst_from_src;  // [B,S,4,4]
-  void* uv;                    // [B,S,H,W,2] float64 for float64 depth, else float32
-  uint8_t* flags;              // [B,S,H,W]
-  int64_t batch, targets;
-  int32_t height, width, height_dst, width_dst;
-  int64_t depth_src_stride, mask_src_stride;  // over B
-  int64_t depth_dst_stride_b, depth_dst_stride_s, mask_dst_stride_b, mask_dst_stride_s;
+  FlowImages src, dst;
+  const double* dst_from_src;  // [B,S,4,4], contiguous
+  int64_t batch, targets;      // B, S
   FlowRule rule;
   double tol_abs, tol_rel, tol_px;  // tolerance at depth Z: tol_abs + (tol_rel + tol_px / fx_dst) Z
   double pixel_offset;
 };
 
-REFKP_DECLARE_PER_ISA(void flow_gt_cpu(const FlowProblem& problem, DType dtype, int threads);)
+// Writes uv [B,S,H,W,2], float64 for float64 depth, else float32, and flags [B,S,H,W]; both contiguous.
+REFKP_DECLARE_PER_ISA(
+  void flow_gt(DType dtype, const FlowProblem& problem, void* uv, uint8_t* flags, int threads);
+)
 
-void flow_gt_cuda(const FlowProblem& problem, DType dtype, uintptr_t stream);
+namespace cuda {
+// float32, float16 or bfloat16 depth. All pointers are to device memory.
+void flow_gt(DType dtype, const FlowProblem& problem, float* uv, uint8_t* flags, void* stream);
+}  // namespace cuda
 
 }  // namespace refkp

@@ -65,8 +65,8 @@ struct Row {
 template <typename T>
 Row<T> make_row(const FlowProblem& p, const PairMap& pair, int64_t b, int64_t y) {
   Row<T> row;
-  row.depth = static_cast<const T*>(p.depth_src) + b * p.depth_src_stride + y * p.width;
-  row.mask = p.mask_src ? p.mask_src + b * p.mask_src_stride + y * p.width : nullptr;
+  row.depth = static_cast<const T*>(p.src.depth) + b * p.src.depth_stride_b + y * p.src.width;
+  row.mask = p.src.mask ? p.src.mask + b * p.src.mask_stride_b + y * p.src.width : nullptr;
   for (int k = 0; k < 3; ++k) {
     const double* m = pair.map + k * 4;
     row.slope[k] = static_cast<T>(m[0]);
@@ -263,44 +263,52 @@ void store(const Chunk<T>& c, T* uv, uint8_t* flags) {
 }
 
 template <typename T>
-void run_row(const FlowProblem& p, const PairMap& pair, int64_t b, int64_t s, int64_t y) {
-  const Row<T> row = make_row<T>(p, pair, b, y);
-  const Target<T> target = {
-      static_cast<const T*>(p.depth_dst) + b * p.depth_dst_stride_b + s * p.depth_dst_stride_s,
-      p.mask_dst ? p.mask_dst + b * p.mask_dst_stride_b + s * p.mask_dst_stride_s : nullptr,
-      p.height_dst, p.width_dst, p.rule, static_cast<T>(p.tol_abs), static_cast<T>(pair.tol_slope)};
-  const int64_t first = ((b * p.targets + s) * p.height + y) * p.width;
+Target<T> make_target(const FlowProblem& p, const PairMap& pair, int64_t b, int64_t s) {
+  const FlowImages& dst = p.dst;
+  return {static_cast<const T*>(dst.depth) + b * dst.depth_stride_b + s * dst.depth_stride_s,
+          dst.mask ? dst.mask + b * dst.mask_stride_b + s * dst.mask_stride_s : nullptr,
+          dst.height,
+          dst.width,
+          p.rule,
+          static_cast<T>(p.tol_abs),
+          static_cast<T>(pair.tol_slope)};
+}
+
+// Writes the row to uv [width,2] and flags [width].
+template <typename T>
+void run_row(const Row<T>& row, const Target<T>& target, int32_t width, T* uv, uint8_t* flags) {
   Chunk<T> chunk;
-  for (int x0 = 0; x0 < p.width; x0 += kChunk) {
-    chunk.n = p.width - x0 < kChunk ? p.width - x0 : kChunk;
+  for (int x0 = 0; x0 < width; x0 += kChunk) {
+    chunk.n = width - x0 < kChunk ? width - x0 : kChunk;
     if (project(row, x0, chunk)) judge(target, row.offset, chunk);
-    store(chunk, static_cast<T*>(p.uv) + 2 * (first + x0), p.flags + first + x0);
+    store(chunk, uv + 2 * x0, flags + x0);
   }
 }
 
 template <typename T>
-void run(const FlowProblem& p, int threads) {
-  const int64_t rows = p.batch * p.targets * p.height;
-  prefer_huge_pages(p.uv, 2 * sizeof(T) * static_cast<size_t>(rows * p.width));
+void forward(const FlowProblem& p, T* uv, uint8_t* flags, int threads) {
+  const int64_t height = p.src.height, width = p.src.width, rows = p.batch * p.targets * height;
+  prefer_huge_pages(uv, 2 * sizeof(T) * static_cast<size_t>(rows * width));
   parallel_for(rows, kRowsPerBlock, threads, [&](int64_t begin, int64_t end) {
     int64_t folded = -1;
     PairMap pair;
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t index = item / p.height, b = index / p.targets, s = index % p.targets;
+      const int64_t index = item / height, b = index / p.targets, s = index % p.targets;
       if (index != folded) pair = fold_pair(p, b, s);
       folded = index;
-      run_row<T>(p, pair, b, s, item % p.height);
+      run_row(make_row<T>(p, pair, b, item % height), make_target<T>(p, pair, b, s), p.src.width,
+              uv + 2 * item * width, flags + item * width);
     }
   });
 }
 
 }  // namespace
 
-void flow_gt_cpu(const FlowProblem& problem, DType dtype, int threads) {
+void flow_gt(DType dtype, const FlowProblem& problem, void* uv, uint8_t* flags, int threads) {
   if (dtype == DType::float64)
-    run<double>(problem, threads);
+    forward(problem, static_cast<double*>(uv), flags, threads);
   else
-    run<float>(problem, threads);
+    forward(problem, static_cast<float*>(uv), flags, threads);
 }
 
 }  // namespace REFKP_ISA

@@ -5,17 +5,12 @@
 // (twelve numbers each). The bound is memory: 4 bytes of source depth per tile, 8 + 1 bytes written per pixel and
 // target, and the target depth, whose reads follow the smooth map and hit the caches. A matrix that is not finite gives
 // a Z that fails every comparison, so such pairs come out as "not in front" without a check that would stall the stream.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
-
-#include <stdexcept>
-#include <string>
-
+#include "common/cuda_support.cuh"
 #include "flow/flow_gt.h"
 #include "flow/fold.h"
 
 namespace refkp {
+namespace cuda {
 namespace {
 
 constexpr int kThreads = 256;
@@ -27,10 +22,6 @@ struct FloatMap {
   float tol_slope;
 };
 
-__device__ float as_float(float x) { return x; }
-__device__ float as_float(__half x) { return __half2float(x); }
-__device__ float as_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-
 __device__ bool is_depth(float d) { return d > 0.0f && d <= kLargest; }
 
 // The target image of one pair; depth(x, y) is 0 outside the image and where the depth is invalid.
@@ -41,7 +32,7 @@ struct Target {
 
   __device__ float depth(int x, int y) const {
     if (x < 0 || x >= width || y < 0 || y >= height) return 0.0f;
-    const float d = as_float(plane[static_cast<int64_t>(y) * width + x]);
+    const float d = to_float(plane[static_cast<int64_t>(y) * width + x]);
     return is_depth(d) ? d : 0.0f;
   }
 };
@@ -78,7 +69,7 @@ __device__ int judge(const FlowProblem& p, const Target<T>& target, float x, flo
 }
 
 __device__ bool is_inside(const FlowProblem& p, float x, float y) {
-  const float width = static_cast<float>(p.width_dst), height = static_cast<float>(p.height_dst);
+  const float width = static_cast<float>(p.dst.width), height = static_cast<float>(p.dst.height);
   if (p.rule == FlowRule::bilinear_relative) return x > 0.0f && x < width - 1.0f && y > 0.0f && y < height - 1.0f;
   return x >= 0.0f && x < width && y >= 0.0f && y < height;
 }
@@ -102,21 +93,24 @@ __device__ Landing land(const FlowProblem& p, const FloatMap& pair, int64_t b, i
   const float to_edge = 0.5f - static_cast<float>(p.pixel_offset);
   const float x_edge = u + to_edge, y_edge = v + to_edge;
   if (!is_inside(p, x_edge, y_edge)) return {u, v, flow_in_front};
-  const int64_t plane = b * p.depth_dst_stride_b + s * p.depth_dst_stride_s;
-  const Target<T> target = {static_cast<const T*>(p.depth_dst) + plane, p.width_dst, p.height_dst};
+  const FlowImages& dst = p.dst;
+  const int64_t plane = b * dst.depth_stride_b + s * dst.depth_stride_s;
+  const Target<T> target = {static_cast<const T*>(dst.depth) + plane, dst.width, dst.height};
   int flags = judge(p, target, x_edge, y_edge, Z, pair.tol_slope);
-  if (p.mask_dst != nullptr) {
-    const uint8_t* mask = p.mask_dst + b * p.mask_dst_stride_b + s * p.mask_dst_stride_s;
-    const int64_t pixel = static_cast<int64_t>(y_edge) * p.width_dst + static_cast<int64_t>(x_edge);
+  if (dst.mask != nullptr) {
+    const uint8_t* mask = dst.mask + b * dst.mask_stride_b + s * dst.mask_stride_s;
+    const int64_t pixel = static_cast<int64_t>(y_edge) * dst.width + static_cast<int64_t>(x_edge);
     if (mask[pixel] == 0) flags &= ~flow_target_valid;
   }
   return {u, v, flow_in_front | flow_inside | flags};
 }
 
-// Grid: x over pixel blocks, then target tiles, then B, flattened so that no axis meets its limit.
+// Grid: pixel blocks, then target tiles, then B, flattened so that no axis meets its limit.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) flow_gt_kernel(const FlowProblem p, int64_t pixel_blocks, int64_t tiles) {
+__global__ void __launch_bounds__(kThreads) flow_gt_kernel(const FlowProblem p, int64_t pixel_blocks, int64_t tiles,
+                                                           float2* __restrict__ uv, uint8_t* __restrict__ flags) {
   __shared__ FloatMap pairs[kTile];
+  const FlowImages& src = p.src;
   const int64_t pixel = (blockIdx.x % pixel_blocks) * kThreads + threadIdx.x;
   const int64_t tile = (blockIdx.x / pixel_blocks) % tiles, b = blockIdx.x / pixel_blocks / tiles;
   const int64_t first = tile * kTile;
@@ -127,12 +121,12 @@ __global__ void __launch_bounds__(kThreads) flow_gt_kernel(const FlowProblem p, 
     pairs[threadIdx.x].tol_slope = static_cast<float>(pair.tol_slope);
   }
   __syncthreads();
-  const int64_t pixels = static_cast<int64_t>(p.height) * p.width;
+  const int64_t pixels = static_cast<int64_t>(src.height) * src.width;
   if (pixel >= pixels) return;
   const float offset = static_cast<float>(p.pixel_offset);
-  const float x = static_cast<float>(pixel % p.width) + offset, y = static_cast<float>(pixel / p.width) + offset;
-  const float d = as_float(static_cast<const T*>(p.depth_src)[b * p.depth_src_stride + pixel]);
-  const bool masked = p.mask_src != nullptr && p.mask_src[b * p.mask_src_stride + pixel] == 0;
+  const float x = static_cast<float>(pixel % src.width) + offset, y = static_cast<float>(pixel / src.width) + offset;
+  const float d = to_float(static_cast<const T*>(src.depth)[b * src.depth_stride_b + pixel]);
+  const bool masked = src.mask != nullptr && src.mask[b * src.mask_stride_b + pixel] == 0;
   const bool valid = is_depth(d) && !masked;
   for (int k = 0; k < count; ++k) {
     Landing landing = {0.0f, 0.0f, 0};
@@ -141,34 +135,28 @@ __global__ void __launch_bounds__(kThreads) flow_gt_kernel(const FlowProblem p, 
       landing.flags |= flow_source_valid;
     }
     const int64_t out = (b * p.targets + first + k) * pixels + pixel;
-    static_cast<float2*>(p.uv)[out] = make_float2(landing.u, landing.v);
-    p.flags[out] = static_cast<uint8_t>(landing.flags);
+    uv[out] = make_float2(landing.u, landing.v);
+    flags[out] = static_cast<uint8_t>(landing.flags);
   }
 }
 
 template <typename T>
-void launch(const FlowProblem& p, cudaStream_t stream) {
-  const int64_t pixel_blocks = (static_cast<int64_t>(p.height) * p.width + kThreads - 1) / kThreads;
-  const int64_t tiles = (p.targets + kTile - 1) / kTile;
-  const int64_t blocks = p.batch * tiles * pixel_blocks;
+void forward(const FlowProblem& p, float* uv, uint8_t* flags, cudaStream_t stream) {
+  const int64_t pixel_blocks = ceil_div(static_cast<int64_t>(p.src.height) * p.src.width, kThreads);
+  const int64_t tiles = ceil_div(p.targets, kTile);
+  const unsigned int blocks = grid_size(p.batch * tiles * pixel_blocks);
   if (blocks == 0) return;
-  if (blocks > 2147483647)
-    throw std::invalid_argument("flow_gt: " + std::to_string(blocks) + " CUDA blocks exceed 2^31 - 1; split the batch.");
-  flow_gt_kernel<T><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(p, pixel_blocks, tiles);
-  const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) throw std::runtime_error(std::string("flow_gt: CUDA launch: ") + cudaGetErrorString(error));
+  flow_gt_kernel<T><<<blocks, kThreads, 0, stream>>>(p, pixel_blocks, tiles, reinterpret_cast<float2*>(uv), flags);
+  check_launch("flow_gt");
 }
 
 }  // namespace
 
-void flow_gt_cuda(const FlowProblem& problem, DType dtype, uintptr_t stream_handle) {
-  const cudaStream_t stream = reinterpret_cast<cudaStream_t>(stream_handle);
-  if (dtype == DType::float16)
-    launch<__half>(problem, stream);
-  else if (dtype == DType::bfloat16)
-    launch<__nv_bfloat16>(problem, stream);
-  else
-    launch<float>(problem, stream);
+void flow_gt(DType dtype, const FlowProblem& problem, float* uv, uint8_t* flags, void* stream) {
+  dispatch_storage(dtype, [&](auto storage) {
+    forward<decltype(storage)>(problem, uv, flags, static_cast<cudaStream_t>(stream));
+  });
 }
 
+}  // namespace cuda
 }  // namespace refkp

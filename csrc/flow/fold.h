@@ -1,9 +1,8 @@
 // One source-target pair as an affine map of source pixels, formed in float64 on either side of the bus.
 #pragma once
 
-#include "flow/flow_gt.h"
-
 #include "common/host_device.h"
+#include "flow/flow_gt.h"
 
 namespace refkp {
 namespace {  // every instruction set keeps its own copy
@@ -16,8 +15,8 @@ struct PairMap {
 
 // map = K_dst [R K_src^-1 | t] for dst_from_src = [R t; 0 1] (R with the unit scale) and upper triangular K.
 REFKP_HOST_DEVICE inline PairMap fold_pair(const FlowProblem& p, int64_t b, int64_t s) {
-  const double* K = p.K_src + b * 9;
-  const double* K_dst = p.K_dst + (b * p.targets + s) * 9;
+  const double* K = p.src.K + b * 9;
+  const double* K_dst = p.dst.K + (b * p.targets + s) * 9;
   const double* T = p.dst_from_src + (b * p.targets + s) * 16;
   const double fx = K[0], skew = K[1], cx = K[2], fy = K[4], cy = K[5];
   double ray_map[12];

@@ -10,9 +10,6 @@
 // memory reads, about one each. Sums run in a fixed order, in double beyond a tile: no atomics, bitwise repeatable.
 #include "vicreg/vicreg.h"
 
-#include <stdexcept>
-#include <string>
-
 #include "common/cuda_support.cuh"
 #include "vicreg/vicreg_tiles.cuh"
 
@@ -22,7 +19,7 @@ namespace {
 
 constexpr int kColumns = 32, kRowLanes = kThreads / kColumns;  // of a block of the moments
 
-int64_t tiles_of(int64_t count) { return (count + kTile - 1) / kTile; }
+int64_t tiles_of(int64_t count) { return ceil_div(count, kTile); }
 
 // What every kernel reads. `moments` is [mean or s][branch][segment][dim].
 template <class S>
@@ -298,15 +295,7 @@ __global__ void gradient_kernel(Device<S> device, Hinge hinge, int64_t tiles, in
 
 // ---- Launches ---------------------------------------------------------------------------------------------------
 
-unsigned blocks(int64_t count) {
-  if (count > 0x7fffffff) {
-    throw std::invalid_argument("vicreg: " + std::to_string(count) +
-                                " CUDA blocks exceed the grid; split the segments.");
-  }
-  return unsigned(count);
-}
-
-int64_t column_blocks_of(int64_t dim) { return (dim + kColumns - 1) / kColumns; }
+int64_t column_blocks_of(int64_t dim) { return ceil_div(dim, kColumns); }
 
 int64_t pairs_of(int64_t dim, int64_t max_rows) {
   const int64_t tiles = tiles_of(max_rows < dim ? max_rows : dim);
@@ -326,7 +315,7 @@ Device<S> device_of(const VICRegProblem& problem, const VICRegScratch& scratch) 
 template <class S>
 void launch_moments(const Device<S>& device, double* differences, cudaStream_t stream) {
   const int64_t column_blocks = column_blocks_of(device.dim);
-  const unsigned grid = blocks(device.num_segments * column_blocks);
+  const unsigned int grid = grid_size(device.num_segments * column_blocks);
   if (grid > 0) moments_kernel<S><<<grid, dim3(kColumns, kRowLanes), 0, stream>>>(device, column_blocks, differences);
 }
 
@@ -337,9 +326,9 @@ void forward(const VICRegProblem& problem, const VICRegScratch& scratch, float* 
   const int64_t column_blocks = column_blocks_of(problem.dim), pairs = pairs_of(problem.dim, scratch.max_rows);
   double* differences = scratch.partial + 2 * problem.num_segments * pairs;
   launch_moments(device, differences, stream);
-  const unsigned grid = blocks(2 * problem.num_segments * pairs);
+  const unsigned int grid = grid_size(2 * problem.num_segments * pairs);
   if (grid > 0) gram_squares_kernel<S><<<grid, kThreads, 0, stream>>>(device, pairs, scratch.partial);
-  terms_kernel<S><<<blocks(problem.num_segments), kThreads, 0, stream>>>(
+  terms_kernel<S><<<grid_size(problem.num_segments), kThreads, 0, stream>>>(
       device, hinge, column_blocks, differences, pairs, scratch.partial, terms);
   check_launch("vicreg");
 }
@@ -353,8 +342,8 @@ void backward(const VICRegProblem& problem, const VICRegScratch& scratch, const 
   const int64_t tiles = tiles_of(scratch.max_rows) * dim_tiles;
   if (problem.num_segments * tiles == 0) return;
   launch_moments(device, nullptr, stream);
-  gram_kernel<S><<<blocks(2 * problem.num_segments * pairs), kThreads, 0, stream>>>(device, pairs, scratch.gram);
-  gradient_kernel<S><<<blocks(2 * problem.num_segments * tiles), kThreads, 0, stream>>>(
+  gram_kernel<S><<<grid_size(2 * problem.num_segments * pairs), kThreads, 0, stream>>>(device, pairs, scratch.gram);
+  gradient_kernel<S><<<grid_size(2 * problem.num_segments * tiles), kThreads, 0, stream>>>(
       device, hinge, tiles, dim_tiles, scratch.gram, weights, grad_x, grad_y);
   check_launch("vicreg_backward");
 }

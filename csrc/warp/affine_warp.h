@@ -31,6 +31,9 @@ REFKP_DECLARE_PER_ISA(
 namespace cuda {
 void affine_warp(DType dtype, const void* image, const double* theta, bool inverse, const double* fill,
                  const AffineWarpShape& shape, void* out, void* stream);
+
+// The doubles of `workspace` that the gradient of theta needs.
+int64_t affine_warp_partials(const AffineWarpShape& shape);
 void affine_warp_backward(DType dtype, const void* grad_out, const void* image, const double* theta, bool inverse,
                           const double* fill, const AffineWarpShape& shape, void* grad_image, double* grad_theta,
                           double* workspace, void* stream);

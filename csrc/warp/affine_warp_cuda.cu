@@ -156,6 +156,10 @@ void affine_warp(DType dtype, const void* image, const double* theta, bool inver
   check_launch("affine_warp_kernel");
 }
 
+int64_t affine_warp_partials(const AffineWarpShape& s) {
+  return s.batch * ceil_div(s.out_height * s.out_width, kThreads) * 6;
+}
+
 void affine_warp_backward(DType dtype, const void* grad_out, const void* image, const double* theta, bool inverse,
                           const double* fill, const AffineWarpShape& s, void* grad_image, double* grad_theta,
                           double* workspace, void* stream) {

@@ -29,9 +29,8 @@ REFKP_DECLARE_PER_ISA(
 )
 
 namespace cuda {
-constexpr int kEquivarianceBlock = 256;
-
-// `workspace` holds 2 doubles for every block of kEquivarianceBlock pixels of every item.
+// The doubles of `workspace` that the forward pass needs.
+int64_t equivariance_loss_partials(const EquivarianceShape& shape);
 void equivariance_loss(DType dtype, const void* maps, const void* maps_warped, const double* theta, bool coverage,
                        const EquivarianceShape& shape, double* loss, double* denominator, double* workspace, void* stream);
 

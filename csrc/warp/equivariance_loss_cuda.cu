@@ -12,6 +12,8 @@ namespace refkp {
 namespace cuda {
 namespace {
 
+constexpr int kThreads = 256;
+
 __device__ PixelMap inverse_map(const double* theta, int64_t b, const EquivarianceShape& s) {
   return pixel_map(theta + 6 * b, true, s.height, s.width, s.height, s.width);
 }
@@ -48,8 +50,8 @@ __global__ void equivariance_loss_kernel(const T* __restrict__ maps, const T* __
       squares += static_cast<double>(r) * r;
     }
   }
-  squares = block_sum<kEquivarianceBlock>(squares);
-  covered = block_sum<kEquivarianceBlock>(covered);
+  squares = block_sum<kThreads>(squares);
+  covered = block_sum<kThreads>(covered);
   if (threadIdx.x == 0) {
     workspace[static_cast<int64_t>(blockIdx.x) * 2] = squares;
     workspace[static_cast<int64_t>(blockIdx.x) * 2 + 1] = covered;
@@ -90,20 +92,24 @@ __global__ void equivariance_loss_backward_kernel(const T* __restrict__ maps, co
 
 }  // namespace
 
+int64_t equivariance_loss_partials(const EquivarianceShape& s) {
+  return s.batch * ceil_div(s.height * s.width, kThreads) * 2;
+}
+
 void equivariance_loss(DType dtype, const void* maps, const void* maps_warped, const double* theta, bool coverage,
                        const EquivarianceShape& s, double* loss, double* denominator, double* workspace, void* stream) {
   if (s.batch == 0) return;
-  const int64_t blocks = ceil_div(s.height * s.width, kEquivarianceBlock);
+  const int64_t blocks = ceil_div(s.height * s.width, kThreads);
   const unsigned int grid = grid_size(blocks * s.batch);
   const cudaStream_t on = static_cast<cudaStream_t>(stream);
   dispatch_storage(dtype, [&](auto zero) {
     using T = decltype(zero);
-    equivariance_loss_kernel<T><<<grid, kEquivarianceBlock, 0, on>>>(
+    equivariance_loss_kernel<T><<<grid, kThreads, 0, on>>>(
         static_cast<const T*>(maps), static_cast<const T*>(maps_warped), theta, coverage, s, blocks, workspace);
   });
   check_launch("equivariance_loss_kernel");
-  equivariance_loss_finish_kernel<<<grid_size(ceil_div(s.batch, 128)), 128, 0, on>>>(workspace, s, blocks, loss,
-                                                                                  denominator);
+  equivariance_loss_finish_kernel<<<grid_size(ceil_div(s.batch, kThreads)), kThreads, 0, on>>>(workspace, s, blocks,
+                                                                                            loss, denominator);
   check_launch("equivariance_loss_finish_kernel");
 }
 
@@ -111,11 +117,11 @@ void equivariance_loss_backward(DType dtype, const void* maps, const void* maps_
                                 const double* grad_item, const EquivarianceShape& s, void* grad_maps,
                                 void* grad_maps_warped, void* workspace, void* stream) {
   if (s.batch * s.channels == 0) return;
-  const int64_t blocks = ceil_div(s.height * s.width, kEquivarianceBlock);
+  const int64_t blocks = ceil_div(s.height * s.width, kThreads);
   const unsigned int grid = grid_size(blocks * s.batch);
   dispatch_storage(dtype, [&](auto zero) {
     using T = decltype(zero);
-    equivariance_loss_backward_kernel<T><<<grid, kEquivarianceBlock, 0, static_cast<cudaStream_t>(stream)>>>(
+    equivariance_loss_backward_kernel<T><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
         static_cast<const T*>(maps), static_cast<const T*>(maps_warped), theta, coverage, grad_item, s, blocks,
         static_cast<T*>(grad_maps), static_cast<T*>(workspace));
   });

@@ -14,7 +14,17 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "panorama": ("transformers", "peft", "PIL"),
     "triton": ("triton",),
     "dev": (
-        *("nox", "pytest", "pytest_benchmark", "hypothesis", "xdist", "pytest_timeout", "ruff", "mypy", "triton"),
+        *(
+            "nox",
+            "pytest",
+            "pytest_benchmark",
+            "hypothesis",
+            "xdist",
+            "pytest_timeout",
+            "ruff",
+            "mypy",
+            "triton",
+        ),
         *("py360convert", "cv2"),  # peers of the benchmarks
     ),
 }

@@ -7,12 +7,13 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 Step = Callable[[], Any]  # runs once; returns its outputs: a tensor or a sequence of tensors
 
@@ -63,6 +64,29 @@ def take_turns(steps: Mapping[str, Step], rounds: int) -> dict[str, Timing]:
         for name, step in steps.items():
             seconds[name].append(stopwatch(step))
     return {name: timing(values) for name, values in seconds.items()}
+
+
+def fitting_rounds(steps: Iterable[Step], budget_s: float, least: int, most: int) -> int:
+    """How many rounds of all steps fit into `budget_s`, by one run of each; at least `least`, at most `most`."""
+    seconds = sum(map(stopwatch, steps))
+    return max(least, min(int(budget_s / seconds), most))
+
+
+class _OperatorCount(TorchDispatchMode):
+    num_operators = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.num_operators += 1
+        return func(*args, **(kwargs or {}))
+
+
+def num_operators(step: Step) -> int:
+    """How many operators torch dispatches in one run: on a GPU, about as many launches."""
+    with _OperatorCount() as count:
+        step()
+    return count.num_operators
 
 
 def relative_error(got: Tensor, want: Tensor) -> float:

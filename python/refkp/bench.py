@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from refkp import commands
 from refkp._extras import missing_message
+from refkp._files import write_text
 
 #: By how much a ratio may fall against an earlier run before --compare calls it a regression.
 MARGIN = 0.2
@@ -29,11 +31,12 @@ def main(argv: list[str]) -> int:
     _require_suite(options.suite)
     earlier = load_rows(options.compare) if options.compare else None
     with tempfile.TemporaryDirectory() as folder:
-        report = (options.json or Path(folder) / "bench.json").resolve()
-        report.parent.mkdir(parents=True, exist_ok=True)
+        report = Path(folder) / "bench.json"
         code = subprocess.run(
             _pytest(options, report), cwd=options.suite.resolve().parent, check=False
         ).returncode
+        if options.json and report.exists():
+            write_text(options.json, report.read_text())
         if code:
             return 1
         found = regressions(load_rows(report), earlier, options.margin) if earlier is not None else []
@@ -45,7 +48,9 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="refkp bench", description=(__doc__ or "").partition("\n")[0])
+    parser = commands.plain_parser(
+        "refkp bench", (__doc__ or "").partition("\n")[0], example="refkp bench --filter vicreg --smoke"
+    )
     add = parser.add_argument
     add("--suite", type=Path, default=Path("bench"), help="folder of the suites (default: ./bench)")
     add("--filter", metavar="NAME", help="only suites and rows whose name contains NAME (pytest -k)")
@@ -69,15 +74,8 @@ def _require_suite(suite: Path) -> None:
 
 
 def _pytest(options: argparse.Namespace, report: Path) -> list[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        str(options.suite.resolve()),
-        "-q",
-        "--tb=short",
-        "--benchmark-quiet",
-    ]
+    suites = str(options.suite.resolve())
+    command = [sys.executable, "-m", "pytest", suites, "-q", "--tb=short", "--benchmark-quiet"]
     command += ["-p", "no:cacheprovider", f"--benchmark-json={report}"]
     command += [f"-k{options.filter}"] if options.filter else []
     command += ["--bench-smoke"] if options.smoke else []
@@ -112,10 +110,7 @@ def regressions(
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as text: times, ratio against its target, and how far the reference and the roofline are."""
-    lines = [COLUMNS, *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
+    return commands.table(COLUMNS, map(_cells, rows))
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

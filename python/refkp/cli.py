@@ -1,33 +1,25 @@
-"""The `refkp` command: one table from commands to functions, imported only when they are called."""
+"""The `refkp` command: tables from names to modules, which are imported only when they are called."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from refkp import __version__
 from refkp._extras import missing_message
-
-Run = Callable[[list[str]], int | None]
+from refkp.systems import SYSTEMS, built_systems
 
 #: Command -> the module whose `main(argv)` runs it, and what it does.
 COMMANDS = {
     "info": ("refkp.info", "versions, build, devices, and which backend of which op runs here"),
     "demo": ("refkp.demo", "the main job end to end on a small input, with an HTML report"),
-    "verify": ("refkp.verify", "compare every case of a folder of golden values"),
+    "verify": ("refkp.verify.command", "compare every case of a folder of golden values"),
     "bench": ("refkp.bench", "measure the ops and systems against their peers in one run"),
-}
-
-#: System -> the module with its VERBS and its `train(argv)`.
-SYSTEMS = {
-    "pose": "refkp.systems.pose.commands",
-    "panorama": "refkp.systems.panorama.commands",
 }
 
 USAGE_ERROR = 2
@@ -60,41 +52,56 @@ def _dispatch(arguments: list[str]) -> int | None:
         return importlib.import_module(COMMANDS[command][0]).main(rest)
     if command == "train":
         return _train(rest)
-    if command in SYSTEMS:
+    if command in built_systems():
         return _verb(command, rest)
-    return _unknown("command", command, [*COMMANDS, "train", *SYSTEMS], usage())
+    return _unknown("command", command, [*COMMANDS, "train", *built_systems()], usage())
 
 
 def _train(rest: list[str]) -> int | None:
-    help_text = f"usage: refkp train {{{','.join(SYSTEMS)}}} ...\n\n`refkp train SYSTEM --help` tells more."
+    systems = built_systems()
+    help_text = _listing(
+        f"refkp train {{{','.join(systems)}}} ...",
+        {name: SYSTEMS[name] for name in systems},
+        "refkp train SYSTEM",
+    )
     if rest[:1] in (["-h"], ["--help"]):
         print(help_text)
         return 0
-    if not rest or rest[0] not in SYSTEMS:
-        _unknown("system", rest[0] if rest else "", SYSTEMS, help_text)
-    return importlib.import_module(SYSTEMS[rest[0]]).train(rest[1:])
+    if not rest or rest[0] not in systems:
+        _unknown("system", rest[0] if rest else "", systems, help_text)
+    return _run(rest[0], "train", rest[1:])
 
 
 def _verb(system: str, rest: list[str]) -> int | None:
-    verbs: Mapping[str, Run] = importlib.import_module(SYSTEMS[system]).VERBS
-    lines = (f"  {name:12} {(inspect.getdoc(verb) or '').split(chr(10))[0]}" for name, verb in verbs.items())
-    help_text = "\n".join((f"usage: refkp {system} {{{','.join(verbs)}}} ...", "", *lines))
+    verbs: Mapping[str, tuple[str, str]] = importlib.import_module(f"refkp.systems.{system}.commands").VERBS
+    lines = {name: line for name, (_, line) in verbs.items()}
+    help_text = _listing(f"refkp {system} {{{','.join(verbs)}}} ...", lines, f"refkp {system} VERB")
     if rest[:1] in (["-h"], ["--help"]):
         print(help_text)
         return 0
     if not rest or rest[0] not in verbs:
         _unknown(f"verb of {system}", rest[0] if rest else "", verbs, help_text)
-    return verbs[rest[0]](rest[1:])
+    return _run(system, verbs[rest[0]][0], rest[1:])
+
+
+def _run(system: str, file: str, argv: list[str]) -> int | None:
+    """Call the function of a verb, which has the name of its file."""
+    module = importlib.import_module(f"refkp.systems.{system}.commands.{file}")
+    return getattr(module, file)(argv)
 
 
 def usage() -> str:
     """The text of `refkp --help`."""
-    lines = [f"  {name:12} {text}" for name, (_, text) in COMMANDS.items()]
-    lines += [f"  {'train':12} train a system: {', '.join(SYSTEMS)}"]
-    lines += [f"  {system:12} the tools of system {system}" for system in SYSTEMS]
-    return "\n".join(
-        ("usage: refkp COMMAND ...", "", *lines, "", "`refkp COMMAND --help` tells more; `refkp --version`.")
-    )
+    lines = {name: text for name, (_, text) in COMMANDS.items()}
+    lines["train"] = f"train a system: {', '.join(built_systems())}"
+    lines |= {system: f"the tools for {SYSTEMS[system]}" for system in built_systems()}
+    return _listing("refkp COMMAND ...", lines, "refkp COMMAND") + "\n`refkp --version` tells the version."
+
+
+def _listing(call: str, lines: Mapping[str, str], more: str) -> str:
+    width = max(map(len, lines))
+    rows = (f"  {name:{width}}  {text}" for name, text in lines.items())
+    return "\n".join((f"usage: {call}", "", *rows, "", f"`{more} --help` tells more."))
 
 
 def _unknown(kind: str, name: str, known: Iterable[str], help_text: str) -> NoReturn:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from refkp.geometry import cameras
 from refkp.geometry.rotations import quaternion_to_matrix
+from refkp.verify.originals import pytorch3d_cameras
 
 
 class Scene(NamedTuple):
@@ -38,9 +39,9 @@ def scene() -> Scene:
 
 
 def screen_of(camera: cameras.PyTorch3DCamera, points: Tensor) -> Tensor:
-    view = cameras.world_to_view(points, camera.R, camera.T)
-    ndc = cameras.perspective_ndc(view, camera.focal_length, camera.principal_point)
-    return cameras.ndc_to_screen(ndc, camera.image_size)
+    view = pytorch3d_cameras.world_to_view(points, camera.R, camera.T)
+    ndc = pytorch3d_cameras.perspective_ndc(view, camera.focal_length, camera.principal_point)
+    return pytorch3d_cameras.ndc_to_screen(ndc, camera.image_size)
 
 
 def test_pytorch3d_draws_the_same_pixels(scene: Scene) -> None:
@@ -100,32 +101,6 @@ def test_from_pytorch3d_accepts_pixel_intrinsics(scene: Scene) -> None:
     torch.testing.assert_close(cameras.from_pytorch3d(in_pixels).K, scene.K)
 
 
-@pytest.mark.parametrize("canvas", ["native", "square"])
-def test_field_of_view_is_exact_for_centred_principal_points(scene: Scene, canvas: str) -> None:
-    K = scene.K.clone()
-    K[:, :2, 2] = scene.image_size.flip(-1) / 2
-    uv, _ = cameras.project(scene.points, K, scene.R, scene.t)
-    fov_deg, aspect = cameras.field_of_view(K, scene.image_size, canvas=canvas)
-    camera = cameras.pytorch3d_camera(K, scene.R, scene.t, scene.image_size)
-    ndc = cameras.fov_ndc(cameras.world_to_view(scene.points, camera.R, camera.T), fov_deg, aspect)
-    if canvas == "native":
-        torch.testing.assert_close(cameras.ndc_to_screen(ndc, scene.image_size)[..., :2], uv)
-    else:
-        side = torch.tensor([[256, 256]])
-        drawn = cameras.normalise_pixels(cameras.ndc_to_screen(ndc, side)[..., :2], side)
-        torch.testing.assert_close(drawn, cameras.normalise_pixels(uv, scene.image_size))
-
-
-def test_field_of_view_misses_by_the_principal_point_offset(scene: Scene) -> None:
-    uv, _ = cameras.project(scene.points, scene.K, scene.R, scene.t)
-    fov_deg, aspect = cameras.field_of_view(scene.K, scene.image_size)
-    camera = cameras.pytorch3d_camera(*scene[1:])
-    ndc = cameras.fov_ndc(cameras.world_to_view(scene.points, camera.R, camera.T), fov_deg, aspect)
-    offset = scene.K[:, None, :2, 2] - scene.image_size.flip(-1)[:, None] / 2
-    drawn = cameras.ndc_to_screen(ndc, scene.image_size)[..., :2]
-    torch.testing.assert_close(uv - drawn, offset.expand_as(uv))
-
-
 def test_unprojection_undoes_projection(scene: Scene) -> None:
     uv, depth = cameras.project(scene.points, scene.K, scene.R, scene.t)
     K, R, t = scene.K[:, None], scene.R[:, None], scene.t[:, None]
@@ -156,13 +131,6 @@ def test_convention_opencv_axes_and_edge_coordinates() -> None:
     uv, depth = cameras.project(points, K, torch.eye(3), torch.zeros(3))
     assert uv[:2].tolist() == [[370.0, 240.0], [320.0, 290.0]]  # x right, y down
     assert depth.tolist() == [2.0, 2.0, -1.0]
-    corners = cameras.ndc_to_screen(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), torch.tensor([480, 480]))
-    assert corners.tolist() == [[0.0, 0.0], [480.0, 480.0]]  # NDC +x is left, +y is up
-
-
-def test_convention_shorter_side_spans_ndc() -> None:
-    corner = cameras.ndc_to_screen(torch.tensor([[2.0, 1.0]]), torch.tensor([240, 480]))
-    assert corner.tolist() == [[0.0, 0.0]]
 
 
 def test_errors(scene: Scene) -> None:
@@ -174,7 +142,3 @@ def test_errors(scene: Scene) -> None:
         cameras.project(scene.points[0], scene.K, scene.R, scene.t)
     with pytest.raises(ValueError, match=r"project: `t` must be \[...,3\]; got \[3,4\]"):
         cameras.project(scene.points, scene.K, scene.R, torch.zeros(3, 4))
-    with pytest.raises(ValueError, match="field_of_view: `canvas` must be one of 'native', 'square'"):
-        cameras.field_of_view(scene.K, scene.image_size, canvas="round")
-    with pytest.raises(ValueError, match=r"world_to_view: `R` must be \[...,3,3\]"):
-        cameras.world_to_view(scene.points, scene.t[0], scene.t)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from refkp.nn.attention import CrossAttention, SelfAttention
+from refkp.nn.attention import SelfAttention
 
 
 def one_head(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -31,17 +31,8 @@ def test_the_code_turns_queries_and_keys_but_not_values() -> None:
     torch.testing.assert_close(module(tokens, doubled), module.proj(one_head(2 * query, 2 * key, value)))
 
 
-def test_cross_attention() -> None:
-    module, tokens, memory = CrossAttention(4, 1), torch.randn(2, 5, 4), torch.randn(2, 7, 4)
-    query, key, value = module.projq(tokens), module.projk(memory), module.projv(memory)
-    torch.testing.assert_close(module(tokens, memory), module.proj(one_head(query, key, value)))
-    want = module.proj(one_head(2 * query, key, value))
-    torch.testing.assert_close(module(tokens, memory, query_code=doubled), want)
-    torch.testing.assert_close(module(tokens, memory, key_code=doubled), want)
-
-
 def test_errors() -> None:
     with pytest.raises(ValueError, match=r"SelfAttention: `heads` must be a divisor of dim=10; got 3"):
         SelfAttention(10, 3)
-    with pytest.raises(ValueError, match=r"CrossAttention: `heads` must be a divisor"):
-        CrossAttention(10, 0)
+    with pytest.raises(ValueError, match=r"SelfAttention: `heads` must be a divisor"):
+        SelfAttention(10, 0)

@@ -88,8 +88,8 @@ def test_indices_outside_the_grid_are_pairs_without_a_patch() -> None:
     assert not pair.confidence.any()
 
 
-def test_training_flow_of_buddies_points_from_query_centres_to_query_pixels() -> None:
-    """Spec pose 3.5: flow template -> query, gathered at the buddy template patch of each query patch."""
+def test_training_flow_of_partners_points_from_query_centres_to_query_pixels() -> None:
+    """Spec pose 3.5: flow template -> query, gathered at the partner template patch of each query patch."""
     size = (32, 48)
     K = intrinsics(size)
     depth = plane_depth(torch.tensor([0.0, 0.0, 1.0]).double(), 400.0, K, size, 0.5)
@@ -101,8 +101,8 @@ def test_training_flow_of_buddies_points_from_query_centres_to_query_pixels() ->
     labels = patch_labels(query_to_template, 16).flatten(2)
     pair = gather_pairs(template_to_query, labels, torch.arange(6), 16)
     centres = patch_centres(size, 16)
-    for patch, buddy in enumerate(labels[0, 0].tolist()):
-        row, column = divmod(buddy, 3)
+    for patch, partner in enumerate(labels[0, 0].tolist()):
+        row, column = divmod(partner, 3)
         template_pixel = torch.tensor([column * 16 + 3.5, row * 16 + 9.5], dtype=torch.float64)
         query_point = centres[patch] + 16 * pair.flow[0, 0, patch, 9, 3]
         torch.testing.assert_close(

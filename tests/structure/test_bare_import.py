@@ -11,7 +11,10 @@ TORCH_NEEDS = (
     *("torch", "torchgen", "functorch", "numpy", "typing_extensions", "sympy", "mpmath", "networkx"),
     *("jinja2", "markupsafe", "filelock", "fsspec", "packaging"),
 )
-MODULES = ("refkp", "refkp.ops", "refkp.geometry", "refkp.cli", "refkp.info", "refkp.verify", "refkp.bench")
+MODULES = (
+    *("refkp", "refkp.ops", "refkp.geometry", "refkp.cli", "refkp.commands", "refkp.info", "refkp.machine"),
+    *("refkp.verify.command", "refkp.verify.runner", "refkp.bench"),
+)
 SCRIPT = '''
 import importlib, json, sys, time
 import numpy, torch

@@ -19,8 +19,8 @@ IMPORT_NAMES = {
     "pillow": "PIL",
     "opencv-python-headless": "cv2",
     "pytest-benchmark": "pytest_benchmark",
-    "pytest-timeout": "pytest_timeout",
     "pytest-xdist": "xdist",
+    "pytest-timeout": "pytest_timeout",
 }
 DECLARED: dict[str, list[str]] = pyproject()["project"]["optional-dependencies"]
 

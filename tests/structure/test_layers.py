@@ -25,13 +25,16 @@ RANKS = {
     "refkp.data": 3,
     "refkp.viz": 3,
     "refkp.training": 4,
+    "refkp.commands": 3,
     "refkp.systems": 5,
-    "refkp.verify": 6,
-    "refkp.info": 6,
-    "refkp.bench": 6,
-    "refkp.demo": 7,
-    "refkp.cli": 8,
-    "refkp.__main__": 9,
+    "refkp.peers": 6,
+    "refkp.verify": 7,
+    "refkp.machine": 7,
+    "refkp.info": 8,
+    "refkp.bench": 7,
+    "refkp.demo": 8,
+    "refkp.cli": 9,
+    "refkp.__main__": 10,
 }
 CORE = (
     "refkp",
@@ -117,36 +120,3 @@ def test_a_reference_shares_no_code_with_the_kernels_it_judges(path: Path) -> No
 def test_every_module_has_a_rank() -> None:
     layers = {layer_of(module_name(path)) for path in MODULES}
     assert {layer for layer in layers if not layer.startswith(("refkp.systems",))} - {"refkp"} <= RANKS.keys()
-
-
-SYSTEM_PARTS = {
-    "pose": [
-        *("scene", "views", "crops", "units", "templates", "targets", "model", "losses", "metrics"),
-        *("pictures", "data", "training", "inference", "commands", "configs"),
-    ],
-    "panorama": [
-        *("views", "batch", "overlaps", "pictures", "model", "losses", "metrics"),
-        *("data", "training", "inference", "commands", "configs"),
-    ],
-}
-
-
-def part_of(module: str) -> tuple[str, str] | None:
-    """(system, part) of a module inside a system."""
-    names = module.split(".")
-    return (names[2], names[3]) if module.startswith("refkp.systems.") and len(names) > 3 else None
-
-
-@pytest.mark.parametrize("system", SYSTEM_PARTS)
-def test_the_parts_of_a_system_import_down(system: str) -> None:
-    order = SYSTEM_PARTS[system]
-    for path in MODULES:
-        here = part_of(module_name(path))
-        if here is None or here[0] != system:
-            continue
-        assert here[1] in order, f"{path}: {here[1]} has no place in SYSTEM_PARTS"
-        for line, target in imports(path):
-            there = part_of(target)
-            if there is not None and there != here:
-                message = f"{path}:{line}: {here[1]} imports {there[1]}, which is not before it"
-                assert order.index(there[1]) < order.index(here[1]), message

@@ -11,9 +11,9 @@ import pytest
 
 from tests.structure.tree import PACKAGE, ROOT, files, parsed
 
-MAX_FILE_LINES = 500
+MAX_FILE_LINES = 400
 MEDIAN_FUNCTION_LINES = 20
-MAX_FUNCTION_LINES = 80
+MAX_FUNCTION_LINES = 40
 
 
 @pytest.mark.parametrize("suffix", [".py", ".cpp", ".cu", ".cuh", ".h", ".md", ".toml", ".sh"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +14,19 @@ import pytest
 
 from refkp import cli
 from refkp._extras import missing_message
+from refkp.ops import OPS
 from tests.structure.tree import PACKAGE, ROOT, files, module_name, parsed
 
 README = ROOT / "README.md"
 SET_UP = "python3 -m venv .venv && .venv/bin/pip install -q nox && .venv/bin/nox -s {session}"
+MAX_README_LINES = 75  # a screen and a half
 PATH_ENDS = (".py", ".md", ".cpp", ".toml", ".json", ".sh", ".cff")
 TOP_LEVEL = {path.relative_to(ROOT).parts[0] for path in files(*PATH_ENDS)}
 
 
 def named_paths(text: str) -> Iterator[str]:
-    """Links, and words in backquotes that start with a top-level name of the project."""
+    """Links, pictures, and words in backquotes that start with a top-level name of the project."""
+    yield from re.findall(r'<img src="([^"]+)"', text)
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if "://" not in link and not link.startswith("mailto:"):
             yield link
@@ -63,6 +67,29 @@ def test_the_two_set_up_commands_are_one_line_each_and_ci_runs_the_second() -> N
     for session in ("demo", "tests"):
         assert SET_UP.format(session=session) in lines
     assert SET_UP.format(session="tests") in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def measured_ratios(op: str) -> list[float]:
+    """How many times as fast as the best peer each row of an op was, in the run on a CPU that the README tells."""
+    run = json.loads((ROOT / "bench" / "results" / "cpu-2-cores-avx512.json").read_text())
+    rows = (row["extra_info"] for row in run["benchmarks"])
+    return [row["ratio"] for row in rows if row["op"] == op]
+
+
+def rounded(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_ratios_of_the_readme_are_the_worst_and_the_best_that_were_measured(op: str) -> None:
+    row = next(line for line in README.read_text().splitlines() if line.startswith(f"| `{op}` |"))
+    ratios = measured_ratios(op)
+    want = f"{rounded(min(ratios))} to {rounded(max(ratios))}"
+    assert want in [cell.strip() for cell in row.split("|")], f"bench/results says {want}: {row}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= MAX_README_LINES
 
 
 @pytest.mark.parametrize("path", files(".py", under=PACKAGE), ids=module_name)

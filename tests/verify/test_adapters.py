@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from refkp.ops import OPS
+from refkp.systems import SYSTEMS
 from refkp.systems.pose.model.alternating import AlternatingAttention
 from refkp.systems.pose.model.spec import AttentionSpec
-from refkp.verify import run
 from refkp.verify.command import default_golden
-from refkp.verify.registry import SYSTEMS, adapters
+from refkp.verify.registry import adapters
+from refkp.verify.runner import run
 from refkp.verify.skipped import SKIPPED
 
 GOLDEN = default_golden()

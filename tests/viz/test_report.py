@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from refkp.viz.figures import write_figure
 from refkp.viz.report import Report
 
 VOID = {"meta", "img"}
@@ -70,3 +71,16 @@ def test_pictures_are_inside(tmp_path: Path) -> None:
     assert kind == "data:image/png;base64"
     assert base64.b64decode(data).startswith(b"\x89PNG")
     assert image["alt"] == 'a "quoted" caption'
+
+
+def test_a_figure_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    figure = pytest.importorskip("matplotlib.figure", reason="needs the extra `viz`").Figure(figsize=(2, 1))
+    path = tmp_path / "new" / "figure.png"
+    write_figure(figure, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    before = path.read_bytes()
+    figure.savefig = lambda *_, **__: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        write_figure(figure, path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]

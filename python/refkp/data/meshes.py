@@ -5,22 +5,23 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
+from refkp._files import whole_file, write_text
+from refkp.data.images import encode_rgb, rgb_of
+from refkp.data.units import MILLIMETRES, Unit
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 with named_extras():
     import trimesh
-    from PIL import Image
-
-Unit = Literal["m", "cm", "mm"]
-
-#: Unit of a mesh file -> its length in millimetres.
-MILLIMETRES: dict[str, float] = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 
 #: The longest side of an object that passes for plausible, in millimetres.
 PLAUSIBLE_EXTENT_MM = (5.0, 5000.0)
@@ -124,12 +125,12 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
     path = Path(path)
     if path.suffix != ".obj":
         fail("save_mesh", "path", "a name that ends in .obj", repr(path.name))
-    path.parent.mkdir(parents=True, exist_ok=True)
     if mesh.texture is not None:
-        Image.fromarray(mesh.texture).save(path.with_suffix(".png"))
-        material = f"newmtl surface\nKd 1 1 1\nmap_Kd {path.stem}.png\n"
-        path.with_suffix(".mtl").write_text(material, encoding="utf-8")
-    path.write_text(_obj_text(mesh, path.stem), encoding="utf-8")
+        texture = torch.from_numpy(mesh.texture).permute(2, 0, 1)
+        with whole_file(path.with_suffix(".png")) as unfinished:
+            unfinished.write_bytes(encode_rgb(texture, ".png"))
+        write_text(path.with_suffix(".mtl"), f"newmtl surface\nKd 1 1 1\nmap_Kd {path.stem}.png\n")
+    write_text(path, _obj_text(mesh, path.stem))
 
 
 def _from_trimesh(loaded: Any, millimetres: float) -> Mesh:
@@ -145,7 +146,7 @@ def _from_trimesh(loaded: Any, millimetres: float) -> Mesh:
     picture = _material_picture(visual) if visual.kind == "texture" else None
     if picture is None or visual.uv is None:
         return Mesh(vertices, faces)
-    texture = np.array(picture.convert("RGB"), dtype=np.uint8)
+    texture = rgb_of(picture, "texture").permute(1, 2, 0).numpy()
     return Mesh(vertices, faces, np.array(visual.uv, dtype=np.float64)[:, :2], texture)
 
 

@@ -8,19 +8,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from refkp import __version__, _native
+from refkp import __version__
+from refkp.commands import plain_parser
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo and print where the report lies."""
+    options = _parser().parse_args(argv)
+
     from refkp.demo import kernels, panorama, pose
     from refkp.viz.report import Report
 
-    options = _parser().parse_args(argv)
     start = time.perf_counter()
     report = Report("refkp demo", f"refkp {__version__} · {_machine()}")
     print("1/6  panorama: tiles and their overlaps")
@@ -47,7 +47,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="refkp demo", description=(__doc__ or "").partition("\n")[0])
+    parser = plain_parser(
+        "refkp demo", (__doc__ or "").partition("\n")[0], example="refkp demo --out refkp_demo"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("refkp_demo"), help="folder of the report (default: %(default)s)"
     )
@@ -70,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _machine() -> str:
+    import torch
+
+    from refkp import _native
+
     cpu = f"{platform.machine()}, {torch.get_num_threads()} threads"
     isa = f", {_native.build_info()['isa']}" if _native.missing_reason() is None else ""
     gpu = f" · {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""

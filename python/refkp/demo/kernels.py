@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from refkp._extras import named_extras
+from refkp._measure import Step, fitting_rounds, take_turns
 from refkp.geometry.affine import random_affine
 from refkp.geometry.sphere import view_rotation
-from refkp.ops import affine_warp, compositions, e2p, equivariance_loss, flow_gt, vicreg
+from refkp.ops import affine_warp, e2p, equivariance_loss, flow_gt, vicreg
+from refkp.peers import e2p as e2p_peers
+from refkp.peers import flow_gt as flow_peers
+from refkp.peers import vicreg as vicreg_peers
+from refkp.peers import warps as warp_peers
 from refkp.viz.report import Report
 
 with named_extras():
     from rich.progress import track
-
-Step = Callable[[], Any]
 
 
 class Contest(NamedTuple):
@@ -55,17 +55,11 @@ def timing_page(report: Report, seconds: float) -> None:
 
 def _race(contest: Contest, seconds: float) -> tuple[float, float]:
     """Median seconds of both, alternating, after one run each to warm up."""
-    steps = (contest.ours, contest.torch)
-    times: tuple[list[float], list[float]] = ([], [])
-    for step in steps:
+    steps = {"ours": contest.ours, "torch": contest.torch}
+    for step in steps.values():
         step()
-    end = time.perf_counter() + seconds
-    while len(times[0]) < 3 or time.perf_counter() < end:
-        for step, spent in zip(steps, times, strict=True):
-            start = time.perf_counter()
-            step()
-            spent.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+    times = take_turns(steps, fitting_rounds(steps.values(), seconds, least=3, most=1000))
+    return times["ours"].median_s, times["torch"].median_s
 
 
 def _contests() -> list[Contest]:
@@ -78,7 +72,7 @@ def _affine_warp() -> Contest:
         "affine_warp",
         "24 images 320 x 320, forward and backward",
         lambda: _backward(affine_warp(image, theta), image),
-        lambda: _backward(compositions.affine_warp(image, theta), image),
+        lambda: _backward(warp_peers.affine_warp(image, theta), image),
     )
 
 
@@ -89,7 +83,7 @@ def _equivariance_loss() -> Contest:
         "equivariance_loss",
         "4 x 10 maps 128 x 128, forward and backward",
         lambda: _backward(equivariance_loss(maps, warped, theta), maps, warped),
-        lambda: _backward(compositions.equivariance_loss(maps, warped, theta), maps, warped),
+        lambda: _backward(warp_peers.equivariance_loss(maps, warped, theta), maps, warped),
     )
 
 
@@ -100,7 +94,7 @@ def _e2p() -> Contest:
         "e2p",
         "8 tiles 336 x 336 of a panorama 2048 x 1024",
         lambda: e2p(erp, rotation, hfov_deg=90, size=(336, 336)),
-        lambda: compositions.e2p_stacked(erp, rotation, 336),
+        lambda: e2p_peers.e2p_stacked(erp, rotation, 336),
     )
 
 
@@ -112,7 +106,7 @@ def _vicreg() -> Contest:
         "vicreg",
         "16 pairs of 98 tokens x 768, forward and backward",
         lambda: _backward(vicreg(x, y, offsets).total, x, y),
-        lambda: _backward(compositions.vicreg(strips_x, strips_y, compositions.vicreg_covariance), x, y),
+        lambda: _backward(vicreg_peers.vicreg(strips_x, strips_y, vicreg_peers.vicreg_covariance), x, y),
     )
 
 
@@ -127,7 +121,7 @@ def _flow_gt() -> Contest:
         "flow_gt",
         "1 query to 8 templates 224 x 224",
         lambda: flow_gt(*arguments),
-        lambda: compositions.flow_gt(*arguments),
+        lambda: flow_peers.flow_gt(*arguments),
     )
 
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from refkp._extras import named_extras
 from refkp.data.synthetic import describe_panorama, render_panorama
 from refkp.systems.panorama import pictures
-from refkp.systems.panorama.commands.train import REPORTED, run_training
 from refkp.systems.panorama.data.sources import find_panoramas
 from refkp.systems.panorama.inference.captioning import Request, answer
-from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.training.runs import load_run
+from refkp.systems.panorama.training.system import PANORAMA, run_training
 from refkp.systems.panorama.views.images import read_panorama
 from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.systems.panorama.views.rendering import render_views
 from refkp.training.curves import read_curves
+from refkp.training.run import reported_values
 from refkp.viz.curves import training_curves
 from refkp.viz.report import Report
 
@@ -93,11 +95,7 @@ def training_page(report: Report, source: Path, folder: Path, epochs: int | None
             (f"{run.after['val/tokens/effective_rank']:.1f}", "effective rank of the tokens after"),
         ]
     )
-    rows = [
-        (title, f"{run.before[key]:.4f}", f"{run.after[key]:.4f}")
-        for key, title in REPORTED.items()
-        if key in run.before
-    ]
+    rows = [(title, f"{old:.4f}", f"{new:.4f}") for title, old, new in reported_values(run, PANORAMA)]
     report.table(("held out", "before", "after"), rows)
     names = ("train/total", "train/invariance", "train/variance", "train/covariance")
     report.figure(

@@ -12,12 +12,11 @@ from refkp._extras import named_extras
 from refkp.data.shapes import make_object
 from refkp.ops.flow_gt import patch_grid
 from refkp.systems.pose import pictures
-from refkp.systems.pose.commands.train import REPORTED
-from refkp.systems.pose.data.composition import GeneratorSpec
 from refkp.systems.pose.data.datamodule import open_source
 from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, SampleSpec, collate, tabulate_instances
 from refkp.systems.pose.data.generator import generate_scenes
 from refkp.systems.pose.data.models import ModelSet
+from refkp.systems.pose.data.spec import GeneratorSpec
 from refkp.systems.pose.data.template_cache import TemplateCache
 from refkp.systems.pose.inference.bank import TemplateBank, build_bank
 from refkp.systems.pose.inference.estimator import PoseEstimate, estimate_pose
@@ -30,15 +29,18 @@ from refkp.systems.pose.inference.evaluation import (
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.ground_truth import TargetPredictor
 from refkp.systems.pose.inference.predictor import ModelPredictor
+from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.metrics.evaluation import evaluate_estimates
-from refkp.systems.pose.metrics.symmetry import pose_errors
+from refkp.systems.pose.metrics.pose_errors import pose_errors
 from refkp.systems.pose.model.vpog import Vpog
+from refkp.systems.pose.scene import Scene
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.templates.rendering import render_templates
 from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.training.runs import load_run
-from refkp.systems.pose.training.trainer import TrainingRun, run_training
+from refkp.systems.pose.training.system import POSE, run_training
 from refkp.training.curves import read_curves
+from refkp.training.run import TrainingRun, reported_values
 from refkp.viz.curves import training_curves
 from refkp.viz.report import Report
 
@@ -136,7 +138,7 @@ def training_page(report: Report, train: Path, held_out: Path, run: Path, epochs
     report.section("Poses of pictures that training has not seen")
     _tell_training(report, trained, len(dataset))
     _tell_result(report, result, dataset, ModelSet(train))
-    names = ("train/loss_total", "train/acc_seen")
+    names = ("train/total", "train/acc_seen")
     report.figure(
         training_curves(read_curves(trained.folder, names), "value"),
         "The loss and the accuracy over the steps.",
@@ -153,20 +155,14 @@ def _tell_training(report: Report, trained: TrainingRun, num_judged: int) -> Non
         f"{num_judged} crops of other pictures of the object, choosing among all templates; their true visible masks "
         "stand for a detector. A crop without a pose counts as infinitely wrong."
     )
-    rows = [
-        (title, f"{trained.before[key]:.4f}", f"{trained.after[key]:.4f}")
-        for key, title in REPORTED.items()
-        if key in trained.before
-    ]
+    rows = [(title, f"{old:.4f}", f"{new:.4f}") for title, old, new in reported_values(trained, POSE)]
     report.table(("held out of the training pictures", "before", "after"), rows)
 
 
 def _tell_result(report: Report, result: RunResult, dataset: PoseDataset, models: ModelSet) -> None:
     """Numbers against chance and blind guesses, and the pose that the model is surest of on its picture."""
-    scenes = {
-        (scene.scene_id, scene.image_id): scene
-        for scene in map(dataset.source.__getitem__, range(len(dataset.source)))
-    }
+    shown = map(dataset.source.__getitem__, range(len(dataset.source)))
+    scenes: dict[tuple[int, int], Scene] = {scene.key: scene for scene in shown}
     scores = evaluate_estimates(scenes.values(), result.estimates, object_models(models, models.obj_ids))
     values = summary(scores, result)
     report.numbers(
@@ -209,8 +205,8 @@ def _from_true_matches(sample: PoseSample) -> Tensor | None:
     """The pose [4,4] that the true matches with the templates near the view give; None: no pose."""
     chosen = sample.templates.select(sample.is_positive)
     bank = TemplateBank(torch.zeros(len(chosen.depth), 0, 0), chosen.depth, chosen.K, chosen.cam_from_obj)
-    grid = PatchGrid(*patch_grid(sample.query.size, _PATCH), _PATCH)
-    found = estimate_pose(TargetPredictor(sample.query, chosen, _PATCH), bank, sample.query, grid)
+    task = Task(sample.query, bank, PatchGrid(*patch_grid(sample.query.size, _PATCH), _PATCH))
+    found = estimate_pose(TargetPredictor(sample.query, chosen, _PATCH), task)
     return found.cam_from_obj if isinstance(found, PoseEstimate) else None
 
 

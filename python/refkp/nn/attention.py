@@ -40,29 +40,6 @@ class SelfAttention(nn.Module):
         return self.proj(attend(query, key, value))
 
 
-class CrossAttention(nn.Module):
-    """softmax(q k^T / sqrt(D)) v with q from one set of tokens, k and v from another (spec pose 1.1)."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        require_heads("CrossAttention", dim, heads)
-        self.heads = heads
-        self.projq = nn.Linear(dim, dim)
-        self.projk = nn.Linear(dim, dim)
-        self.projv = nn.Linear(dim, dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(
-        self, tokens: Tensor, memory: Tensor, query_code: Code | None = None, key_code: Code | None = None
-    ) -> Tensor:
-        """Let tokens [...,N,C] read memory [...,M,C]; each side has its own position code."""
-        query = split_heads(self.projq(tokens), self.heads)
-        key, value = (split_heads(proj(memory), self.heads) for proj in (self.projk, self.projv))
-        query = query if query_code is None else query_code(query)
-        key = key if key_code is None else key_code(key)
-        return self.proj(attend(query, key, value))
-
-
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Fused attention of [...,h,N,D], heads joined again: [...,N,h*D]."""
     leading = query.shape[:-3]

@@ -1,4 +1,4 @@
-"""A training run from the command line: presets, short options, typed configuration saved with the run.
+"""The command line of a training: presets, short options, typed configuration saved with the run.
 
 Built on LightningCLI: `--help` lists every option, a YAML key that does not exist is an error, and the
 resolved configuration lies beside the checkpoints as `config.yaml`.
@@ -6,14 +6,23 @@ resolved configuration lies beside the checkpoints as `config.yaml`.
 
 from __future__ import annotations
 
+import argparse
 import importlib.resources
-import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp.training.console import ProgressLine
+from refkp.training.data import SystemData
+from refkp.training.module import SystemModule
+from refkp.training.precision import Precision, chosen_precision
+from refkp.training.safeguard import Safeguard
+from refkp.training.stages import RunFolder, Stage
 
 with named_extras():
     import lightning as L
@@ -21,97 +30,289 @@ with named_extras():
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.tuner import Tuner
+    from lightning.pytorch.utilities import rank_zero_only
 
 #: Short option -> the option it stands for.
-SHORT_OPTIONS = {"--data": "--data.source", "--out": "--trainer.default_root_dir"}
+SHORT_OPTIONS = {
+    "--data": "--data.source",
+    "--out": "--trainer.default_root_dir",
+    "--seed": "--seed_everything",
+    "--workers": "--data.num_workers",
+}
+
+#: Options of the trainer that decide what is learned; the others say where and how it is shown.
+_DECISIVE = (
+    *("max_epochs", "max_steps", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
+    *("limit_train_batches", "limit_val_batches", "overfit_batches"),
+    *("check_val_every_n_epoch", "val_check_interval"),
+)
+
+#: The other options that do.
+_DECISIVE_OURS = ("seed_everything", "precision", "patience", "auto_batch", "model", "data")
+
+#: Options of the trainer that are decided by options of ours, or would leave a run without its checkpoints.
+_OURS = {"accelerator", "precision", "enable_checkpointing", "fast_dev_run", "barebones", "model_registry"}
+
+#: Options -> the value with which a stage would end without a checkpoint.
+_WITHOUT_CHECKPOINT = {
+    "trainer.limit_val_batches": 0,
+    "checkpoint.save_top_k": 0,
+}
+
+
+@dataclass(frozen=True)
+class SystemTraining:
+    """What training has to know of a system.
+
+    Args:
+        name: as in `refkp train NAME`.
+        description: what `--help` begins with.
+        module, data: its Lightning classes.
+        presets: the package of its YAML files.
+        stages: in order; the only one of a system with one stage is called "train".
+        reported: held-out value -> how it is called on paper, for the report.
+        links: option -> options that take its value.
+        shared: dotted options in which all stages of a run must agree.
+        free: dotted options with which an interrupted stage may go on changed.
+        skipped: options that make the run begin after its first stage, as (dotted option, value).
+    """
+
+    name: str
+    description: str
+    module: type[SystemModule]
+    data: type[SystemData]
+    presets: str
+    stages: tuple[Stage, ...]
+    reported: Mapping[str, str]
+    links: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
+    free: tuple[str, ...] = ("data.num_workers", "data.prefetch")
+    skipped: tuple[str, Any] | None = None
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The names of the stages."""
+        return tuple(stage.name for stage in self.stages)
+
+
+@dataclass
+class Request:
+    """What of the command line is read before the configuration."""
+
+    stages: tuple[Stage, ...]  # to be trained, in order
+    fresh: bool
+    arguments: list[str]  # the rest
+
+
+def read_request(system: SystemTraining, argv: Sequence[str]) -> Request:
+    """Which stages a command line asks for: one, the first by default, or `--stage all`."""
+    parser = argparse.ArgumentParser(prog=f"refkp train {system.name}", add_help=False, allow_abbrev=False)
+    parser.add_argument("--fresh", action="store_true")
+    if len(system.stages) == 1:
+        options, rest = parser.parse_known_args(argv)
+        return Request(system.stages, options.fresh, rest)
+    parser.add_argument("--stage", choices=(*system.stage_names, "all"))
+    options, rest = parser.parse_known_args(argv)
+    chosen = options.stage or system.stage_names[0]
+    stages = tuple(stage for stage in system.stages if chosen in ("all", stage.name))
+    named = [f"--stage={options.stage}"] if options.stage not in (None, "all") else []
+    return Request(stages, options.fresh, [*rest, *named])
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI that only builds the objects; the caller decides what to run.
-
-    Checkpoints: the best `--checkpoint.save_top_k` by the monitored value, and the last. `--patience N` stops
-    after N validations without a better value. `--auto_batch` lets `tune` search the largest batch.
+    """The command line of one stage: plans it, and builds trainer, networks and data unless it is complete.
 
     Args:
-        module_class, data_class: the system's LightningModule and LightningDataModule.
-        argv: the command line, with presets and short options resolved.
-        prog: the command, for messages.
-        description: what `--help` begins with.
-        monitor: logged value that picks the best checkpoint, and "max" or "min".
-        links: option -> options that take its value.
+        system: what is trained.
+        stage: of it.
+        request: the command line, `--stage all` and `--fresh` read.
     """
 
-    def __init__(
-        self,
-        module_class: type[L.LightningModule],
-        data_class: type[L.LightningDataModule],
-        argv: Sequence[str],
-        *,
-        prog: str,
-        description: str,
-        monitor: tuple[str, str],
-        links: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
-        self._monitor, self._links = monitor, links or {}
+    def __init__(self, system: SystemTraining, stage: Stage, request: Request) -> None:
+        self.system, self.stage, self.fresh = system, stage, request.fresh
+        arguments = [argument for argument in request.arguments if not argument.startswith("--stage=")]
+        if len(system.stages) > 1:
+            arguments += [f"--stage={stage.name}"]
         super().__init__(
-            module_class,
-            data_class,
-            args=list(argv),
+            system.module,
+            system.data,
+            args=resolve_arguments(arguments, system.presets, stage.name),
             run=False,
-            parser_kwargs={"prog": prog, "usage": "%(prog)s [options]", "description": description},
+            save_config_callback=None,  # written whole, and only where the stage is begun
+            parser_kwargs={
+                "prog": f"refkp train {system.name}",
+                "usage": "%(prog)s [options]",
+                "description": system.description,
+            },
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            trainer_defaults={"default_root_dir": "runs", "gradient_clip_val": 1.0, "log_every_n_steps": 10},
-            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "default_root_dir": "runs",
+                "gradient_clip_val": 1.0,
+                "log_every_n_steps": 10,
+                "num_sanity_val_steps": 0,  # the held-out values before training are no less
+                "enable_model_summary": False,
+            },
         )
 
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Trainer, module and data, without the options of the trainer that ours stand for."""
+        parser.add_class_arguments(
+            L.Trainer, "trainer", skip=_OURS, instantiate=False, fail_untyped=False, sub_configs=True
+        )
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
+        parser.add_lightning_class_args(self.system.module, "model")
+        parser.add_lightning_class_args(self.system.data, "data")
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Checkpoints, early stopping, batch search, and the links between options."""
-        name, mode = self._monitor
+        """Stage, device, precision, checkpoints, early stopping, batch search, and the links between options."""
+        add = parser.add_argument
+        if len(self.system.stages) > 1:
+            names = Literal[self.system.stage_names]  # type: ignore[name-defined]
+            add("--stage", type=names, default=self.system.stage_names[0], help="which, or `all` in order")
+        add("--fresh", action="store_true", help="train from the beginning; what is there is put aside")
+        add(
+            "--device",
+            type=Literal["auto", "cpu", "cuda"],
+            default="auto",
+            help="auto: CUDA where there is a GPU",
+        )
+        add(
+            "--precision",
+            type=Precision,
+            default="auto",
+            help="auto: bf16-mixed where the device computes in it",
+        )
+        add("--save_every_minutes", type=float, default=10.0, help="between two checkpoints to go on from")
+        add("--patience", type=int | None, default=None, help="validations without progress before it stops")
+        add("--auto_batch", action="store_true", help="search the largest batch that fits")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
-                "checkpoint.monitor": name,
-                "checkpoint.mode": mode,
+                "checkpoint.monitor": self.stage.monitor,
+                "checkpoint.mode": self.stage.mode,
                 "checkpoint.save_top_k": 3,
-                "checkpoint.save_last": True,
             }
         )
-        parser.add_argument("--patience", type=int | None, default=None, help="validations without progress")
-        parser.add_argument("--auto_batch", action="store_true", help="search the largest batch that fits")
-        for source, targets in self._links.items():
+        parser.link_arguments(
+            "trainer.default_root_dir",
+            "checkpoint.dirpath",
+            lambda root: str(Path(root) / self.stage.name / "checkpoints"),
+        )
+        parser.link_arguments("seed_everything", "data.seed", _seed)
+        for source, targets in self.system.links.items():
             for target in targets:
                 parser.link_arguments(source, target)
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse `args`, without Lightning's warning that a command line exists beside them."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            super().parse_arguments(parser, args)
+    def before_instantiate_classes(self) -> None:
+        """Plan the stage from the resolved configuration."""
+        system, stage = self.system, self.stage.name
+        if self.config.get("stage", stage) != stage:
+            remedy = f"Add `--stage {self.config['stage']}`."
+            fail("train", "stage", "given on the command line", "one in a configuration file alone", remedy)
+        _require_checkpoints(self.config)
+        self.device = _device(self.config["device"])
+        self.run = RunFolder(self.config["trainer"]["default_root_dir"], system.name)
+        self.folder = self.run.stage(stage)
+        self.decisive = _decisive(self.config, system)
+        self.plan = self.run.plan(stage, self.stages(), self.decisive, shared=system.shared, fresh=self.fresh)
+        if self.plan.action == "train":
+            self.resolved = {"precision": chosen_precision(self.config["precision"], self.device)}
+        else:
+            self.resolved = self.run.state.begun[stage].resolved
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process writes and prints; the others of a distributed run only compute."""
+        return getattr(rank_zero_only, "rank", 0) == 0
+
+    def stages(self) -> tuple[str, ...]:
+        """The stages of this run, without the first where the run begins after it."""
+        names = self.system.stage_names
+        if self.system.skipped is None:
+            return names
+        option, value = self.system.skipped
+        return names[1:] if self.config[option] == value and self.stage.name != names[0] else names
+
+    def instantiate_classes(self) -> None:
+        """Build trainer, networks and data, unless there is nothing to do."""
+        if self.plan.action != "report":
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
-        """A trainer that logs to TensorBoard in `log_folder`, or as told."""
+        """A trainer that logs to the folder of the stage, shows one line, and can be interrupted."""
         settings = self._get(self.config_init, "trainer", default={})
+        options |= {
+            "accelerator": "gpu" if self.device.type == "cuda" else "cpu",
+            "precision": self.resolved["precision"],
+            "enable_progress_bar": False,  # ours is in its place
+            "callbacks": list(settings.get("callbacks") or []),
+        }
         if settings.get("logger") is None:
-            save_dir, name, version = self.log_folder(settings["default_root_dir"])
-            options["logger"] = TensorBoardLogger(save_dir, name=name, version=version)
+            options["logger"] = TensorBoardLogger(
+                str(self.run.path), name=self.stage.name, version="", default_hp_metric=False
+            )
+        if settings.get("enable_progress_bar") is not False:
+            options["callbacks"] += [ProgressLine(self.stage.monitor)]
         patience = self._get(self.config_init, "patience")
         if patience is not None:
-            name, mode = self._monitor
-            options["callbacks"] = [EarlyStopping(name, mode=mode, patience=patience)]
-        return super().instantiate_trainer(**options)
+            stop = EarlyStopping(self.stage.monitor, mode=self.stage.mode, patience=patience)
+            options["callbacks"] += [stop]
+        trainer = super().instantiate_trainer(**options)
+        minutes = self._get(self.config_init, "save_every_minutes")
+        # Last, so that what it writes knows of the best checkpoint of this step.
+        trainer.callbacks.append(Safeguard(self.run.last(self.stage.name), minutes))  # type: ignore[attr-defined]
+        return trainer
 
-    def log_folder(self, root: str) -> tuple[str, str, str | None]:
-        """(folder, name, version) of the log; by default numbered runs under `root`."""
-        return root, "", None
 
-    def tune(self) -> None:
-        """With `--auto_batch`, set the batch size of the data to the largest that fits into memory.
+def _decisive(config: Any, system: SystemTraining) -> dict[str, Any]:
+    """The options that decide the result of a stage, as plain values."""
+    values = config.as_dict()
+    chosen = {
+        name: values[name]
+        for name in ("seed_everything", "precision", "patience", "auto_batch", "model", "data")
+    }
+    chosen["trainer"] = {name: values["trainer"][name] for name in _DECISIVE}
+    for option in system.free:
+        *groups, name = option.split(".")
+        section = chosen
+        for group in groups:
+            section = section[group]
+        section.pop(name, None)
+    return chosen
 
-        Trains three steps at each size and restores the weights; never more than the training set holds.
-        """
-        if self._get(self.config_init, "auto_batch"):
-            Tuner(self.trainer).scale_batch_size(self.model, datamodule=self.datamodule, mode="binsearch")
+
+def _seed(seed: bool | int) -> int:
+    if isinstance(seed, bool):
+        remedy = "A run that goes on has to draw the same numbers."
+        fail("train", "seed", "a number", seed, remedy)
+    return seed
+
+
+def _device(option: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if option == "cuda" and not available:
+        remedy = "Use --device cpu or auto."
+        fail("train", "device", "one that torch can use here", "'cuda' without a GPU", remedy)
+    return torch.device("cuda" if available and option != "cpu" else "cpu")
+
+
+def _require_checkpoints(config: Any) -> None:
+    """What comes after a stage begins with its best checkpoint, so there has to be one."""
+    for option, without in _WITHOUT_CHECKPOINT.items():
+        section, name = option.split(".")
+        value = config[section][name]
+        if value is not None and value == without:
+            fail("train", option, "set so that held-out values choose a checkpoint", value)
+
+
+def largest_batch(cli: TrainingCLI) -> int:
+    """The largest batch size that fits into memory, never more than the training set holds.
+
+    Trains three steps at each size and restores the weights.
+    """
+    Tuner(cli.trainer).scale_batch_size(cli.model, datamodule=cli.datamodule, mode="binsearch")
+    return int(cli.datamodule.batch_size)
 
 
 def resolve_arguments(argv: Sequence[str], presets: str, overlay: str | None = None) -> list[str]:

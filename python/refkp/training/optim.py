@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from refkp._checks import fail, require_choice
 
 if TYPE_CHECKING:
+    import lightning as L
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 Decay = Literal["linear", "cosine"]
@@ -75,8 +76,7 @@ def build_optimizer(
     Args:
         groups: every parameter once; those without `requires_grad` are refused.
         spec: the constants.
-        steps: optimiser steps of the whole run, accumulation accounted for
-            (`trainer.estimated_stepping_batches`).
+        steps: optimiser steps of the whole run (`planned_steps`).
     """
     parameters = [parameter for group in groups for parameter in group.parameters]
     if not parameters or not all(parameter.requires_grad for parameter in parameters):
@@ -130,3 +130,36 @@ def rate(step: int, steps: int, warmup: float, *, start: float = 0.0, decay: Dec
         return start + (1 - start) * (step + 1) / rising
     left = max(0.0, (steps - step) / max(1, steps - rising))
     return left if decay == "linear" else 0.5 * (1 - math.cos(math.pi * left))
+
+
+def planned_steps(trainer: L.Trainer) -> int:
+    """Optimiser steps of the whole run, over which a learning rate falls.
+
+    `trainer.estimated_stepping_batches` would start the training loader for this, before a checkpoint has
+    restored its position in the epoch, and the position would be lost. Here the DataModule tells the length.
+
+    Args:
+        trainer: attached to the module whose optimisers are being made.
+
+    Raises:
+        ValueError: neither `max_epochs` nor `max_steps` limits the run.
+    """
+    if trainer.max_epochs in (None, -1):
+        if trainer.max_steps == -1:
+            remedy = "Set `max_epochs` or `max_steps`."
+            fail(
+                "planned_steps", "trainer", "limited: the learning rate falls over its steps", "none", remedy
+            )
+        return trainer.max_steps
+    batches = _batches(trainer)
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+    return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
+
+
+def _batches(trainer: L.Trainer) -> int:
+    """Batches of one epoch on this rank."""
+    data = getattr(trainer, "datamodule", None)  # an attribute that a Trainer gets when it is given one
+    if data is None:
+        fail("planned_steps", "trainer", "given a LightningDataModule", "loaders alone")
+    batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
+    return int(batches * limit) if isinstance(limit, float) else min(batches, limit)

@@ -5,8 +5,5 @@ Read in this order: `manifest` (the folder), `registry` and the adapter modules 
 line).
 """
 
-from refkp.verify.command import main
-from refkp.verify.manifest import GoldenError
-from refkp.verify.runner import Row, run
-
-__all__ = ["GoldenError", "Row", "main", "run"]
+#: The backends on which the cases of ops run.
+BACKENDS = ("reference", "native", "triton")

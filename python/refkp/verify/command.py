@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+from refkp._files import write_json
+from refkp.commands import plain_parser
+from refkp.verify import BACKENDS
 
-from refkp.verify import report
-from refkp.verify.manifest import GoldenError
-from refkp.verify.runner import BACKENDS, run
+_DESCRIPTION = """\
+Compare refkp with golden outputs.
 
-_EPILOG = """\
 Each case is compared by the rule of its manifest; its line shows the array that came closest to its
 allowance or beyond it. Exit status: 0 if nothing failed, 1 if a case failed or raised, 2 if the golden
 folder cannot be used.
@@ -24,9 +24,13 @@ folder cannot be used.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `refkp verify` with the given arguments (the process's own if None) and return the exit status."""
     options = _parser().parse_args(argv)
-    if options.backend == "triton" and not torch.cuda.is_available():
-        # Triton reads this when it is imported, which nothing has done yet.
-        os.environ.setdefault("TRITON_INTERPRET", "1")
+    if options.backend == "triton":
+        _let_triton_run()
+
+    from refkp.verify import report
+    from refkp.verify.manifest import GoldenError
+    from refkp.verify.runner import run
+
     try:
         golden = options.golden or default_golden()
         if options.json is not None and not options.json.absolute().parent.is_dir():
@@ -43,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(report.summary(rows))
     if options.json is not None:
-        report.write_json(rows, options.json)
+        write_json(options.json, [row.to_json() for row in rows])
     return int(any(row.status in ("fail", "error") for row in rows))
 
 
@@ -53,6 +57,8 @@ def default_golden() -> Path:
     Raises:
         GoldenError: there is none, as for an installed package; `--golden` must name one.
     """
+    from refkp.verify.manifest import GoldenError
+
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[3]):
         if (folder / "pyproject.toml").is_file() and any(folder.glob("golden/*/manifest.json")):
@@ -60,11 +66,19 @@ def default_golden() -> Path:
     raise GoldenError("no golden folder here: run it in a checkout of refkp, or name a folder with --golden.")
 
 
+def _let_triton_run() -> None:
+    """Without a CUDA device Triton runs under its interpreter, which it decides when it is imported: after this."""
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="refkp verify",
-        description="Compare refkp with golden outputs.",
-        epilog=_EPILOG,
+    parser = plain_parser(
+        "refkp verify",
+        _DESCRIPTION,
+        example="refkp verify --system keypoints --function affine_theta --json rows.json",
     )
     parser.add_argument(
         "--golden",

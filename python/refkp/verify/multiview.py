@@ -9,6 +9,7 @@ from torch import Tensor
 
 from refkp.geometry import cameras, rotations
 from refkp.verify.gradients import leaf, projected_gradients
+from refkp.verify.originals import pytorch3d_cameras
 from refkp.verify.registry import adapter
 
 
@@ -21,10 +22,10 @@ def _camera_opencv_p3d(
     image_size = arrays["in_image_size_wh"].flip(-1)
     uv, depth = cameras.project(points, K, R, t)
     camera = cameras.pytorch3d_camera(K, R, t, image_size)
-    view = cameras.world_to_view(points, camera.R, camera.T)
-    ndc = cameras.perspective_ndc(view, camera.focal_length, camera.principal_point)
-    native = cameras.field_of_view(K, image_size, canvas="native")
-    square = cameras.field_of_view(K, image_size, canvas="square")
+    view = pytorch3d_cameras.world_to_view(points, camera.R, camera.T)
+    ndc = pytorch3d_cameras.perspective_ndc(view, camera.focal_length, camera.principal_point)
+    native = pytorch3d_cameras.field_of_view(K, image_size, canvas="native")
+    square = pytorch3d_cameras.field_of_view(K, image_size, canvas="square")
     return {
         "out_uv": uv,
         "out_depth": depth,
@@ -33,8 +34,8 @@ def _camera_opencv_p3d(
         "out_focal_ndc": camera.focal_length,
         "out_pp_ndc": camera.principal_point,
         "out_xy_ndc": ndc[..., :2],
-        "out_uv_p3d": cameras.ndc_to_screen(ndc, image_size)[..., :2],
-        "out_uv_norm": cameras.normalise_pixels(uv, image_size),
+        "out_uv_p3d": pytorch3d_cameras.ndc_to_screen(ndc, image_size)[..., :2],
+        "out_uv_norm": pytorch3d_cameras.normalise_pixels(uv, image_size),
         "out_fov_y_deg": square.fov_deg,
         "out_aspect_square": square.aspect,
         "out_fov_native_deg": native.fov_deg,
@@ -49,9 +50,9 @@ def _p3d_fov_camera(
 ) -> dict[str, Any]:
     inputs = {f"grad_{name}": leaf(arrays[f"in_{name}"]) for name in ("R", "T", "fov", "aspect", "points")}
     R, T, fov_deg, aspect, points = inputs.values()
-    view = cameras.world_to_view(points, R, T)
-    ndc = cameras.fov_ndc(view, fov_deg, aspect, z_near=params["znear"], z_far=params["zfar"])
-    screen = cameras.ndc_to_screen(ndc, arrays["in_image_size_hw"])
+    view = pytorch3d_cameras.world_to_view(points, R, T)
+    ndc = pytorch3d_cameras.fov_ndc(view, fov_deg, aspect, z_near=params["znear"], z_far=params["zfar"])
+    screen = pytorch3d_cameras.ndc_to_screen(ndc, arrays["in_image_size_hw"])
     gradients = projected_gradients([(screen[..., :2], arrays.get("in_w"))], inputs)
     return {"out_view": view, "out_ndc": ndc, "out_screen": screen, **gradients}
 
@@ -66,8 +67,10 @@ def _p3d_perspective_camera(
     image_size = arrays["in_image_size_hw"]
     if not params["in_ndc"]:
         focal_length, principal_point = cameras.intrinsics_to_ndc(focal_length, principal_point, image_size)
-    ndc = cameras.perspective_ndc(cameras.world_to_view(points, R, T), focal_length, principal_point)
-    screen = cameras.ndc_to_screen(ndc, image_size)
+    ndc = pytorch3d_cameras.perspective_ndc(
+        pytorch3d_cameras.world_to_view(points, R, T), focal_length, principal_point
+    )
+    screen = pytorch3d_cameras.ndc_to_screen(ndc, image_size)
     gradients = projected_gradients([(screen[..., :2], arrays.get("in_w"))], inputs)
     return {"out_ndc": ndc, "out_screen": screen, **gradients}
 

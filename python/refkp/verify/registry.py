@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-#: The systems; the adapters of each are in the module of its name.
-SYSTEMS = ("keypoints", "multiview", "panorama", "pose")
+from refkp.systems import SYSTEMS
 
 Params = Mapping[str, Any]
 Arrays = Mapping[str, Tensor]
@@ -30,6 +29,7 @@ class Entry(NamedTuple):
     op: str | None
 
 
+#: By system; the adapters of each are in the module of its name.
 _TABLES: dict[str, dict[str, Entry]] = {system: {} for system in SYSTEMS}
 
 

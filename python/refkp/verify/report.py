@@ -1,15 +1,13 @@
-"""The table of a verification on the terminal, and its rows as JSON."""
+"""The table of a verification on the terminal."""
 
 from __future__ import annotations
 
-import json
-import os
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-from refkp.verify.runner import Row
+from refkp.commands import table
+from refkp.verify.runner import NO_BACKEND, Row
 
 _STATUSES = ("pass", "fail", "error", "skip")
 
@@ -39,18 +37,17 @@ def summary(rows: Sequence[Row]) -> str:
                 names.append(row.function)
     for reason, functions in skipped.items():
         lines.append(textwrap.fill(f"skipped, {reason}: {', '.join(functions)}", 110, subsequent_indent="  "))
-    for backend in dict.fromkeys(row.backend for row in rows):
-        counts = Counter(row.status for row in rows if row.backend == backend)
-        name = "without backend" if backend == "-" else backend
-        lines.append(
-            f"{name}: " + ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, _counts(rows)])
 
 
-def write_json(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows so that `path` holds either all of them or what it held before."""
-    text = json.dumps([row.to_json() for row in rows], indent=1, allow_nan=False)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+def _counts(rows: Sequence[Row]) -> str:
+    """How many cases of each backend ended how."""
+    counts = {
+        backend: Counter(row.status for row in rows if row.backend == backend)
+        for backend in dict.fromkeys(row.backend for row in rows)
+    }
+    lines = [
+        ["none" if backend == NO_BACKEND else backend, *(str(of_backend[status]) for status in _STATUSES)]
+        for backend, of_backend in counts.items()
+    ]
+    return table(("backend", *_STATUSES), lines)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from refkp.ops._backends import unsupported_reason
+from refkp.verify import BACKENDS
 from refkp.verify.compare import FLOAT32_ATOL_OF_MAX, FLOAT32_RTOL, Comparison, compare
 from refkp.verify.manifest import (
     COMPARED_ROLES,
@@ -26,7 +27,6 @@ from refkp.verify.manifest import (
 from refkp.verify.registry import Entry, adapters
 from refkp.verify.skipped import skip_reason
 
-BACKENDS = ("reference", "native", "triton")
 #: In place of a backend for functions that do not depend on one.
 NO_BACKEND = "-"
 FLOAT32_NOTE = f"float32 only: rtol {FLOAT32_RTOL:.0e}, atol {FLOAT32_ATOL_OF_MAX:.0e} max|want|"

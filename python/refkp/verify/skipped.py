@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refkp.verify.registry import SYSTEMS
+from refkp.systems import SYSTEMS
 
 _NOT_BUILT = "refkp.systems.{system} does not offer it in this version"
 

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refkp._files import write_text
+from refkp.viz.figures import DPI
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -72,7 +75,7 @@ class Report:
     def figure(self, figure: Figure, caption: str) -> None:
         """A matplotlib figure as an embedded PNG."""
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
+        figure.savefig(buffer, format="png", dpi=DPI)
         data = base64.b64encode(buffer.getvalue()).decode()
         alt = html.escape(caption, quote=True)
         self._parts.append(
@@ -89,10 +92,8 @@ class Report:
             f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
             f"<header><div><h1>{title}</h1><p>{subtitle}</p></div></header><main>{body}</main></body></html>"
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".part")
-        unfinished.write_text(text, encoding="utf-8")
-        return unfinished.replace(path)
+        write_text(path, text)
+        return path
 
 
 def _cell(tag: str, text: str, is_number: bool) -> str:

@@ -12,19 +12,21 @@ pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 
 from refkp.systems.panorama.commands.budget import budget
 from refkp.systems.panorama.commands.tiles import tiles
-from refkp.systems.panorama.commands.train import REPORTED, train
+from refkp.systems.panorama.commands.train import train
+from refkp.systems.panorama.training.system import PANORAMA
 
 SMALL = [
     "--model.model.vision.encoder.image_size=32",
-    "--data.erp_height=32",
+    "--data.viewing.erp_height=32",
     "--data.batch_size=2",
     "--data.repeat=1",
     "--trainer.max_epochs=1",
     "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
 ]
 
 
@@ -42,13 +44,13 @@ def test_tiles_draws_every_picture(panorama_folder: Path, tmp_path: Path) -> Non
         )
         == 0
     )
-    names = {path.name for path in out.iterdir()}
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert names == {
         "mosaic.png",
         "outlines.png",
         "coverage.png",
         "pair_graph.png",
-        "pair_0_1.png",
+        "pairs/0_1.png",
         "layout.json",
     }
 
@@ -63,7 +65,7 @@ def test_tiles_draws_every_strategy(strategy: str, panorama_folder: Path, tmp_pa
         tiles([str(panorama_folder / "pano_0.png"), *options, "--layout.overlap=0.2"])
 
 
-@pytest.mark.parametrize(("option", "value"), [("tokens", "0"), ("max_pairs", "-1")])
+@pytest.mark.parametrize(("option", "value"), [("size", "0"), ("tokens", "0"), ("max_pairs", "-1")])
 def test_tiles_refuses_counts_without_a_meaning(
     option: str, value: str, panorama_folder: Path, tmp_path: Path
 ) -> None:
@@ -88,7 +90,7 @@ def test_a_run_is_complete_and_repeatable(panorama_folder: Path, tmp_path: Path)
         summaries.append(json.loads((tmp_path / name / "vision" / "summary.json").read_text()))
     first, second = summaries
     assert (first["before"], first["after"]) == (second["before"], second["after"])
-    assert set(first["after"]) >= set(REPORTED) - {"val/caption"}  # the vision stage has no texts
+    assert set(first["after"]) >= set(PANORAMA.reported) - {"val/caption"}  # the vision stage has no texts
     run = tmp_path / "first" / "vision"
     assert "erp_height: 32" in (run / "config.yaml").read_text()
     assert len(list((run / "checkpoints").glob("*.ckpt"))) == 2

@@ -16,22 +16,11 @@ pytest.importorskip("PIL", reason="needs the extra `viz`")
 
 from PIL import Image
 
-from refkp.systems.panorama.commands.compare import CONDITIONS, compare, spread, strip_hit_rate
-from refkp.systems.panorama.views.layout import ErpLayout
+from refkp.systems.panorama.commands.compare import CONDITIONS, compare, spread
 
 
 def test_spread_of_one_value_has_no_deviation() -> None:
     assert spread([0.25]) == (0.25, 0.0)
-
-
-def test_strips_of_the_default_layout_rarely_meet() -> None:
-    """Spec panorama 3.4: 6.1 % within half a token."""
-    assert strip_hit_rate(ErpLayout.build(), (14, 14), 0.5) == pytest.approx(0.061, abs=5e-4)
-
-
-def test_strips_of_equal_tiles_shifted_by_their_width_meet_nowhere() -> None:
-    ring = ErpLayout.from_angles([0.0, 120.0, 240.0], [0.0] * 3, hfov_deg=60.0)
-    assert strip_hit_rate(ring, (4, 4), 0.5) == 0.0
 
 
 @pytest.mark.slow

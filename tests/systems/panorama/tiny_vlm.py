@@ -9,10 +9,11 @@ from torch import Tensor
 
 from refkp.systems.panorama.batch import PanoBatch, TextBatch
 from refkp.systems.panorama.model.encoders import EncoderSpec
-from refkp.systems.panorama.model.language import VISION_TOKEN, LanguageSpec, LoraSpec, load_tokenizer
+from refkp.systems.panorama.model.language import LanguageSpec, LoraSpec
 from refkp.systems.panorama.model.resampler import ResamplerSpec
 from refkp.systems.panorama.model.vision import VisionStageSpec
 from refkp.systems.panorama.model.vlm import PanoramaVLM, PanoramaVLMSpec
+from refkp.systems.panorama.tokenizer import VISION_TOKEN, load_tokenizer
 from refkp.systems.panorama.views.layout import ErpLayout
 
 LORA = LoraSpec(rank=4, alpha=8, dropout=0.0)
@@ -24,7 +25,7 @@ LAYOUT = ErpLayout.build(hfov_deg=90.0, overlap=0.0)  # a global view and four t
 QUERIES = ("Describe it.", "What?")
 ANSWERS = ("a red room", "the sea")
 
-_TOKENIZER = load_tokenizer(SPEC.language)
+_TOKENIZER = load_tokenizer(SPEC.language.source)
 
 
 def build(spec: PanoramaVLMSpec = SPEC, seed: int = 0, *, with_language: bool = True) -> PanoramaVLM:

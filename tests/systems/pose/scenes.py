@@ -58,3 +58,15 @@ def sphere_batch(batch: int = 2, templates: int = 3, size: int = 32, seed: int =
         torch.full((batch,), 2 * RADIUS),
         tuple(f"000000_{index:06d}" for index in range(batch)),
     )
+
+
+def select(batch: PoseBatch, objects: list[int]) -> PoseBatch:
+    """Some objects of a batch, as a rank of a distributed run holds them."""
+    index = torch.tensor(objects)
+    tensors = {name: value[index] for name, value in batch._asdict().items() if isinstance(value, Tensor)}
+    return batch._replace(
+        query=batch.query.select(index),
+        templates=batch.templates.select(index),
+        keys=tuple(batch.keys[i] for i in objects),
+        **tensors,
+    )

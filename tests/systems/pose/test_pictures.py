@@ -56,7 +56,7 @@ def test_targets_are_shown_as_they_are() -> None:
     truth = targets(query, template)
     shown = pictures.shown_targets(truth, 0, 0)
     assert shown.state.tolist() == [-1 if n < 0 else int(n < 16) for n in truth.labels[0, 0].tolist()]
-    assert torch.equal(shown.partner[shown.matched], truth.labels[0, 0][truth.has_buddy[0, 0]])
+    assert torch.equal(shown.partner[shown.matched], truth.labels[0, 0][truth.has_partner[0, 0]])
     figure = pictures.correspondence_picture(query, template, shown)
     assert f"{int(shown.matched.sum())} of {int((shown.state >= 0).sum())}" in figure.axes[0].get_title()
     figure.canvas.draw()

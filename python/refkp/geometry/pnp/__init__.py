@@ -5,6 +5,7 @@
     precision                factorisations that do not raise
     cost                     robust reprojection cost, residuals, Jacobian
     levenberg_marquardt      the solver, and single differentiable steps
+    draws                    random numbers of all objects, or of each by itself
     initialisation           random restarts, and `solve`
     proposals                Student-t and angular central Gaussian
     monte_carlo              adaptive importance sampling and the loss
@@ -20,6 +21,7 @@ Monocular Object Pose Estimation", CVPR 2022.
 
 from refkp.geometry.pnp.cost import Linearisation, RobustReprojection, huber_delta, pose_cost
 from refkp.geometry.pnp.derivative import DerivativeLoss, derivative_loss
+from refkp.geometry.pnp.draws import Generators, draw
 from refkp.geometry.pnp.initialisation import initial_pose, solve
 from refkp.geometry.pnp.levenberg_marquardt import (
     GaussNewtonStep,
@@ -52,6 +54,7 @@ from refkp.geometry.pnp.proposals import Proposal, first_proposal, fit_proposal
 __all__ = [
     "DerivativeLoss",
     "GaussNewtonStep",
+    "Generators",
     "InitialisationSpec",
     "Linearisation",
     "MonteCarloLoss",
@@ -65,6 +68,7 @@ __all__ = [
     "Proposal",
     "RobustReprojection",
     "derivative_loss",
+    "draw",
     "first_proposal",
     "fit_proposal",
     "gauss_newton",

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from refkp.geometry.pnp.cost import RobustReprojection
+from refkp.geometry.pnp.draws import Generators, draw
 from refkp.geometry.pnp.levenberg_marquardt import PnPSolution, gauss_newton, levenberg_marquardt
 from refkp.geometry.pnp.precision import full_precision
 from refkp.geometry.pnp.problem import PnPProblem, PnPSpec
@@ -20,7 +21,7 @@ from refkp.geometry.rotations import quaternion_to_matrix
 def solve(
     problem: PnPProblem,
     spec: PnPSpec = PnPSpec(),  # noqa: B008 (frozen)
-    generator: torch.Generator | None = None,
+    generators: Generators = None,
     *,
     start: Tensor | None = None,
     fast: bool = False,
@@ -30,7 +31,7 @@ def solve(
     Args:
         problem: B objects.
         spec: the constants.
-        generator: of the random restarts, on the device of the problem.
+        generators: of the random restarts, on the device of the problem.
         start: [B,7]; None: `initial_pose` finds one.
         fast: plain Gauss-Newton instead of Levenberg-Marquardt, for a start near the solution.
 
@@ -42,7 +43,7 @@ def solve(
 
     Source: spec pose 4.4.
     """
-    start = initial_pose(problem, spec, generator) if start is None else start
+    start = initial_pose(problem, spec, generators) if start is None else start
     return (gauss_newton if fast else levenberg_marquardt)(problem, start, spec)
 
 
@@ -51,7 +52,7 @@ def solve(
 def initial_pose(
     problem: PnPProblem,
     spec: PnPSpec = PnPSpec(),  # noqa: B008 (frozen)
-    generator: torch.Generator | None = None,
+    generators: Generators = None,
 ) -> Tensor:
     """A start for the solver: the best of many random poses (RSLM).
 
@@ -63,7 +64,7 @@ def initial_pose(
     Args:
         problem: B objects.
         spec: `initialisation` and the constants of the cost.
-        generator: of the subsets and rotations.
+        generators: of the subsets and rotations.
 
     Returns:
         [B,7]. Objects that cannot be solved get a finite pose without meaning; the solver marks them.
@@ -73,8 +74,10 @@ def initial_pose(
     constants = spec.initialisation
     robust, objects = RobustReprojection(problem, spec), len(problem.points)
     clean = PnPProblem(robust.points, robust.pixels, robust.weights, robust.K, problem.valid)
-    subsets = _random_subsets(clean, constants.proposals, constants.points, generator)
-    start = _guess(subsets, generator)
+    subsets = _random_subsets(clean, constants.proposals, constants.points, generators)
+    start = _guess(
+        subsets, draw(torch.randn, (constants.proposals, objects, 4), 1, robust.points, generators)
+    )
     few = dataclasses.replace(spec, iterations=constants.iterations)
     poses = levenberg_marquardt(subsets, start, few).pose.unflatten(0, (constants.proposals, objects))
     cost = robust.cost(poses)
@@ -82,14 +85,10 @@ def initial_pose(
     return poses[best, torch.arange(objects, device=best.device)]
 
 
-def _random_subsets(
-    problem: PnPProblem, num_subsets: int, size: int, generator: torch.Generator | None
-) -> PnPProblem:
+def _random_subsets(problem: PnPProblem, num_subsets: int, size: int, generators: Generators) -> PnPProblem:
     """Subsets of every object as a problem of num_subsets x B objects, drawn without putting back."""
     weight = problem.weights.mean(-1)
-    uniform = torch.rand(
-        num_subsets, *weight.shape, dtype=weight.dtype, device=weight.device, generator=generator
-    )
+    uniform = draw(torch.rand, (num_subsets, *weight.shape), 1, weight, generators)
     # The largest of u^(1/w) are a weighted draw; points of weight 0 come last.
     tiny = torch.finfo(weight.dtype).tiny
     keys = uniform.clamp(min=tiny).log() / weight.clamp(min=tiny)
@@ -105,8 +104,8 @@ def _random_subsets(
     return PnPProblem(taken(problem.points), taken(problem.pixels), taken(problem.weights), intrinsics, valid)
 
 
-def _guess(problem: PnPProblem, generator: torch.Generator | None) -> Tensor:
-    """Poses [B,7] of random rotation: t = ray * sqrt(2/3) * std3d/std2d, with the mean point on the mean ray."""
+def _guess(problem: PnPProblem, turns: Tensor) -> Tensor:
+    """Poses [PB,7] of rotations along `turns` [P,B,4]: t = ray * sqrt(2/3) * std3d/std2d, mean point on mean ray."""
     counted = problem.is_valid[..., None].to(problem.points.dtype)
     count = counted.sum(1).clamp(min=1)
     rays = _rays(problem)
@@ -117,9 +116,7 @@ def _guess(problem: PnPProblem, generator: torch.Generator | None) -> Tensor:
     )
     eps = torch.finfo(seen.dtype).eps
     distance = math.sqrt(2 / 3) * true.clamp(min=eps) / seen.clamp(min=eps)
-    quaternion = functional.normalize(
-        torch.randn(len(count), 4, dtype=seen.dtype, device=seen.device, generator=generator), dim=-1
-    )
+    quaternion = functional.normalize(turns.flatten(0, 1), dim=-1)
     turned = (quaternion_to_matrix(quaternion) @ mean_point[..., None]).squeeze(-1)
     return torch.cat((mean_ray * distance[:, None] - turned, quaternion), dim=-1)
 

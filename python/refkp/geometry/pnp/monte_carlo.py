@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from refkp.geometry.pnp.cost import RobustReprojection
+from refkp.geometry.pnp.draws import Generators
 from refkp.geometry.pnp.initialisation import solve
 from refkp.geometry.pnp.levenberg_marquardt import PnPSolution
 from refkp.geometry.pnp.pose import sound_pose
@@ -62,7 +63,7 @@ def monte_carlo_pose_loss(
     problem: PnPProblem,
     pose_true: Tensor,
     spec: PnPSpec = PnPSpec(),  # noqa: B008 (frozen)
-    generator: torch.Generator | None = None,
+    generators: Generators = None,
     *,
     start: Tensor | None = None,
     norm_factor: float | Tensor = 1.0,
@@ -77,7 +78,7 @@ def monte_carlo_pose_loss(
         problem: B objects; gradients reach points, pixels and weights, through the costs alone.
         pose_true: [B,7].
         spec: the constants.
-        generator: of the samples and the start, on the device of the problem.
+        generators: of the samples and the start, on the device of the problem.
         start: [B,7] where the solver begins, e.g. the truth; None: random restarts (`initial_pose`).
         norm_factor: what the loss is divided by: the usual scale of the weights (`NormFactor`).
 
@@ -90,8 +91,8 @@ def monte_carlo_pose_loss(
     Source: spec pose 4.4.
     """
     problem.require_pose("monte_carlo_pose_loss", "pose_true", pose_true)
-    solution = solve(problem, spec, generator, start=start)
-    population = sample_posterior(problem, solution, spec, generator)
+    solution = solve(problem, spec, generators, start=start)
+    population = sample_posterior(problem, solution, spec, generators)
     return posterior_loss(problem, pose_true, population, spec, norm_factor=norm_factor)
 
 
@@ -100,7 +101,7 @@ def sample_posterior(
     problem: PnPProblem,
     solution: PnPSolution,
     spec: PnPSpec = PnPSpec(),  # noqa: B008 (frozen)
-    generator: torch.Generator | None = None,
+    generators: Generators = None,
     *,
     draw: Draw | None = None,
 ) -> Population:
@@ -114,7 +115,7 @@ def sample_posterior(
         problem: B objects.
         solution: of the same problem.
         spec: `monte_carlo` and the constants of the cost.
-        generator: of the samples.
+        generators: of the samples.
         draw: replaces `Proposal.sample`, e.g. by recorded samples.
 
     Returns:
@@ -129,7 +130,7 @@ def sample_posterior(
     costs: list[Tensor] = []
     for index in range(constants.iterations):
         with torch.no_grad():
-            poses.append(draw(proposals[-1], chunk) if draw else proposals[-1].sample(chunk, generator))
+            poses.append(draw(proposals[-1], chunk) if draw else proposals[-1].sample(chunk, generators))
         costs.append(robust.cost(poses[-1]))
         cost, everything = torch.cat(costs), torch.cat(poses)
         log_density = torch.stack([proposal.log_density(everything) for proposal in proposals])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from refkp.geometry.pnp.draws import Generators, draw
 from refkp.geometry.pnp.levenberg_marquardt import PnPSolution
 from refkp.geometry.pnp.pose import quaternion_tangent_map
 from refkp.geometry.pnp.precision import full_precision, stable_cholesky
@@ -26,13 +27,12 @@ class Proposal(NamedTuple):
     rotation_tril: Tensor  # [B,4,4], Cholesky factor of Lambda: q ~ N(0, Lambda), normalised
     failed: Tensor  # bool [B]: no factorisation, the identity instead
 
-    def sample(self, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, num_samples: int, generators: Generators = None) -> Tensor:
         """Poses [m,B,7], drawn independently."""
 
         def normal(size: int) -> Tensor:
-            like = self.centre
-            shape = (num_samples, len(like), size, 1)
-            return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+            shape = (num_samples, len(self.centre), size, 1)
+            return draw(torch.randn, shape, 1, self.centre, generators)
 
         chi_square = normal(DEGREES_OF_FREEDOM).square().sum(-2, keepdim=True)
         offset = self.translation_tril @ normal(3) * (DEGREES_OF_FREEDOM / chi_square).sqrt()

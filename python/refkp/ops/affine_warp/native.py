@@ -9,9 +9,6 @@ from torch import Tensor
 
 from refkp import _native
 
-#: Output pixels that one CUDA block sums for the gradient of theta (kThreads in affine_warp_cuda.cu).
-_PIXELS_PER_BLOCK = 256
-
 
 def forward(
     image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, fill: Sequence[float]
@@ -43,11 +40,11 @@ def backward(
     grad_image = torch.empty_like(image) if needs_image else image.new_empty(0)
     grad_theta = torch.empty_like(theta) if needs_theta else theta.new_empty(0)
     fills = _fill_tensor(fill, image)
-    size = grad_out.shape[2:]
+    shape = _shape(image, grad_out.shape[2:])
     extra = {}
     if image.is_cuda:
-        blocks = -(-size[0] * size[1] // _PIXELS_PER_BLOCK)
-        workspace = theta.new_empty(image.shape[0], blocks, 6) if needs_theta else theta.new_empty(0)
+        count = _native.extension().affine_warp_partials(shape) if needs_theta else 0
+        workspace = theta.new_empty(count)
         extra["workspace"] = workspace.data_ptr()
     _native.call(
         "affine_warp_backward",
@@ -57,7 +54,7 @@ def backward(
         theta=theta.data_ptr(),
         inverse=inverse,
         fill=fills.data_ptr(),
-        shape=_shape(image, size),
+        shape=shape,
         grad_image=grad_image.data_ptr(),
         grad_theta=grad_theta.data_ptr(),
         **extra,

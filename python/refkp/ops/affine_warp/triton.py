@@ -167,6 +167,25 @@ def _forward_kernel(
 
 
 @triton.jit
+def _readers(map_ptr, b, qx, qy, out_height, out_width):
+    """First row and column, rows and columns of a box of output pixels that holds all who read input pixels q.
+
+    They lie in the image of [qx-1,qx+1] x [qy-1,qy+1] under the inverse map. Last: whether the box is finite.
+    """
+    m00, m01, c0 = tl.load(map_ptr + 6 * b), tl.load(map_ptr + 6 * b + 1), tl.load(map_ptr + 6 * b + 2)
+    m10, m11, c1 = tl.load(map_ptr + 6 * b + 3), tl.load(map_ptr + 6 * b + 4), tl.load(map_ptr + 6 * b + 5)
+    det = m00 * m11 - m01 * m10
+    reach_j = (tl.abs(m11) + tl.abs(m01)) / tl.abs(det) + 0.01
+    reach_i = (tl.abs(m10) + tl.abs(m00)) / tl.abs(det) + 0.01
+    finite = (reach_j - reach_j == 0) & (reach_i - reach_i == 0) & (c0 - c0 == 0) & (c1 - c1 == 0)
+    first_j = tl.ceil((m11 * (qx - c0) - m01 * (qy - c1)) / det - reach_j)
+    first_i = tl.ceil((m00 * (qy - c1) - m10 * (qx - c0)) / det - reach_i)
+    columns = tl.where(finite, tl.minimum(2 * reach_j + 1, out_width + 1.0), 0.0).to(tl.int32)
+    rows = tl.where(finite, tl.minimum(2 * reach_i + 1, out_height + 1.0), 0.0).to(tl.int32)
+    return tl.maximum(first_i, -1.0), tl.maximum(first_j, -1.0), rows, columns, finite
+
+
+@triton.jit
 def _backward_image_kernel(
     grad_out_ptr,
     map_ptr,
@@ -181,19 +200,7 @@ def _backward_image_kernel(
     b, q = item_and_pixels(in_pixels, BLOCK)
     mask = q < in_pixels
     qx, qy = (q % in_width).to(tl.float64), (q // in_width).to(tl.float64)
-    # The readers of q lie in the image of [qx-1,qx+1] x [qy-1,qy+1] under the inverse map; walk its bounding box.
-    m00, m01, c0 = tl.load(map_ptr + 6 * b), tl.load(map_ptr + 6 * b + 1), tl.load(map_ptr + 6 * b + 2)
-    m10, m11, c1 = tl.load(map_ptr + 6 * b + 3), tl.load(map_ptr + 6 * b + 4), tl.load(map_ptr + 6 * b + 5)
-    det = m00 * m11 - m01 * m10
-    reach_j = (tl.abs(m11) + tl.abs(m01)) / tl.abs(det) + 0.01
-    reach_i = (tl.abs(m10) + tl.abs(m00)) / tl.abs(det) + 0.01
-    finite = (reach_j - reach_j == 0) & (reach_i - reach_i == 0) & (c0 - c0 == 0) & (c1 - c1 == 0)
-    first_j = tl.ceil((m11 * (qx - c0) - m01 * (qy - c1)) / det - reach_j)
-    first_i = tl.ceil((m00 * (qy - c1) - m10 * (qx - c0)) / det - reach_i)
-    columns = tl.where(finite, tl.minimum(2 * reach_j + 1, out_width + 1.0), 0.0).to(tl.int32)
-    rows = tl.where(finite, tl.minimum(2 * reach_i + 1, out_height + 1.0), 0.0).to(tl.int32)
-    first_j = tl.maximum(first_j, -1.0)
-    first_i = tl.maximum(first_i, -1.0)
+    first_i, first_j, rows, columns, finite = _readers(map_ptr, b, qx, qy, out_height, out_width)
     for c in range(channels):
         grad_plane = grad_out_ptr + (b * channels + c) * out_height * out_width
         total = tl.zeros([BLOCK], dtype=tl.float32)

@@ -7,16 +7,13 @@ from torch import Tensor
 
 from refkp import _native
 
-#: Pixels that one CUDA block sums (kEquivarianceBlock in equivariance_loss.h).
-_PIXELS_PER_BLOCK = 256
-
 
 def forward(maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool) -> tuple[Tensor, Tensor]:
-    batch, _, height, width = maps.shape
-    loss, denominator = theta.new_empty(batch), theta.new_empty(batch)
+    shape = _native.extension().EquivarianceShape(*maps.shape)
+    loss, denominator = theta.new_empty(len(maps)), theta.new_empty(len(maps))
     extra = {}
     if maps.is_cuda:
-        workspace = theta.new_empty(batch, -(-height * width // _PIXELS_PER_BLOCK), 2)
+        workspace = theta.new_empty(_native.extension().equivariance_loss_partials(shape))
         extra["workspace"] = workspace.data_ptr()
     _native.call(
         "equivariance_loss",
@@ -25,7 +22,7 @@ def forward(maps: Tensor, maps_warped: Tensor, theta: Tensor, coverage: bool) ->
         maps_warped=maps_warped.data_ptr(),
         theta=theta.data_ptr(),
         coverage=coverage,
-        shape=_native.extension().EquivarianceShape(*maps.shape),
+        shape=shape,
         loss=loss.data_ptr(),
         denominator=denominator.data_ptr(),
         **extra,

@@ -15,7 +15,8 @@ def contiguous_planes(tensor: Tensor) -> Tensor:
     return tensor.contiguous()
 
 
-def plane_strides(src: Tensor | None, dst: Tensor | None) -> tuple[int, int, int]:
-    """In elements: of a source [B,H,W] over B, of a target [B,S,Ht,Wt] over B and S; 0 for a missing one."""
-    over_b, over_s = (0, 0) if dst is None else (dst.stride(0), dst.stride(1))
-    return 0 if src is None else src.stride(0), over_b, over_s
+def plane_strides(planes: Tensor | None) -> tuple[int, int]:
+    """In elements, over B and S: of a source [B,H,W], which has no S, of a target [B,S,Ht,Wt]; 0 for a missing one."""
+    if planes is None:
+        return 0, 0
+    return planes.stride(0), planes.stride(1) if planes.dim() == 4 else 0

@@ -69,7 +69,7 @@ def gather_pairs(
 
     A pixel is seen if it is visible and |flow| < `window` patches; a pair with fewer than `min_visible` seen
     pixels is unseen as a whole. The direction is that of `gt` (source pixel to target location) and the
-    origin is the centre of the target patch. So with gt = template -> query, `src_patch` the buddy template
+    origin is the centre of the target patch. So with gt = template -> query, `src_patch` the partner template
     patch of each query patch and `dst_patch` the query patches, `flow` is the dense training flow: query
     point = query patch centre + p * flow, paired with the 3D point of template pixel (a, b).
 

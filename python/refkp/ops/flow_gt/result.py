@@ -30,11 +30,6 @@ class FlowGT(NamedTuple):
         return self.flags == VISIBLE
 
     @property
-    def source_valid(self) -> Tensor:
-        """[B,S,H,W] bool: the source pixel has a depth and is on its mask."""
-        return (self.flags & SOURCE_VALID) != 0
-
-    @property
     def in_front(self) -> Tensor:
         """[B,S,H,W] bool: the point is in front of the target camera, so `uv` is meaningful."""
         return (self.flags & IN_FRONT) != 0

@@ -37,8 +37,8 @@ def forward(scene: Scene, judgement: Judgement) -> tuple[Tensor, Tensor]:
         _fold(scene, judgement).float(),
         uv,
         flags,
-        *plane_strides(*depths),
-        *plane_strides(*planes),
+        *_strides(*depths),
+        *_strides(*planes),
         targets,
         height * width,
         width,
@@ -64,6 +64,11 @@ def _fold(scene: Scene, judgement: Judgement) -> Tensor:
     ray_map = torch.stack([x, y, pose[..., 2] - x * K[..., 0, 2] - y * K[..., 1, 2], pose[..., 3]], dim=-1)
     slope = judgement.tol_rel + judgement.tol_px / K_dst[..., 0, 0]
     return torch.cat([(K_dst @ ray_map).flatten(-2), slope[..., None]], dim=-1)
+
+
+def _strides(src: Tensor | None, dst: Tensor | None) -> tuple[int, int, int]:
+    """Between planes: of the source over B, of the target over B and S."""
+    return plane_strides(src)[0], *plane_strides(dst)
 
 
 @triton.jit
@@ -109,33 +114,33 @@ def _judge(plane, x, y, z, width, height, inside, tol_abs, slope, RULE: tl.const
 
 
 @triton.jit
+def _project(m, depth, x, y, valid, RULE: tl.constexpr):
+    """(u, v), 0 where not in front; Z; and whether that is in front. `m` is the folded pair."""
+    U = depth * (tl.load(m) * x + (tl.load(m + 1) * y + tl.load(m + 2))) + tl.load(m + 3)
+    V = depth * (tl.load(m + 4) * x + (tl.load(m + 5) * y + tl.load(m + 6))) + tl.load(m + 7)
+    Z = depth * (tl.load(m + 8) * x + (tl.load(m + 9) * y + tl.load(m + 10))) + tl.load(m + 11)
+    in_front = valid & (Z > 1e-6)
+    reciprocal = 1.0 / (tl.where(in_front, Z, 1.0) + (1e-4 if RULE == 3 else 0.0))
+    u, v = U * reciprocal, V * reciprocal
+    in_front = in_front & (tl.abs(u) <= 3.402823466e38) & (tl.abs(v) <= 3.402823466e38)
+    return tl.where(in_front, u, 0.0), tl.where(in_front, v, 0.0), Z, in_front
+
+
+@triton.jit
+def _is_inside(x, y, width, height, RULE: tl.constexpr):
+    """Whether (x, y), in edge coordinates, is inside the target image by the rule."""
+    if RULE == 3:
+        return (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
+    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
+
+
+@triton.jit
 def _flow_gt_kernel(
-    depth_src,
-    depth_dst,
-    mask_src,
-    mask_dst,
-    pairs,
-    uv,
-    flags,
-    depth_src_b,
-    depth_dst_b,
-    depth_dst_s,
-    mask_src_b,
-    mask_dst_b,
-    mask_dst_s,
-    targets,
-    pixels,
-    width,
-    height_dst,
-    width_dst,
-    blocks,
-    tol_abs,
-    offset,
-    RULE: tl.constexpr,
-    HAS_MASK_SRC: tl.constexpr,
-    HAS_MASK_DST: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    depth_src, depth_dst, mask_src, mask_dst, pairs, uv, flags,
+    depth_src_b, depth_dst_b, depth_dst_s, mask_src_b, mask_dst_b, mask_dst_s,
+    targets, pixels, width, height_dst, width_dst, blocks, tol_abs, offset,
+    RULE: tl.constexpr, HAS_MASK_SRC: tl.constexpr, HAS_MASK_DST: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     # 1. Which pair, which pixels.
     program = tl.program_id(0)
     pair = (program // blocks).to(tl.int64)
@@ -149,20 +154,10 @@ def _flow_gt_kernel(
         valid = valid & (tl.load(mask_src + b * mask_src_b + pixel, mask=exists, other=0) != 0)
     x, y = (pixel % width).to(tl.float32) + offset, (pixel // width).to(tl.float32) + offset
     m = pairs + pair * 13
-    U = depth * (tl.load(m) * x + (tl.load(m + 1) * y + tl.load(m + 2))) + tl.load(m + 3)
-    V = depth * (tl.load(m + 4) * x + (tl.load(m + 5) * y + tl.load(m + 6))) + tl.load(m + 7)
-    Z = depth * (tl.load(m + 8) * x + (tl.load(m + 9) * y + tl.load(m + 10))) + tl.load(m + 11)
-    in_front = valid & (Z > 1e-6)
-    reciprocal = 1.0 / (tl.where(in_front, Z, 1.0) + (1e-4 if RULE == 3 else 0.0))
-    u, v = U * reciprocal, V * reciprocal
-    in_front = in_front & (tl.abs(u) <= 3.402823466e38) & (tl.abs(v) <= 3.402823466e38)
-    u, v = tl.where(in_front, u, 0.0), tl.where(in_front, v, 0.0)
+    u, v, Z, in_front = _project(m, depth, x, y, valid, RULE)
     # 3. Inside test, in edge coordinates.
     x, y = u + (0.5 - offset), v + (0.5 - offset)
-    if RULE == 3:
-        inside = in_front & (x > 0) & (x < width_dst - 1) & (y > 0) & (y < height_dst - 1)
-    else:
-        inside = in_front & (x >= 0) & (x < width_dst) & (y >= 0) & (y < height_dst)
+    inside = in_front & _is_inside(x, y, width_dst, height_dst, RULE)
     x, y = tl.where(inside, x, 0.0), tl.where(inside, y, 0.0)
     # 4. Occlusion, then the mask at the landing pixel.
     plane = depth_dst + b * depth_dst_b + s * depth_dst_s

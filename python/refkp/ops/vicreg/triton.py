@@ -186,40 +186,18 @@ def _matrix(gram, rows, cols, side):
 
 
 @triton.jit
-def _gram(
-    x,
-    y,
-    table,
-    moments,
-    out,
-    num_segments,
-    dim,
-    pairs,
-    KEEP: tl.constexpr,
-    TILE: tl.constexpr,
-    STEP: tl.constexpr,
-):
-    """A lower tile of the Gram matrix: kept with its mirror image, or its squares summed.
-
-    `out` is [branch, gram_offsets] or [branch, segment, pair]. The diagonal counts for n <= D, where
-    the sum of s^2 is taken off later, and is 0 otherwise.
-    """
-    place = tl.program_id(0).to(tl.int64)
-    pair, segment, branch = place % pairs, place // pairs % num_segments, place // pairs // num_segments
+def _lower_tile(pair):
+    """Row and column of the pair-th tile of a lower triangle, counted row by row."""
     row = ((tl.sqrt(8.0 * pair.to(tl.float32) + 1.0) - 1.0) / 2.0).to(tl.int64)
     row -= tl.where(row * (row + 1) // 2 > pair, 1, 0)
     row += tl.where((row + 1) * (row + 2) // 2 <= pair, 1, 0)
-    first = tl.load(table + segment)
-    n = tl.load(table + segment + 1) - first
-    side, depth = tl.minimum(n, dim), tl.maximum(n, dim)
-    if (n < 2) | (row * TILE >= side):
-        return
-    i = row * TILE + tl.arange(0, TILE)
-    j = (pair - row * (row + 1) // 2) * TILE + tl.arange(0, TILE)
-    source = x
-    if branch == 1:
-        source = y
-    mean = moments + (branch * num_segments + segment) * dim
+    return row, pair - row * (row + 1) // 2
+
+
+@triton.jit
+def _gram_tile(source, mean, first, i, j, n, dim, TILE: tl.constexpr, STEP: tl.constexpr):
+    """The tile [i, j] of the smaller Gram matrix: c c^T for n <= D, else c^T c."""
+    depth = tl.maximum(n, dim)
     total = tl.zeros((TILE, TILE), tl.float32)
     if n <= dim:
         for start in range(0, depth, STEP):
@@ -233,6 +211,34 @@ def _gram(
             left = _centred(source, mean, first, k, i, n, dim)
             right = _centred(source, mean, first, k, j, n, dim)
             total = tl.dot(tl.trans(left), right, total, input_precision="ieee")
+    return total
+
+
+@triton.jit
+def _gram(
+    x, y, table, moments, out, num_segments, dim, pairs,
+    KEEP: tl.constexpr, TILE: tl.constexpr, STEP: tl.constexpr,
+):  # fmt: skip
+    """A lower tile of the Gram matrix: kept with its mirror image, or its squares summed.
+
+    `out` is [branch, gram_offsets] or [branch, segment, pair]. The diagonal counts for n <= D, where
+    the sum of s^2 is taken off later, and is 0 otherwise.
+    """
+    place = tl.program_id(0).to(tl.int64)
+    pair, segment, branch = place % pairs, place // pairs % num_segments, place // pairs // num_segments
+    row, column = _lower_tile(pair)
+    first = tl.load(table + segment)
+    n = tl.load(table + segment + 1) - first
+    side = tl.minimum(n, dim)
+    if (n < 2) | (row * TILE >= side):
+        return
+    i = row * TILE + tl.arange(0, TILE)
+    j = column * TILE + tl.arange(0, TILE)
+    source = x
+    if branch == 1:
+        source = y
+    mean = moments + (branch * num_segments + segment) * dim
+    total = _gram_tile(source, mean, first, i, j, n, dim, TILE, STEP)
     below, on = i[:, None] > j[None, :], (i[:, None] == j[None, :]) & (n <= dim)
     if KEEP:
         total = tl.where(below | on, total, 0.0)
@@ -247,40 +253,8 @@ def _gram(
 
 
 @triton.jit
-def _gradient(
-    x,
-    y,
-    table,
-    moments,
-    gram,
-    weights,
-    grad_x,
-    grad_y,
-    plane,
-    num_segments,
-    dim,
-    tiles,
-    dim_tiles,
-    gamma,
-    eps,
-    DELTA: tl.constexpr,
-    TILE: tl.constexpr,
-    STEP: tl.constexpr,
-):
-    """A tile of w_cov * (product - c s) - w_var * slope * c + w_inv * (x - y), weights with their factors."""
-    place = tl.program_id(0).to(tl.int64)
-    tile, segment, branch = place % tiles, place // tiles % num_segments, place // tiles // num_segments
-    first = tl.load(table + segment)
-    n = tl.load(table + segment + 1) - first
-    side = tl.minimum(n, dim)
-    if tile // dim_tiles * TILE >= n:
-        return
-    i = tile // dim_tiles * TILE + tl.arange(0, TILE)
-    j = tile % dim_tiles * TILE + tl.arange(0, TILE)
-    source, other, out = x, y, grad_x
-    if branch == 1:
-        source, other, out = y, x, grad_y
-    mean = moments + branch * plane + segment * dim
+def _gradient_weights(weights, segment, num_segments, n, dim):
+    """The cotangents of a segment with the constant factors of their gradients: invariance, variance, covariance."""
     rows, size = n.to(tl.float32), 1.0 * dim
     invariance = 2.0 * tl.load(weights + segment) / (rows * size)
     variance, covariance = 0.0, 0.0
@@ -289,17 +263,48 @@ def _gradient(
         covariance = (
             4.0 * tl.load(weights + 2 * num_segments + segment) / ((rows - 1.0) * (rows - 1.0) * size)
         )
+    return invariance, variance, covariance
+
+
+@triton.jit
+def _covariance_product(source, mean, gram, first, i, j, n, dim, TILE: tl.constexpr, STEP: tl.constexpr):
+    """The tile [i, j] of M c for n <= D, else of c M."""
+    side = tl.minimum(n, dim)
+    product = tl.zeros((TILE, TILE), tl.float32)
+    for start in range(0, side, STEP):
+        k = start + tl.arange(0, STEP)
+        if n <= dim:
+            left, right = _matrix(gram, i, k, side), _centred(source, mean, first, k, j, n, dim)
+        else:
+            left, right = _centred(source, mean, first, i, k, n, dim), _matrix(gram, k, j, side)
+        product = tl.dot(left, right, product, input_precision="ieee")
+    return product
+
+
+@triton.jit
+def _gradient(
+    x, y, table, moments, gram, weights, grad_x, grad_y, plane, num_segments, dim, tiles, dim_tiles, gamma, eps,
+    DELTA: tl.constexpr, TILE: tl.constexpr, STEP: tl.constexpr,
+):  # fmt: skip
+    """A tile of w_cov * (product - c s) - w_var * slope * c + w_inv * (x - y), weights with their factors."""
+    place = tl.program_id(0).to(tl.int64)
+    tile, segment, branch = place % tiles, place // tiles % num_segments, place // tiles // num_segments
+    first = tl.load(table + segment)
+    n = tl.load(table + segment + 1) - first
+    if tile // dim_tiles * TILE >= n:
+        return
+    i = tile // dim_tiles * TILE + tl.arange(0, TILE)
+    j = tile % dim_tiles * TILE + tl.arange(0, TILE)
+    source, other, out = x, y, grad_x
+    if branch == 1:
+        source, other, out = y, x, grad_y
+    mean = moments + branch * plane + segment * dim
+    invariance, variance, covariance = _gradient_weights(weights, segment, num_segments, n, dim)
     product = tl.zeros((TILE, TILE), tl.float32)
     if covariance != 0.0:
         grams = table + num_segments + 1
         gram += branch * tl.load(grams + num_segments) + tl.load(grams + segment)
-        for start in range(0, side, STEP):
-            k = start + tl.arange(0, STEP)
-            if n <= dim:
-                left, right = _matrix(gram, i, k, side), _centred(source, mean, first, k, j, n, dim)
-            else:
-                left, right = _centred(source, mean, first, i, k, n, dim), _matrix(gram, k, j, side)
-            product = tl.dot(left, right, product, input_precision="ieee")
+        product = _covariance_product(source, mean, gram, first, i, j, n, dim, TILE, STEP)
     s = tl.load(mean + 2 * plane + j, j < dim, other=0.0)
     freedom = tl.maximum(n - DELTA, 1).to(tl.float32)
     deviation = tl.sqrt(s / freedom + eps)

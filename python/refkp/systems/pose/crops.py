@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from refkp._checks import fail, require_choice, require_shape
 from refkp.systems.pose.views import Views
@@ -179,43 +178,6 @@ def crop_views(
     return Views(
         (images * new_mask).clamp(0, 1), new_mask, new_depth, crop.matrix @ K.double(), cam_from_obj.double()
     )
-
-
-def rotate_in_plane(views: Views, angle: float) -> Views:
-    """Turn the camera about its axis: picture, pose and K together, so that all of them stay true.
-
-    The pose becomes Rz(angle) T. The picture turns about its middle, by p' = K' Rz K^-1 p with K' = K shifted so
-    that the middle stays where it is; the corners that come from outside are empty.
-
-    Args:
-        views: without leading axes.
-        angle: radians; positive turns from x towards y, clockwise in the picture.
-
-    Source: spec pose 2.6.
-    """
-    require_shape("rotate_in_plane", "views.masks", views.masks, "H,W")
-    height, width = views.size
-    turn = torch.eye(4, dtype=torch.float64)
-    turn[:2, :2] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    middle = torch.tensor([width / 2, height / 2, 1.0], dtype=torch.float64)
-    homography = views.K @ turn[:3, :3] @ torch.linalg.inv(views.K)
-    moved = homography @ middle
-    back = _shift(float(middle[0] - moved[0]), float(middle[1] - moved[1]))
-    image_from_new = torch.linalg.inv(back @ homography)
-    # Pixels [0,W] and [0,H] to [-1,1], as grid_sample counts.
-    normalise = torch.diag(torch.tensor([width / 2, height / 2, 1.0], dtype=torch.float64))
-    normalise[:2, 2] = middle[:2]
-    theta = (torch.linalg.inv(normalise) @ image_from_new @ normalise)[:2]
-    grid = F.affine_grid(theta[None].float(), [1, 1, height, width], align_corners=False)
-
-    def sample(maps: Tensor, mode: str) -> Tensor:
-        return F.grid_sample(maps[None], grid, mode=mode, align_corners=False)[0]
-
-    exact = sample(torch.stack((views.masks.float(), views.depth)), "nearest")
-    masks = exact[0] > 0.5
-    share = sample(views.masks.float()[None], "bilinear").clamp(min=_LEAST_SHARE)
-    images = (sample(views.images, "bilinear") / share).clamp(0, 1) * masks
-    return Views(images, masks, exact[1] * masks, back @ views.K, turn @ views.cam_from_obj)
 
 
 def _shift(x: float, y: float) -> Tensor:

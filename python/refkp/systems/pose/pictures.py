@@ -52,7 +52,7 @@ class ShownMatches(NamedTuple):
 def shown_targets(targets: PoseTargets, b: int, s: int) -> ShownMatches:
     """Query b and template s of the ground truth: every confidence is 0 or 1."""
     labels = targets.labels[b, s]
-    matched = targets.has_buddy[b, s]
+    matched = targets.has_partner[b, s]
     state = torch.where(matched, 1, torch.where(labels < 0, -1, 0))
     partner = torch.where(matched, labels, 0)
     visible = targets.visible[b, s].float()

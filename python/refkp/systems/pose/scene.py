@@ -6,6 +6,34 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from refkp._checks import fail
+
+
+class PictureKey(NamedTuple):
+    """Which picture of a set, as text "000003_000012".
+
+    >>> str(PictureKey(3, 12)), PictureKey.parse("000003_000012") == (3, 12)
+    ('000003_000012', True)
+    """
+
+    scene_id: int
+    image_id: int
+
+    def __str__(self) -> str:
+        return f"{self.scene_id:06d}_{self.image_id:06d}"
+
+    @classmethod
+    def parse(cls, text: str) -> PictureKey:
+        """The key of a text SCENE_IMAGE.
+
+        Raises:
+            ValueError: another form.
+        """
+        scene, _, image = text.partition("_")
+        if not (scene.isdecimal() and image.isdecimal()):
+            fail("PictureKey.parse", "text", "SCENE_IMAGE, two numbers", repr(text))
+        return cls(int(scene), int(image))
+
 
 class Instance(NamedTuple):
     """One object in a picture."""
@@ -21,18 +49,8 @@ class Instance(NamedTuple):
 class Scene(NamedTuple):
     """One picture, its camera, and the objects in it."""
 
-    key: str  # "SCENE_IMAGE", six digits each
+    key: PictureKey
     rgb: Tensor  # uint8 [3,H,W]
     depth: Tensor | None  # float32 [H,W], millimetres along z, 0 where unknown; None if there is none
     K: Tensor  # float64 [3,3]
     instances: tuple[Instance, ...]
-
-    @property
-    def scene_id(self) -> int:
-        """The first half of the key."""
-        return int(self.key.split("_")[0])
-
-    @property
-    def image_id(self) -> int:
-        """The second half of the key."""
-        return int(self.key.split("_")[1])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_shape, shape_text
-from refkp.ops.flow_gt import FlowGT, flow_gt, gather_pairs, patch_grid, patch_labels, relative_pose
+from refkp.ops.flow_gt import FlowGT, flow_gt, gather_pairs, patch_labels, relative_pose
 from refkp.systems.pose.views import Views
 
 
@@ -45,26 +45,13 @@ class TargetSpec:
 class PoseTargets(NamedTuple):
     """Targets of B queries with S templates each; N query patches and as many template patches.
 
-    `flow[b,s,n,i,j]` belongs to pixel (i, j) of the template patch `labels[b,s,n]`, the buddy of query patch
-    n: the query point it shows is (centre of query patch n) + p * flow. Without a buddy it is 0.
+    `flow[b,s,n,i,j]` belongs to pixel (i, j) of the template patch `labels[b,s,n]`, the partner of query patch
+    n: the query point it shows is (centre of query patch n) + p * flow. Without a partner it is 0.
     """
 
     labels: Tensor  # int64 [B,S,N]: template patch 0..N-1 seen by the query patch, N unseen, -1 background
     flow: Tensor  # float32 [B,S,N,p,p,2], patch units, x first
     visible: Tensor  # bool [B,S,N,p,p], the template pixel is seen in the query
-    centre_flow: Tensor  # float32 [B,S,N,2], patch units: (centre of the buddy) - (centre of the query patch)
-    to_templates: FlowGT  # query pixel -> template location, [B,S,H,W]
-    to_query: FlowGT  # template pixel -> query location, [B*S,1,H,W]
-
-    @property
-    def direction(self) -> str:
-        """Of `flow`."""
-        return "template pixel -> query location"
-
-    @property
-    def origin(self) -> str:
-        """Of `flow`."""
-        return "query patch centre"
 
     @property
     def patch_size(self) -> int:
@@ -72,7 +59,7 @@ class PoseTargets(NamedTuple):
         return self.flow.shape[-2]
 
     @property
-    def has_buddy(self) -> Tensor:
+    def has_partner(self) -> Tensor:
         """[B,S,N] bool."""
         return (self.labels >= 0) & (self.labels < self.labels.shape[-1])
 
@@ -111,9 +98,7 @@ def pose_targets(
     to_templates, to_query = _both_flows(query, templates, spec, backend)
     reverse = to_query if spec.mutual else None
     labels = patch_labels(to_templates, patch_size, vote=spec.vote, reverse=reverse).flatten(2)
-    flow, visible = _dense_flow(to_query, labels, patch_size, spec)
-    centre_flow = _centre_flow(labels, patch_grid(query.size, patch_size))
-    return PoseTargets(labels, flow, visible, centre_flow, to_templates, to_query)
+    return PoseTargets(labels, *_dense_flow(to_query, labels, patch_size, spec))
 
 
 def _check_views(query: Views, templates: Views) -> None:
@@ -167,7 +152,7 @@ def _per_template(tensor: Tensor, targets: int) -> Tensor:
 
 
 def _dense_flow(to_query: FlowGT, labels: Tensor, patch_size: int, spec: TargetSpec) -> tuple[Tensor, Tensor]:
-    """Flow and visibility of the buddies' pixels; labels -1 and N are no template patch and give 0."""
+    """Flow and visibility of the partners' pixels; labels -1 and N are no template patch and give 0."""
     query_patch = torch.arange(labels.shape[-1], device=labels.device)
     pairs = gather_pairs(
         to_query,
@@ -178,14 +163,3 @@ def _dense_flow(to_query: FlowGT, labels: Tensor, patch_size: int, spec: TargetS
         min_visible=spec.min_visible,
     )
     return pairs.flow[:, 0].unflatten(0, labels.shape[:2]), ~pairs.unseen[:, 0].unflatten(0, labels.shape[:2])
-
-
-def _centre_flow(labels: Tensor, grid: tuple[int, int]) -> Tensor:
-    """[B,S,N,2]: columns and rows from each query patch to its buddy, 0 without one."""
-    rows, columns = grid
-    num_patches = rows * columns
-    query_patch = torch.arange(num_patches, device=labels.device)
-    buddy = torch.where((labels >= 0) & (labels < num_patches), labels, query_patch)
-    x = buddy % columns - query_patch % columns
-    y = buddy // columns - query_patch // columns
-    return torch.stack([x, y], dim=-1).float()

@@ -6,7 +6,8 @@ import torch
 
 from refkp.geometry.sphere import half_tangents, intersection_solid_angle, tile_solid_angle, view_rotation
 from refkp.systems.panorama.overlaps.correspondence import project_tokens
-from refkp.systems.panorama.overlaps.pairs import PairRule, tile_distance, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import tile_distance, tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.verify.registry import Arrays, Params, Values, adapter
 

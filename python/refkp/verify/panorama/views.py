@@ -7,10 +7,11 @@ import torch
 from refkp.data.pixels import IMAGENET
 from refkp.geometry.sphere import equilib_rotation, view_rotation
 from refkp.ops import e2p
-from refkp.systems.panorama.views.crops import CropSpec, crop_layout
+from refkp.systems.panorama.views.crops import crop_layout
 from refkp.systems.panorama.views.cubemap import render_cubemap
 from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.systems.panorama.views.rendering import OriginalTiles, letterbox, render_views
+from refkp.systems.panorama.views.spec import CropSpec
 from refkp.verify.gradients import leaf, projected_gradients
 from refkp.verify.registry import Arrays, Params, Values, adapter
 

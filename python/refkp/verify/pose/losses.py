@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from refkp.systems.pose.losses.classification import classification_loss
-from refkp.systems.pose.losses.flow import center_flow_loss, flow_loss, laplace_flow_loss
-from refkp.systems.pose.losses.regularisation import regularised_parameters, weight_penalty
+from refkp.systems.pose.losses.flow import flow_metrics, laplace_flow_loss
 from refkp.verify.gradients import leaf, scalar_gradients
+from refkp.verify.originals.flow_losses import center_flow_loss, flow_loss, pnp_weights
+from refkp.verify.originals.regularisation import regularised_parameters, weight_penalty
 from refkp.verify.registry import Arrays, Params, Values, adapter
 
 
@@ -24,12 +25,13 @@ def _classification_loss(params: Params, arrays: Arrays, backend: str | None) ->
     terms = classification_loss(
         logits,
         labels,
-        tau=params["tau"],
-        weight_unseen=params["weight_unseen"],
+        temperature=params["tau"],
+        unseen_weight=params["weight_unseen"],
         label_smoothing=params.get("label_smoothing", 0.0),
         unseen=unseen,
     )
-    return {**terms._asdict(), **scalar_gradients(terms.loss, {"grad_logits": logits})}
+    values = {name: mean.value for name, mean in terms._asdict().items()}
+    return {**values, **scalar_gradients(values["loss"], {"grad_logits": logits})}
 
 
 @adapter("pose", "flow_loss")
@@ -56,16 +58,17 @@ def _laplace(params: Params, arrays: Arrays) -> Values:
         scale,
         arrays["gt_flow"],
         arrays["gt_vis"],
-        lambda_invisible=params["lambda_invis"],
+        invisible_weight=params["lambda_invis"],
         min_scale=params["clamp_b_min"],
         eps=params["eps_b"],
-        eps_norm=params["eps_norm"],
     )
-    gradients = scalar_gradients(terms.loss + terms.invisible, {"grad_pred_flow": flow, "grad_pred_b": scale})
+    loss, invisible = terms.loss.value, terms.invisible.value
+    gradients = scalar_gradients(loss + invisible, {"grad_pred_flow": flow, "grad_pred_b": scale})
+    options = {"min_scale": params["clamp_b_min"], "eps": params["eps_b"]}
     return {
-        "dense_flow_loss": terms.loss,
-        "dense_invis_reg": terms.invisible,
-        "pnp_weights": terms.pnp_weights,
+        "dense_flow_loss": loss,
+        "dense_invis_reg": invisible,
+        "pnp_weights": pnp_weights(arrays["pred_b"], arrays["gt_vis"], **options),
         **gradients,
     }
 
@@ -73,7 +76,7 @@ def _laplace(params: Params, arrays: Arrays) -> Values:
 def _robust(params: Params, arrays: Arrays) -> Values:
     leaves = {"grad_pred_flow": leaf(arrays["pred_flow"]), "grad_pred_conf": leaf(arrays["pred_conf"])}
     weighted = params["use_confidence_weighting"]
-    terms = flow_loss(
+    loss = flow_loss(
         leaves["grad_pred_flow"],
         arrays["gt_flow"],
         ~arrays["unseen_mask"],
@@ -84,7 +87,9 @@ def _robust(params: Params, arrays: Arrays) -> Values:
     # A confidence that is not read has no gradient.
     read = leaves if weighted else {"grad_pred_flow": leaves["grad_pred_flow"]}
     unread = {name: torch.zeros_like(tensor) for name, tensor in leaves.items() if name not in read}
-    return {"loss": terms.loss, **terms.metrics._asdict(), **scalar_gradients(terms.loss, read), **unread}
+    metrics = flow_metrics(arrays["pred_flow"], arrays["gt_flow"], ~arrays["unseen_mask"])._asdict()
+    values = {name: mean.value for name, mean in metrics.items()}
+    return {"loss": loss, **values, **scalar_gradients(loss, read), **unread}
 
 
 @adapter("pose", "weight_regularization")

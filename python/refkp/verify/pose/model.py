@@ -13,7 +13,7 @@ from refkp.nn.attention import SelfAttention
 from refkp.nn.rope2d import grid_rotary, rope2d
 from refkp.systems.pose.model.alternating import AlternatingAttention, Tokens
 from refkp.systems.pose.model.classifier import ClassificationHead
-from refkp.systems.pose.model.croco import CrocoDecoder, CrocoEncoder
+from refkp.systems.pose.model.croco import CrocoEncoder
 from refkp.systems.pose.model.flow import FlowHead
 from refkp.systems.pose.model.pairs import pairs_from_labels
 from refkp.systems.pose.model.position import template_code
@@ -24,10 +24,12 @@ from refkp.systems.pose.model.s2rope import (
     reference_faces,
     s2_rotary,
 )
-from refkp.systems.pose.model.seed_heads import SeedClassificationHead, SeedFlowHead
 from refkp.systems.pose.model.spec import AttentionSpec, ClassifierSpec, EncoderSpec, FlowSpec
 from refkp.systems.pose.templates.selection import view_directions
 from refkp.verify.gradients import leaf, projected_gradients
+from refkp.verify.originals.croco_decoder import CrocoDecoder
+from refkp.verify.originals.flow_losses import pnp_weights
+from refkp.verify.originals.seed_heads import SeedClassificationHead, SeedFlowHead
 from refkp.verify.registry import Arrays, Params, Values, adapter
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -194,7 +196,8 @@ def _packed_flow(params: Params, arrays: Arrays) -> Values:
     gradients = projected_gradients(projections, {"grad_q": tokens.query, "grad_t": tokens.templates})
     return {
         **dict(zip(("b_idx", "s_idx", "q_idx", "t_idx"), pairs, strict=True)),
-        **{"flow": out.flow, "b": out.scale, "w": out.weight(params["eps_b"])},
+        **{"flow": out.flow, "b": out.scale},
+        "w": pnp_weights(out.scale, torch.ones_like(out.scale), eps=params["eps_b"]),
         **gradients,
     }
 

@@ -7,19 +7,19 @@ import torch
 
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 
-from refkp.systems.panorama.data.text import IGNORE, TextProcessor, TextSample, TextSpec, collate_text
-from refkp.systems.panorama.model.language import VISION_TOKEN, LanguageSpec, load_tokenizer
+from refkp.systems.panorama.data.text import TextProcessor, TextSample, TextSpec, collate_text
+from refkp.systems.panorama.tokenizer import IGNORE, VISION_TOKEN, load_tokenizer
 
 QUERY, ANSWER = "the bridge", "A bridge at dusk."
 
 
 @pytest.fixture
 def processor() -> TextProcessor:
-    return TextProcessor(load_tokenizer(LanguageSpec("tiny")))
+    return TextProcessor(load_tokenizer("tiny"))
 
 
 def _processor(**options: object) -> TextProcessor:
-    return TextProcessor(load_tokenizer(LanguageSpec("tiny")), TextSpec(**options))  # type: ignore[arg-type]
+    return TextProcessor(load_tokenizer("tiny"), TextSpec(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{}, {"template": "plain"}, {"system": "Be short."}])
@@ -48,7 +48,7 @@ def test_the_plain_prompt_and_instructions() -> None:
 
 
 def test_template_options_reach_the_template() -> None:
-    tokenizer = load_tokenizer(LanguageSpec("tiny"))
+    tokenizer = load_tokenizer("tiny")
     tokenizer.chat_template += "{% if not enable_thinking %}<think></think>{% endif %}"
     prompts = [
         TextProcessor(tokenizer, TextSpec(template_options={"enable_thinking": thinks})).prompt(QUERY)
@@ -91,7 +91,7 @@ def test_user_text_with_special_tokens_is_refused(token: str, processor: TextPro
 
 
 def test_a_template_that_drops_or_repeats_the_placeholder_is_refused() -> None:
-    tokenizer = load_tokenizer(LanguageSpec("tiny"))
+    tokenizer = load_tokenizer("tiny")
     tokenizer.chat_template = "nothing of the message"
     with pytest.raises(ValueError, match=r"once; got 0"):
         TextProcessor(tokenizer).prompt(QUERY)
@@ -100,7 +100,7 @@ def test_a_template_that_drops_or_repeats_the_placeholder_is_refused() -> None:
 
 
 def test_tokenizers_that_lack_something_are_refused() -> None:
-    tokenizer = load_tokenizer(LanguageSpec("tiny"))
+    tokenizer = load_tokenizer("tiny")
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match=r"one with a chat template.*Set `template` to 'plain'"):
         TextProcessor(tokenizer)

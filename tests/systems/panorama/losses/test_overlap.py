@@ -12,7 +12,7 @@ from refkp.ops import vicreg
 from refkp.systems.panorama.losses import VICRegOptions, overlap_vicreg
 from refkp.systems.panorama.overlaps.correspondence import correspondence_table
 from refkp.systems.panorama.overlaps.gather import gather_pairs
-from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 
 LAYOUT = ErpLayout.build()

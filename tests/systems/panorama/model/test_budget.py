@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from refkp.systems.panorama.model.budget import EncoderSize, LanguageSize, token_budget, vision_tokens
+from refkp.systems.panorama.model.budget import token_budget, vision_tokens
 from refkp.systems.panorama.model.projector import PanoramaProjector, ProjectorSpec
 from refkp.systems.panorama.model.resampler import ViewTokens
 from refkp.systems.panorama.model.resampler.tokens import cell_boxes
-from refkp.systems.panorama.views.crops import CropSpec, crop_layout
+from refkp.systems.panorama.model.sizes import EncoderSize, LanguageSize
+from refkp.systems.panorama.views.crops import crop_layout
 from refkp.systems.panorama.views.layout import ErpLayout
+from refkp.systems.panorama.views.spec import CropSpec
 
 
 def test_numbers_of_the_spec() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from refkp.systems.panorama.model.fusion import IGNORE, FusedSequence, language_fuse, pad_left
+from refkp.systems.panorama.model.fusion import FusedSequence, language_fuse, pad_left
+from refkp.systems.panorama.tokenizer import IGNORE
 
 VISION_ID = 3
 

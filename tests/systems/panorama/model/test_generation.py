@@ -7,17 +7,19 @@ import pytest
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 
 from refkp.systems.panorama.model.generation import GenerationSpec
+from refkp.systems.panorama.model.language import generation_config
 
 
 def test_greedy_by_default() -> None:
-    config = GenerationSpec().to_transformers(1, [3])
+    config = generation_config(GenerationSpec(), 1, [3])
     assert (config.max_new_tokens, config.do_sample, config.num_beams) == (128, False, 1)
     assert (config.pad_token_id, config.eos_token_id, config.use_cache) == (1, [3], True)
     assert config.temperature is None
 
 
 def test_sampling_options_arrive() -> None:
-    config = GenerationSpec(do_sample=True, temperature=0.7, top_p=0.9, top_k=50).to_transformers(1, [3])
+    spec = GenerationSpec(do_sample=True, temperature=0.7, top_p=0.9, top_k=50)
+    config = generation_config(spec, 1, [3])
     assert (config.do_sample, config.temperature, config.top_p, config.top_k) == (True, 0.7, 0.9, 50)
 
 

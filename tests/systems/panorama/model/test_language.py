@@ -14,12 +14,11 @@ pytest.importorskip("peft", reason="needs the extra `panorama`")
 from refkp.systems.panorama.model.generation import GenerationSpec  # noqa: E402
 from refkp.systems.panorama.model.language import (  # noqa: E402
     TINY,
-    VISION_TOKEN,
     LanguageModel,
     LanguageSpec,
     LoraSpec,
-    load_tokenizer,
 )
+from refkp.systems.panorama.tokenizer import VISION_TOKEN, load_tokenizer  # noqa: E402
 
 LORA = LoraSpec(rank=4, alpha=8, dropout=0.0)
 SPEC = LanguageSpec("tiny", LORA)
@@ -36,7 +35,7 @@ def logits(model: LanguageModel) -> torch.Tensor:
 
 
 def test_the_tiny_tokenizer_returns_any_text() -> None:
-    tokenizer = load_tokenizer(SPEC)
+    tokenizer = load_tokenizer(SPEC.source)
     text = "Zwölf Boxkämpfer, 東京 \N{PANDA FACE}\n"
     ids = tokenizer(text).input_ids
     assert len(ids) == len(text.encode())
@@ -44,7 +43,7 @@ def test_the_tiny_tokenizer_returns_any_text() -> None:
 
 
 def test_the_placeholder_is_one_token_and_prompts_are_chatml() -> None:
-    tokenizer = load_tokenizer(SPEC)
+    tokenizer = load_tokenizer(SPEC.source)
     message = [{"role": "user", "content": f"{VISION_TOKEN}Hi"}]
     prompt = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
     assert prompt == f"<|im_start|>user\n{VISION_TOKEN}Hi<|im_end|>\n<|im_start|>assistant\n"
@@ -57,21 +56,21 @@ def test_the_placeholder_is_one_token_and_prompts_are_chatml() -> None:
 
 def test_the_table_is_never_shorter_than_the_loaded_one() -> None:
     """The tokenizer has 261 tokens, the tiny model 300 rows."""
-    assert len(load_tokenizer(SPEC)) < TINY["vocab_size"]
+    assert len(load_tokenizer(SPEC.source)) < TINY["vocab_size"]
     assert build().embed(torch.tensor([[TINY["vocab_size"] - 1]])).shape == (1, 1, TINY["hidden_size"])
 
 
 @pytest.fixture
 def saved_model(tmp_path: Path) -> Path:
     """A folder with a model whose table has no room for the placeholder."""
-    tokenizer = load_tokenizer(SPEC)
+    tokenizer = load_tokenizer(SPEC.source)
     rows = len(tokenizer) - 1
     config = transformers.Qwen2Config(**{**TINY, "vocab_size": rows}, eos_token_id=1)
     torch.manual_seed(1)
     model = transformers.Qwen2ForCausalLM(config)
     model.generation_config = transformers.GenerationConfig(do_sample=True, temperature=0.7, eos_token_id=1)
     model.save_pretrained(tmp_path)
-    from refkp.systems.panorama.model.language import _byte_tokenizer
+    from refkp.systems.panorama.tokenizer import _byte_tokenizer
 
     _byte_tokenizer().save_pretrained(tmp_path)
     return tmp_path
@@ -82,7 +81,7 @@ def test_a_local_folder_takes_the_same_path(saved_model: Path) -> None:
     model = build(spec)
     original = transformers.Qwen2ForCausalLM.from_pretrained(saved_model).eval()
     rows = original.config.vocab_size
-    assert load_tokenizer(spec).get_vocab() == load_tokenizer(SPEC).get_vocab()
+    assert load_tokenizer(spec.source).get_vocab() == load_tokenizer(SPEC.source).get_vocab()
     assert model.vision_id == rows
     assert model.embed(torch.tensor([rows])).shape == (1, 64)
     want = original(input_ids=torch.tensor([[5, 6, 7, 8]])).logits

@@ -14,7 +14,7 @@ from refkp.systems.panorama.batch import PanoBatch, TextBatch
 from refkp.systems.panorama.model.generation import GenerationSpec
 from refkp.systems.panorama.model.projector import ProjectorSpec
 from refkp.systems.panorama.model.resampler import ResamplerSpec
-from refkp.systems.panorama.model.stages import select_stage
+from refkp.systems.panorama.model.trainable import select_stage
 from refkp.systems.panorama.model.vlm import PanoramaVLM
 from refkp.systems.panorama.views.layout import ErpLayout
 from tests.systems.panorama.tiny_vlm import (

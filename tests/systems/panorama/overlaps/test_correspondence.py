@@ -14,7 +14,7 @@ from refkp.systems.panorama.overlaps.correspondence import (
     tile_token_directions,
 )
 from refkp.systems.panorama.overlaps.gather import gather_pairs
-from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 
 LAYOUT = ErpLayout.build()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 
 TWO_ROWS = ErpLayout.build(pitch_min_deg=-67.5, pitch_max_deg=67.5)

@@ -15,10 +15,11 @@ from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.data.text import TextProcessor, collate_text
 from refkp.systems.panorama.losses.objective import LossSpec
 from refkp.systems.panorama.model.encoders import EncoderSpec
-from refkp.systems.panorama.model.language import LanguageSpec, LoraSpec, load_tokenizer
-from refkp.systems.panorama.model.stages import Stage
+from refkp.systems.panorama.model.language import LanguageSpec, LoraSpec
 from refkp.systems.panorama.model.vision import VisionStageSpec
 from refkp.systems.panorama.model.vlm import PanoramaVLMSpec
+from refkp.systems.panorama.stages import Stage
+from refkp.systems.panorama.tokenizer import load_tokenizer
 from refkp.systems.panorama.training.module import PanoramaModule
 from refkp.systems.panorama.views.layout import ErpLayout
 
@@ -34,7 +35,7 @@ def batch() -> PanoBatch:
 
 @pytest.fixture
 def text_batch(batch: PanoBatch) -> PanoBatch:
-    processor = TextProcessor(load_tokenizer(LANGUAGE))
+    processor = TextProcessor(load_tokenizer(LANGUAGE.source))
     samples = [processor.training("scene", answer) for answer in ("A door.", "Sea.")]
     return replace(batch, text=collate_text(samples, processor.pad_id))
 
@@ -111,8 +112,10 @@ def test_a_loss_that_is_not_finite_is_reported(batch: PanoBatch) -> None:
     module = PanoramaModule("vision", MODEL)
     with torch.no_grad():
         module.model.vision.head.layers[-1].bias.fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"`loss` must be finite; got invariance nan, .* at step 0"):
-        module._require_finite(module(batch))
+    with pytest.raises(
+        ValueError, match=r"`loss` must be finite; got total nan, .*invariance nan, .* at step 0"
+    ):
+        module.require_finite(module(batch))
 
 
 def test_errors(batch: PanoBatch, text_batch: PanoBatch) -> None:

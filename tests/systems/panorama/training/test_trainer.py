@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,25 +19,21 @@ pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("peft", reason="needs the extra `panorama`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 
-from refkp.systems.panorama.commands import caption, evaluate
-from refkp.systems.panorama.commands.train import run_training, train
-from refkp.systems.panorama.model.stages import STAGES
-from refkp.systems.panorama.training.module import PanoramaModule
-from refkp.systems.panorama.training.runs import StageState, load_run
+from refkp.systems.panorama.commands.caption import caption
+from refkp.systems.panorama.commands.evaluate import evaluate
+from refkp.systems.panorama.commands.train import train
+from refkp.systems.panorama.stages import STAGES
+from refkp.systems.panorama.training.runs import load_run
+from refkp.systems.panorama.training.system import run_training
+from refkp.training.stages import RunFolder
 from tests.systems.panorama.conftest import write_captions, write_panoramas
+from tests.systems.panorama.training.small import arguments
+from tests.training.small_system import signal_at, weights_digest
 
-SMALL = [
-    *("--config", "tiny", "--model.model.vision.encoder.image_size=32", "--data.erp_height=32"),
-    *("--model.model.language.lora.rank=2", "--data.batch_size=2", "--data.repeat=1"),
-    *("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"),
-    "--trainer.enable_model_summary=false",
-]
 QUICK = ["--generation.max_new_tokens=4", "--batch_size=3"]
-
-
-def arguments(table: Path, run: Path, *options: str) -> list[str]:
-    return ["--data", str(table), f"--data.val_source={table}", "--out", str(run), *SMALL, *options]
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +53,17 @@ def run(finished: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
 
 
 def weights(run: Path, stage: str) -> dict[str, Tensor]:
-    path = run / StageState.read(run).checkpoints[stage]
+    path = run / RunFolder(run, "panorama").state.complete[stage]
     return torch.load(path, weights_only=True)["state_dict"]
 
 
 def test_every_stage_leaves_its_files(finished: tuple[Path, Path]) -> None:
     _, folder = finished
-    state = json.loads((folder / "stage_state.json").read_text())
-    assert list(state["checkpoints"]) == list(STAGES)
-    assert state["config"]["model"]["language"]["source"] == "tiny"
+    state = json.loads((folder / "run.json").read_text())
+    assert list(state["complete"]) == list(STAGES)
+    assert state["begun"]["vision"]["config"]["model"]["model"]["language"]["source"] == "tiny"
     for stage in STAGES:
-        assert (folder / state["checkpoints"][stage]).parent == folder / stage / "checkpoints"
+        assert (folder / state["complete"][stage]).parent == folder / stage / "checkpoints"
         assert (folder / stage / "checkpoints" / "last.ckpt").exists()
         assert f"stage: {stage}" in (folder / stage / "config.yaml").read_text()
         summary = json.loads((folder / stage / "summary.json").read_text())
@@ -93,23 +90,23 @@ def test_a_complete_stage_is_left_alone(
 ) -> None:
     table, folder = run
     monkeypatch.setattr("refkp.systems.panorama.training.module.PanoramaVLM", None)  # nothing is even built
-    state = (folder / "stage_state.json").read_text()
+    state = (folder / "run.json").read_text()
     assert train(arguments(table, folder, "--stage", "all")) == 0
-    assert capsys.readouterr().out.count("was complete and is left as it is (--fresh trains it again)") == 3
-    assert (folder / "stage_state.json").read_text() == state
+    assert capsys.readouterr().out.count("was complete and is left as it is; --fresh trains it again") == 3
+    assert (folder / "run.json").read_text() == state
 
 
 def test_fresh_puts_this_stage_and_the_later_ones_aside(run: tuple[Path, Path]) -> None:
     table, folder = run
-    assert not run_training(arguments(table, folder, "--stage", "resampler", "--fresh")).skipped
-    assert list(StageState.read(folder).checkpoints) == ["vision", "resampler"]
+    assert not run_training(arguments(table, folder, "--stage", "resampler", "--fresh")).reported
+    assert list(RunFolder(folder, "panorama").state.complete) == ["vision", "resampler"]
     names = {path.name for path in folder.iterdir() if path.is_dir()}
     assert names == {"vision", "resampler", "resampler_1", "finetune_1"}
 
 
 def test_another_configuration_is_refused(run: tuple[Path, Path]) -> None:
     table, folder = run
-    other = "--data.layout.hfov_deg=80"
+    other = "--data.viewing.layout.hfov_deg=80"
     for stage in ("vision", "finetune"):
         with pytest.raises(ValueError, match=r"layout\.hfov_deg 90\.0 there and 80\.0 here"):
             run_training(arguments(table, folder, "--stage", stage, other))
@@ -118,10 +115,10 @@ def test_another_configuration_is_refused(run: tuple[Path, Path]) -> None:
             arguments(table, folder, "--stage", "finetune", "--fresh", "--model.model.language.lora.rank=3")
         )
     with pytest.raises(
-        ValueError, match=r"model\.vision_loss_weight 0\.1 there and 0\.2 here.* train it again"
+        ValueError, match=r"model\.vision_loss_weight 0\.1 there and 0\.2 here.* put it aside with"
     ):
         run_training(arguments(table, folder, "--stage", "resampler", "--model.vision_loss_weight=0.2"))
-    assert len(StageState.read(folder).checkpoints) == 3
+    assert len(RunFolder(folder, "panorama").state.complete) == 3
 
 
 def test_the_stage_before_must_be_complete(caption_file: Path, tmp_path: Path) -> None:
@@ -146,8 +143,7 @@ def test_an_error_in_the_data_leaves_nothing_behind(caption_file: Path, tmp_path
 @pytest.mark.parametrize(
     "option",
     [
-        *("trainer.enable_checkpointing=false", "trainer.limit_val_batches=0"),
-        *("trainer.fast_dev_run=true", "checkpoint.save_top_k=0"),
+        *("trainer.limit_val_batches=0", "checkpoint.save_top_k=0"),
     ],
 )
 def test_a_stage_that_would_end_without_checkpoint_is_not_begun(
@@ -163,25 +159,29 @@ def test_an_endless_training_is_refused(caption_file: Path, tmp_path: Path) -> N
         run_training(arguments(caption_file, tmp_path / "run", "--trainer.max_epochs=-1"))
 
 
-def test_an_interrupted_stage_goes_on(
-    caption_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_interrupted_stage_ends_as_an_uninterrupted_one(
+    stage: str, finished: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    options = arguments(caption_file, tmp_path / "run", "--trainer.max_epochs=3")
-    steps, whole = [], PanoramaModule.training_step
-
-    def stop_at_fourth(self: PanoramaModule, batch: object, batch_idx: int) -> Tensor:
-        steps.append(self.global_step)
-        if len(steps) == 4:
-            raise RuntimeError("power cut")
-        return whole(self, batch, batch_idx)
-
-    monkeypatch.setattr(PanoramaModule, "training_step", stop_at_fourth)
-    with pytest.raises(RuntimeError, match="power cut"):
-        run_training(options)
-    assert not StageState.read(tmp_path / "run").checkpoints
-    assert not run_training(options).skipped
-    assert steps == [0, 1, 2, 3, 2, 3, 4, 5]  # two steps an epoch; on from the end of the first
-    assert list(StageState.read(tmp_path / "run").checkpoints) == ["vision"]
+    """Random turns of panoramas and tiles, dropout of the adapters: every stage, twice interrupted."""
+    table, folder = finished
+    more = ["--stage", stage, "--fresh", "--trainer.max_epochs=3", "--data.jitter_deg=5"]
+    more += ["--data.augmentation=full", "--model.model.language.lora.dropout=0.1"]
+    for name in ("whole", "cut"):
+        shutil.copytree(folder, tmp_path / name)
+        state = json.loads((tmp_path / name / "run.json").read_text())
+        for begun in state["begun"].values():
+            begun["config"]["model"]["model"]["language"]["lora"]["dropout"] = 0.1
+        (tmp_path / name / "run.json").write_text(json.dumps(state))
+    whole = run_training(arguments(table, tmp_path / "whole", *more))
+    for step, number in ((0, signal.SIGINT), (3, signal.SIGTERM)):
+        with pytest.raises(KeyboardInterrupt):
+            run_training(arguments(table, tmp_path / "cut", *more, *signal_at(step, number)))
+        more = [option for option in more if option != "--fresh"]
+    cut = run_training(arguments(table, tmp_path / "cut", *more))
+    assert (cut.before, cut.after, cut.steps) == (whole.before, whole.after, whole.steps)
+    digests = {weights_digest(tmp_path / n / stage / "checkpoints" / "last.ckpt") for n in ("whole", "cut")}
+    assert len(digests) == 1
 
 
 def test_a_run_is_rebuilt_from_its_folder_alone(finished: tuple[Path, Path]) -> None:
@@ -208,12 +208,13 @@ def test_runs_that_cannot_be_loaded(tmp_path: Path) -> None:
             load_run(tmp_path / name)
 
 
-def test_a_device_that_is_not_there(finished: tuple[Path, Path]) -> None:
-    options = ["x.png", "--run", str(finished[1]), "--device", "toaster"]
-    with pytest.raises(ValueError, match=r"`device` must be one that torch can use here; got 'toaster'"):
-        caption(options)
+def test_options_that_cannot_be_met(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["x.png", "--run", str(finished[1])]
+    with pytest.raises(SystemExit):
+        caption([*options, "--device", "toaster"])
+    assert "toaster" in capsys.readouterr().err
     with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
-        caption(["x.png", "--run", str(finished[1]), "--batch_size=0"])
+        caption([*options, "--batch_size=0"])
 
 
 def test_caption_answers_for_every_panorama(
@@ -223,7 +224,8 @@ def test_caption_answers_for_every_panorama(
     panoramas = [str(table.parent / f"pano_{index}.png") for index in range(4)]
     for question in (["--query", "the sky"], ["--instruction", "Is it dark?"], ["--stage", "resampler"]):
         assert caption([*panoramas, "--run", str(folder), *question, *QUICK]) == 0
-        lines = capsys.readouterr().out.splitlines()
+        device, *lines = capsys.readouterr().out.splitlines()
+        assert device.endswith("float32")
         assert [line.split(": ")[0] for line in lines] == panoramas
     with pytest.raises(ValueError, match="of a text stage; got the vision stage"):
         caption([*panoramas, "--run", str(folder), "--stage", "vision"])
@@ -238,7 +240,7 @@ def test_eval_writes_scores_and_predictions(
     out = tmp_path / "eval"
     files = ["--data", str(table), str(more), "--out", str(out)]
     assert evaluate(["--run", str(folder), *files, *QUICK]) == 0
-    report = json.loads((out / "scores.json").read_text())
+    report = json.loads((out / "summary.json").read_text())
     assert (report["num_samples"], report["stage"]) == (5, "finetune")
     assert set(report["scores"]) >= {"BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "tokens/retrieval", "chance"}
     assert set(report["unavailable"]) == {"METEOR", "SPICE"}
@@ -255,7 +257,7 @@ def test_a_run_without_overlap_loss_begins_with_the_resampler(
     caption_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Any crop strategy and any resampler can then be trained on captions."""
-    views = ["--data.crops.strategy=anyres", "--data.crops.max_patches=4"]
+    views = ["--data.viewing.crops.strategy=anyres", "--data.viewing.crops.max_patches=4"]
     resampler = [
         "--model.model.vision.resampler.kind=perceiver",
         "--model.model.vision.resampler.num_latents=3",
@@ -274,7 +276,7 @@ def test_a_run_without_overlap_loss_begins_with_the_resampler(
 @pytest.mark.slow
 def test_two_processes_train_every_stage_once(caption_file: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "refkp", "train", "panorama", "--stage", "all"]
-    options = [*("--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.devices=2"), "--fresh"]
+    options = [*("--device=cpu", "--trainer.strategy=ddp", "--trainer.devices=2"), "--fresh"]
     for _ in range(2):
         done = subprocess.run(
             [*command, *arguments(caption_file, tmp_path / "run", *options)],
@@ -286,7 +288,7 @@ def test_two_processes_train_every_stage_once(caption_file: Path, tmp_path: Path
         assert done.stdout.count("held out") == 3  # one process reports
     names = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
     assert names == {*STAGES, *(f"{stage}_1" for stage in STAGES)}
-    assert list(StageState.read(tmp_path / "run").checkpoints) == list(STAGES)
+    assert list(RunFolder(tmp_path / "run", "panorama").state.complete) == list(STAGES)
 
 
 def test_auto_batch_takes_what_the_data_holds(caption_file: Path, tmp_path: Path) -> None:
@@ -325,7 +327,7 @@ def test_three_stages_learn_the_captions_of_real_panoramas(
     table.write_text("\n".join(("url,query,annotation", *lines)) + "\n")
     options = [
         *("--stage", "all", "--config", "tiny", "--data", str(table), f"--data.val_source={table}"),
-        *("--model.model.vision.encoder.image_size=48", "--data.erp_height=128"),
+        *("--model.model.vision.encoder.image_size=48", "--data.viewing.erp_height=128"),
         *("--data.batch_size=4", "--data.repeat=40", "--trainer.max_epochs=4"),
         *("--out", str(tmp_path / "run"), "--trainer.enable_progress_bar=false"),
     ]

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from refkp.geometry import sphere
 from refkp.systems.panorama.overlaps.correspondence import correspondence_table
-from refkp.systems.panorama.views.crops import CropSpec, crop_layout
+from refkp.systems.panorama.views.crops import crop_layout
 from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.systems.panorama.views.records import FULL
 from refkp.systems.panorama.views.rendering import OriginalTiles, render_views
+from refkp.systems.panorama.views.spec import CropSpec
 from tests.systems.panorama.conftest import direction_image
 
 Picture = NDArray[np.uint8]

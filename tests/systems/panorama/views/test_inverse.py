@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from refkp.geometry import sphere
-from refkp.systems.panorama.views.crops import CropSpec, crop_layout
+from refkp.systems.panorama.views.crops import crop_layout
 from refkp.systems.panorama.views.cubemap import cube_layout, render_cubemap
 from refkp.systems.panorama.views.inverse import tiles_to_erp
 from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.systems.panorama.views.rendering import render_views
+from refkp.systems.panorama.views.spec import CropSpec
 from tests.systems.panorama.conftest import direction_image
 
 WHOLE = ErpLayout.build(

@@ -16,11 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refkp.systems.panorama.overlaps.correspondence import correspondence_table
-from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.coverage import layout_report
-from refkp.systems.panorama.views.layout import LETTERBOX, ErpLayout, LayoutSpec
+from refkp.systems.panorama.views.layout import LETTERBOX, ErpLayout
 from refkp.systems.panorama.views.placement import tile_centres
 from refkp.systems.panorama.views.records import global_record
+from refkp.systems.panorama.views.spec import LayoutSpec
 
 
 @pytest.mark.parametrize(

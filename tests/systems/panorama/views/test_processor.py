@@ -15,10 +15,9 @@ from PIL import Image
 
 from refkp.data.pixels import IMAGENET, PixelStatistics, normalise
 from refkp.systems.panorama.views.augmentation import draw_rig_rotations
-from refkp.systems.panorama.views.crops import CropSpec
 from refkp.systems.panorama.views.images import read_panorama, stack_panoramas
-from refkp.systems.panorama.views.layout import LayoutSpec
 from refkp.systems.panorama.views.processor import PanoramaImageProcessor
+from refkp.systems.panorama.views.spec import CropSpec, LayoutSpec
 
 PROCESSOR = PanoramaImageProcessor(size=16)
 
@@ -121,7 +120,7 @@ def test_a_height_of_zero_is_refused(picture: Path) -> None:
         (torch.zeros(3, 0, 0), "twice as wide"),
         (Image.new("L", (20, 20)), r"twice as wide as high; got \(20, 20\)"),
         ([], "at least one panorama"),
-        ("nowhere.png", "cannot decode 'nowhere.png'"),
+        ("nowhere.png", "nowhere.png cannot be read: No such file"),
     ],
 )
 def test_errors(panorama: Any, message: str) -> None:

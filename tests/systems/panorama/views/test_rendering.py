@@ -9,10 +9,11 @@ from torch.nn import functional
 
 from refkp.data.pixels import IMAGENET, PixelStatistics, normalise
 from refkp.geometry import sphere
-from refkp.systems.panorama.views.crops import CropSpec, crop_layout
+from refkp.systems.panorama.views.crops import crop_layout
 from refkp.systems.panorama.views.cubemap import CUBE_FACES, render_cubemap
 from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.systems.panorama.views.rendering import letterbox, render_views
+from refkp.systems.panorama.views.spec import CropSpec
 from tests.systems.panorama.conftest import direction_image
 
 LAYOUT = ErpLayout.build()

@@ -28,7 +28,7 @@ from refkp.systems.pose.inference.bank import TemplateBank
 from refkp.systems.pose.inference.ground_truth import TargetPredictor
 from refkp.systems.pose.model.spec import AttentionSpec, ClassifierSpec, EncoderSpec, FlowSpec, VpogSpec
 from refkp.systems.pose.model.vpog import Vpog
-from refkp.systems.pose.templates.rendering import render_templates
+from refkp.systems.pose.templates.rendering import render_templates, rendered_views
 from refkp.systems.pose.views import Views
 
 SIZE = (120, 160)
@@ -130,10 +130,10 @@ def test_templates_are_rendered_where_none_are_given(
 ) -> None:
     from refkp.systems.pose.templates import rendering
 
-    def small(mesh: Mesh, obj_id: int, root: str, **options: Any) -> None:
-        render_templates(mesh, obj_id, root, level=0, size=SIZE, K=K)
+    def small(mesh: Mesh, size: int, **options: Any) -> Views:
+        return rendered_views(mesh, size, level=0, picture_size=SIZE, K=K)
 
-    monkeypatch.setattr(rendering, "render_templates", small)
+    monkeypatch.setattr(rendering, "rendered_views", small)
     assert main(command(inputs, tmp_path, templates=None)) == 0
     np.testing.assert_allclose(
         json.loads((tmp_path / "pose.json").read_text())["cam_t_m2c"][2], 350.0, atol=1.0

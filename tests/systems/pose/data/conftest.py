@@ -16,9 +16,9 @@ def pose_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("cv2", reason="needs the extra `pose`")
     pytest.importorskip("trimesh", reason="needs the extra `pose`")
     from refkp.data.shapes import make_object
-    from refkp.systems.pose.data.composition import GeneratorSpec
     from refkp.systems.pose.data.generator import generate_scenes
     from refkp.systems.pose.data.models import ModelSet
+    from refkp.systems.pose.data.spec import GeneratorSpec
     from refkp.systems.pose.templates.rendering import render_templates
 
     out = tmp_path_factory.mktemp("pose") / "root"

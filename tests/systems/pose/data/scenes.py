@@ -6,7 +6,7 @@ import torch
 
 from refkp.geometry.rotations import axis_angle_to_matrix
 from refkp.systems.pose.data.records import mask_box
-from refkp.systems.pose.scene import Instance, Scene
+from refkp.systems.pose.scene import Instance, PictureKey, Scene
 
 HEIGHT, WIDTH = 24, 32
 
@@ -37,7 +37,7 @@ def make_scene(
         instances.append(Instance(7, pose, mask, mask_box(mask), 0.8 - 0.3 * number, (x0 - 5, y0, x1, y1)))
     rgb = torch.randint(0, 256, (3, HEIGHT, WIDTH), generator=generator, dtype=torch.uint8)
     K = torch.tensor([[30.1, 0, 16.2], [0, 31.3, 12.4], [0, 0, 1]], dtype=torch.float64)
-    return Scene(f"{index:06d}_000000", rgb, depth, K, tuple(instances))
+    return Scene(PictureKey(index, 0), rgb, depth, K, tuple(instances))
 
 
 def assert_same_scene(got: Scene, want: Scene, *, depth_step: float = 0.1) -> None:

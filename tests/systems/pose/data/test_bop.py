@@ -6,15 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 pytest.importorskip("cv2", reason="needs the extra `pose`")
 pytest.importorskip("PIL", reason="needs the extra `viz`")
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
+from refkp.data.images import encode_depth, encode_rgb
 from refkp.systems.pose.data.bop import BopReader, Target, read_targets
-from refkp.systems.pose.data.images import encode_depth, encode_mask_picture, encode_rgb
-from refkp.systems.pose.scene import Scene
+from refkp.systems.pose.scene import PictureKey, Scene
 from tests.systems.pose.data.scenes import assert_same_scene, make_scene
 
 
@@ -26,6 +27,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def mask_picture(mask: Tensor) -> bytes:
+    """A PNG with 255 inside, 0 outside."""
+    return encode_rgb(255 * mask.byte().expand(3, -1, -1), ".png")
+
+
 def _write_scene(folder: Path, scene: Scene) -> None:
     assert scene.depth is not None
     for name in ("rgb", "depth", "mask_visib"):
@@ -34,7 +40,7 @@ def _write_scene(folder: Path, scene: Scene) -> None:
     (folder / "depth/000000.png").write_bytes(encode_depth(scene.depth, 0.1))
     gt, info = [], []
     for number, instance in enumerate(scene.instances):
-        (folder / f"mask_visib/000000_{number:06d}.png").write_bytes(encode_mask_picture(instance.mask))
+        (folder / f"mask_visib/000000_{number:06d}.png").write_bytes(mask_picture(instance.mask))
         R, t = instance.cam_from_obj[:3, :3].flatten().tolist(), instance.cam_from_obj[:3, 3].tolist()
         gt.append({"obj_id": instance.obj_id, "cam_R_m2c": R, "cam_t_m2c": t})
         assert instance.full_box is not None
@@ -47,7 +53,7 @@ def _write_scene(folder: Path, scene: Scene) -> None:
 
 def test_pictures_come_as_they_were_written(root: Path) -> None:
     reader = BopReader(root, "test")
-    assert reader.keys == ["000000_000000", "000001_000000"]
+    assert reader.keys == [PictureKey(0, 0), PictureKey(1, 0)]
     for index in range(2):
         assert_same_scene(reader[index], make_scene(index))
     assert [annotation.obj_id for annotation in reader.annotations(1)] == [7, 7]
@@ -66,7 +72,7 @@ def test_targets_choose_the_pictures(root: Path) -> None:
     path.write_text(json.dumps([{"scene_id": 1, "im_id": 0, "obj_id": 7, "inst_count": 2}]))
     targets = read_targets(path)
     assert targets == (Target(1, 0, 7, 2),)
-    assert BopReader(root, "test", targets=targets).keys == ["000001_000000"]
+    assert BopReader(root, "test", targets=targets).keys == [PictureKey(1, 0)]
 
 
 def test_without_ground_truth_or_depth(root: Path) -> None:
@@ -88,7 +94,7 @@ def test_a_grey_picture_becomes_three_channels(root: Path) -> None:
     with pytest.raises(ValueError, match=r"picture 0 of .*000000 is missing; looked for rgb/000000.png"):
         BopReader(root, "test")[0]
     (folder / "gray").mkdir()
-    (folder / "gray/000000.png").write_bytes(encode_mask_picture(make_scene().instances[0].mask))
+    (folder / "gray/000000.png").write_bytes(mask_picture(make_scene().instances[0].mask))
     rgb = BopReader(root, "test")[0].rgb
     assert (rgb[0] == rgb[1]).all()
     assert (rgb[0] == rgb[2]).all()

@@ -16,7 +16,7 @@ pytest.importorskip("rich", reason="needs the extra `train`")
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.systems.pose.data.augmentation import QueryAugmentation  # noqa: E402
-from refkp.systems.pose.data.datamodule import PoseData, open_source, split_scenes  # noqa: E402
+from refkp.systems.pose.data.datamodule import PoseData, open_source  # noqa: E402
 from refkp.systems.pose.data.dataset import SampleSpec  # noqa: E402
 from refkp.systems.pose.views import PoseBatch  # noqa: E402
 from tests.systems.pose.data.test_dataset import assert_equal  # noqa: E402
@@ -99,17 +99,6 @@ def test_a_run_goes_on_within_an_epoch(pose_root: Path, tmp_path: Path) -> None:
         first, checkpoint = _train(pose_root, out, steps=stop)
         second, _ = _train(pose_root, out, steps=total, resume=checkpoint)
         assert_equal(tuple(first.seen + second.seen), tuple(whole.seen))
-
-
-def test_pictures_of_a_scene_stay_together() -> None:
-    keys = [f"{scene:06d}_{image:06d}" for scene in range(10) for image in range(3)]
-    train, val = split_scenes(keys, 0.2, seed=0)
-    assert sorted(train + val) == list(range(30))
-    assert len(val) == 6
-    assert {number // 3 for number in val}.isdisjoint(number // 3 for number in train)
-    assert split_scenes(keys, 0.2, seed=0)[1] == val != split_scenes(keys, 0.2, seed=1)[1]
-    with pytest.raises(ValueError, match="at least two scenes; got 1"):
-        split_scenes(keys[:3], 0.2, seed=0)
 
 
 def test_errors_name_the_remedy(pose_root: Path, tmp_path: Path) -> None:

@@ -24,12 +24,12 @@ from refkp.systems.pose.data.dataset import (
 )
 from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.data.records import Annotation
-from refkp.systems.pose.data.sampler import SampleIndex
 from refkp.systems.pose.data.shards import ShardReader
 from refkp.systems.pose.data.template_cache import TemplateCache
-from refkp.systems.pose.scene import Scene
+from refkp.systems.pose.scene import PictureKey, Scene
 from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.views import Views
+from refkp.training.sampling import SampleIndex
 from tests.systems.pose.data.scenes import make_scene
 
 SIZE = 32
@@ -124,7 +124,7 @@ def test_augmentation_leaves_all_but_colours(pose_root: Path) -> None:
 
 def test_each_instance_of_an_object_has_its_own_mask(pose_root: Path) -> None:
     """Two instances of one object in a picture; neither touches the scene that both come from."""
-    scene = make_scene()._replace(key="000001_000000")
+    scene = make_scene()._replace(key=PictureKey(1, 0))
     instances = tuple(instance._replace(obj_id=1) for instance in scene.instances)
     scenes = _Scenes([scene._replace(instances=instances)])
     data = dataset(pose_root)

@@ -24,10 +24,11 @@ from refkp.data.shapes import make_object
 from refkp.geometry import icosphere
 from refkp.systems.pose.commands.generate import generate
 from refkp.systems.pose.data import generator
-from refkp.systems.pose.data.composition import Ball, GeneratorSpec, compose
+from refkp.systems.pose.data.composition import Ball, compose
 from refkp.systems.pose.data.generator import generate_scenes
 from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.data.shards import ShardReader
+from refkp.systems.pose.data.spec import GeneratorSpec
 
 SPEC = GeneratorSpec(5, size=(48, 64), scenes_per_shard=2, samples=1)
 

@@ -11,18 +11,13 @@ from torch import Tensor
 
 from refkp.geometry.rotations import axis_angle_to_matrix
 from refkp.systems.pose.inference.bank import TemplateBank, build_bank
-from refkp.systems.pose.inference.estimator import (
-    EstimatorSpec,
-    PoseEstimate,
-    PoseEstimator,
-    estimate_pose,
-)
+from refkp.systems.pose.inference.estimator import PoseEstimate, PoseEstimator, estimate_pose
 from refkp.systems.pose.inference.failure import EstimateFailure
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.ground_truth import TargetPredictor, prediction_from_targets
-from refkp.systems.pose.inference.matches import MatchSpec, Prediction
-from refkp.systems.pose.inference.modes import ModeSpec
-from refkp.systems.pose.inference.ransac import RansacSpec
+from refkp.systems.pose.inference.matches import Prediction
+from refkp.systems.pose.inference.spec import EstimatorSpec, MatchSpec, ModeSpec, RansacSpec
+from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.views import Views
 from tests.systems.pose.inference.ellipsoid import DIAMETER, PATCH, SIZE, query_views, template_views
@@ -48,7 +43,9 @@ def bank_of(views: Views) -> TemplateBank:
 def estimated(
     query: Views, views: Views, spec: EstimatorSpec = FEW, chosen: Tensor | None = None
 ) -> PoseEstimate:
-    found = estimate_pose(TargetPredictor(query, views, PATCH), bank_of(views), query, GRID, spec, chosen)
+    found = estimate_pose(
+        TargetPredictor(query, views, PATCH), Task(query, bank_of(views), GRID, spec, chosen)
+    )
     assert isinstance(found, PoseEstimate), found
     return found
 
@@ -104,10 +101,14 @@ def test_geometry_sees_through_templates_that_claim_too_much(templates: Views) -
     by_score, verified = (
         estimate_pose(
             predictor,
-            bank_of(templates),
-            query,
-            GRID,
-            EstimatorSpec(ModeSpec(cluster=cluster, num_hypotheses=24, matching=MatchSpec(max_count=200))),
+            Task(
+                query,
+                bank_of(templates),
+                GRID,
+                EstimatorSpec(
+                    ModeSpec(cluster=cluster, num_hypotheses=24, matching=MatchSpec(max_count=200))
+                ),
+            ),
         )
         for cluster in ("scores", "verified")
     )
@@ -122,7 +123,7 @@ def test_outliers_move_the_pose_little(templates: Views, kind: str) -> None:
     for index in range(5):
         query = query_views(5, seed=1).select(index)
         predictor = WithOutliers(TargetPredictor(query, templates, PATCH), 0.3, kind, COLUMNS, seed=index)
-        found = estimate_pose(predictor, bank_of(templates), query, GRID, FEW)
+        found = estimate_pose(predictor, Task(query, bank_of(templates), GRID, FEW))
         assert isinstance(found, PoseEstimate), found
         assert found.score < 1  # outliers are among the matches
         errors.append(pose_error(found.cam_from_obj, query.cam_from_obj))
@@ -171,7 +172,7 @@ def test_templates_may_be_given(templates: Views) -> None:
 
 
 def failure(query: Views, views: Views, spec: EstimatorSpec = FEW) -> str:
-    found = estimate_pose(TargetPredictor(query, views, PATCH), bank_of(views), query, GRID, spec)
+    found = estimate_pose(TargetPredictor(query, views, PATCH), Task(query, bank_of(views), GRID, spec))
     assert isinstance(found, EstimateFailure)
     return found.reason
 
@@ -188,7 +189,7 @@ def test_a_few_pixels_of_bad_template_depth_are_skipped(templates: Views) -> Non
     query = query_views(1).select(0)
     holes = torch.where(torch.rand(templates.depth.shape) < 0.2, torch.nan, templates.depth)
     bank = bank_of(templates._replace(depth=holes))
-    found = estimate_pose(TargetPredictor(query, templates, PATCH), bank, query, GRID, FEW)
+    found = estimate_pose(TargetPredictor(query, templates, PATCH), Task(query, bank, GRID, FEW))
     assert isinstance(found, PoseEstimate)
     assert pose_error(found.cam_from_obj, query.cam_from_obj).angle_deg < 1e-3
     assert found.num_dropped > 100
@@ -214,7 +215,7 @@ class Guesses:
 def test_random_matches_give_no_pose(templates: Views, solver: str) -> None:
     query = query_views(1).select(0)
     spec = EstimatorSpec(ModeSpec(matching=MatchSpec(max_count=100)), solver=solver)
-    found = estimate_pose(Guesses(), bank_of(templates), query, GRID, spec)
+    found = estimate_pose(Guesses(), Task(query, bank_of(templates), GRID, spec))
     assert isinstance(found, EstimateFailure), found.num_inliers
     assert found.reason == "no_consensus"
 
@@ -247,10 +248,10 @@ def test_an_untrained_model_runs_and_claims_nothing() -> None:
 def test_queries_are_checked(templates: Views) -> None:
     query = query_views(1)
     with pytest.raises(ValueError, match="one view"):
-        estimate_pose(Guesses(), bank_of(templates), query, GRID)
+        Task(query, bank_of(templates), GRID)
     bad = query.select(0)
     bad = bad._replace(images=torch.full_like(bad.images, torch.nan))
     with pytest.raises(ValueError, match=r"query\.images"):
-        estimate_pose(Guesses(), bank_of(templates), bad, GRID)
+        Task(bad, bank_of(templates), GRID)
     with pytest.raises(ValueError, match="solver"):
         EstimatorSpec(solver="guess")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from refkp._measure import peak_memory
 from refkp.geometry.icosphere import cam_from_obj, icosphere_views
 from refkp.systems.pose.inference.bank import TemplateBank
 from refkp.systems.pose.inference.grid import PatchGrid
-from refkp.systems.pose.inference.matches import MatchSpec
-from refkp.systems.pose.inference.modes import Evidence, ModeSpec, global_evidence
+from refkp.systems.pose.inference.modes import Evidence, global_evidence
 from refkp.systems.pose.inference.predictor import ModelPredictor
-from refkp.systems.pose.model.spec import preset
+from refkp.systems.pose.inference.spec import EstimatorSpec, MatchSpec, ModeSpec
+from refkp.systems.pose.inference.task import Task
+from refkp.systems.pose.model.spec import VpogSpec
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.views import Views
 
@@ -34,18 +36,20 @@ def random_bank(model: Vpog, poses: torch.Tensor) -> TemplateBank:
 @pytest.mark.slow
 def test_global_mode_stays_below_four_gib() -> None:
     torch.manual_seed(0)
-    model = Vpog(preset("base")).eval()
+    model = Vpog(VpogSpec()).eval()
     poses = cam_from_obj(500 * icosphere_views(1))
     bank = random_bank(model, poses)
     blank = torch.ones(SIZE, SIZE)
     query = Views(torch.rand(3, SIZE, SIZE), blank.bool(), blank, bank.K[0], poses[0])
     predictor = ModelPredictor(model, bank, query)
-    grid, spec = PatchGrid(14, 14, 16), ModeSpec(mode="global", matching=MatchSpec(min_weight=1e-3))
-    on_object = torch.ones(grid.num_patches, dtype=torch.bool)
+    spec = EstimatorSpec(ModeSpec(mode="global", matching=MatchSpec(min_weight=1e-3)))
+    task = Task(query, bank, PatchGrid(14, 14, 16), spec)
 
     def runs() -> Iterator[Evidence]:
-        yield global_evidence(predictor, poses[:32], on_object, grid, spec)  # loads what is loaded once
-        yield global_evidence(predictor, poses, on_object, grid, spec)
+        yield global_evidence(
+            predictor, replace(task, bank=bank.select(torch.arange(32)))
+        )  # loads what is loaded once
+        yield global_evidence(predictor, task)
 
     run = runs()
     peak = peak_memory(lambda: next(run), "cpu")

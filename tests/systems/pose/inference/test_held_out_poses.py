@@ -22,6 +22,7 @@ from refkp.systems.pose.inference.estimator import PoseEstimate, estimate_pose
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.ground_truth import TargetPredictor
 from refkp.systems.pose.inference.predictor import Predictor
+from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.views import Views
 from tests.systems.pose.inference.outliers import WithOutliers, pose_error
 from tests.systems.pose.inference.rendered import PATCH, SIZE, held_out_views, template_views, view_angle_deg
@@ -70,7 +71,7 @@ def medians(given: Setting, outliers: float = 0.0, kind: str = "pixels") -> Medi
         predictor: Predictor = TargetPredictor(query, views, PATCH)
         if outliers:
             predictor = WithOutliers(predictor, outliers, kind, COLUMNS, seed=index)
-        found = estimate_pose(predictor, bank, query, PatchGrid(COLUMNS, COLUMNS, PATCH))
+        found = estimate_pose(predictor, Task(query, bank, PatchGrid(COLUMNS, COLUMNS, PATCH)))
         assert isinstance(found, PoseEstimate), found
         errors.append(pose_error(found.cam_from_obj, query.cam_from_obj))
         gaps.append(view_angle_deg(query.cam_from_obj, views.cam_from_obj[found.template_index]))

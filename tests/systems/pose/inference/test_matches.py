@@ -9,7 +9,6 @@ from torch import Tensor
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.matches import (
     Matches,
-    MatchSpec,
     Prediction,
     classify_patches,
     coarse_matches,
@@ -20,6 +19,7 @@ from refkp.systems.pose.inference.matches import (
     select_patches,
     soft_matches,
 )
+from refkp.systems.pose.inference.spec import MatchSpec
 
 GRID = PatchGrid(2, 3, 4)
 PATCHES = GRID.num_patches

@@ -9,15 +9,25 @@ from torch import Tensor
 from refkp.geometry.icosphere import cam_from_obj, icosphere_views
 from refkp.systems.pose.inference.bank import TemplateBank, build_bank
 from refkp.systems.pose.inference.grid import PatchGrid
-from refkp.systems.pose.inference.matches import MatchSpec, Prediction
-from refkp.systems.pose.inference.modes import ModeSpec, cluster_evidence, global_evidence
+from refkp.systems.pose.inference.matches import Prediction
+from refkp.systems.pose.inference.modes import cluster_evidence, global_evidence
 from refkp.systems.pose.inference.predictor import ModelPredictor
+from refkp.systems.pose.inference.spec import EstimatorSpec, MatchSpec, ModeSpec
+from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.model.vpog import Vpog
+from refkp.systems.pose.views import Views
 from tests.systems.pose.inference.small import random_views, small_model
 
 GRID = PatchGrid(2, 2, 4)
-EVERYWHERE = torch.ones(4, dtype=torch.bool)
 POSES = cam_from_obj(400 * icosphere_views(0))
+
+
+def task(modes: ModeSpec, templates: Tensor | None = None) -> Task:
+    """42 templates and a query of 2 x 2 patches, all of them on the object."""
+    K = torch.eye(3, dtype=torch.float64)
+    query = Views(torch.zeros(3, 8, 8), torch.ones(8, 8, dtype=torch.bool), torch.zeros(8, 8), K, POSES[0])
+    bank = TemplateBank(torch.zeros(42, 4, 1), torch.zeros(42, 8, 8), K.expand(42, 3, 3), POSES)
+    return Task(query, bank, GRID, EstimatorSpec(modes), templates)
 
 
 class KnownScores:
@@ -49,9 +59,7 @@ def certainty() -> Tensor:
 
 def test_a_cluster_is_the_best_templates_seen_together(certainty: Tensor) -> None:
     predictor = KnownScores(certainty)
-    evidence = cluster_evidence(
-        predictor, POSES, EVERYWHERE, GRID, ModeSpec(num_templates=3, chunk=16, cluster="scores")
-    )
+    evidence = cluster_evidence(predictor, task(ModeSpec(num_templates=3, chunk=16, cluster="scores")))
     best = certainty.argsort(descending=True)[:3].tolist()
     assert evidence.ranking.templates.tolist() == best
     assert predictor.asked[-1] == ("predict", best, best[0])
@@ -64,9 +72,7 @@ def test_a_cluster_is_the_best_templates_seen_together(certainty: Tensor) -> Non
 
 def test_a_cluster_of_neighbours(certainty: Tensor) -> None:
     predictor = KnownScores(certainty)
-    evidence = cluster_evidence(
-        predictor, POSES, EVERYWHERE, GRID, ModeSpec(num_templates=5, cluster="neighbours")
-    )
+    evidence = cluster_evidence(predictor, task(ModeSpec(num_templates=5, cluster="neighbours")))
     towards_best = icosphere_views(0) @ icosphere_views(0)[certainty.argmax()]
     cosines = towards_best[evidence.ranking.templates].sort(descending=True).values
     torch.testing.assert_close(cosines, towards_best.sort(descending=True).values[:5])
@@ -74,7 +80,7 @@ def test_a_cluster_of_neighbours(certainty: Tensor) -> None:
 
 def test_given_templates_need_no_first_pass(certainty: Tensor) -> None:
     predictor = KnownScores(certainty)
-    evidence = cluster_evidence(predictor, POSES, EVERYWHERE, GRID, ModeSpec(), torch.tensor([7, 30]))
+    evidence = cluster_evidence(predictor, task(ModeSpec(), torch.tensor([7, 30])))
     assert [ask[0] for ask in predictor.asked] == ["predict"]
     assert sorted(evidence.ranking.templates.tolist()) == [7, 30]
     assert set(evidence.matches.template.tolist()) == {7, 30}
@@ -84,7 +90,7 @@ def test_given_templates_need_no_first_pass(certainty: Tensor) -> None:
 def test_global_mode_keeps_the_best_of_all_chunks(certainty: Tensor, chunk: int) -> None:
     predictor = KnownScores(certainty)
     evidence = global_evidence(
-        predictor, POSES, EVERYWHERE, GRID, ModeSpec("global", num_templates=2, num_hypotheses=4, chunk=chunk)
+        predictor, task(ModeSpec("global", num_templates=2, num_hypotheses=4, chunk=chunk))
     )
     best = certainty.argsort(descending=True)[:4]
     assert evidence.ranking.templates.tolist() == best.tolist()
@@ -148,23 +154,12 @@ def test_flow_is_that_of_the_best_partner(model: Vpog, predictor: ModelPredictor
 def test_global_mode_with_one_chunk_sees_what_a_cluster_of_all_sees(
     predictor: ModelPredictor, bank: TemplateBank
 ) -> None:
-    grid, everywhere = PatchGrid(4, 4, 8), torch.ones(16, dtype=torch.bool)
-    matching = MatchSpec(min_weight=1e-3)
-    whole = global_evidence(
-        predictor,
-        bank.cam_from_obj,
-        everywhere,
-        grid,
-        ModeSpec("global", 12, num_hypotheses=12, chunk=12, matching=matching),
-    )
-    cluster = cluster_evidence(
-        predictor,
-        bank.cam_from_obj,
-        everywhere,
-        grid,
-        ModeSpec(num_templates=12, cluster="scores", matching=matching),
-        torch.arange(12),
-    )
+    query, matching = random_views(predictor.model, 1).select(0), MatchSpec(min_weight=1e-3)
+    modes = ModeSpec("global", 12, num_hypotheses=12, chunk=12, matching=matching)
+    whole = global_evidence(predictor, Task(query, bank, PatchGrid(4, 4, 8), EstimatorSpec(modes)))
+    modes = ModeSpec(num_templates=12, cluster="scores", matching=matching)
+    everything = Task(query, bank, PatchGrid(4, 4, 8), EstimatorSpec(modes), torch.arange(12))
+    cluster = cluster_evidence(predictor, everything)
     assert torch.equal(whole.ranking.templates, cluster.ranking.templates)
     for got, want in zip(whole.matches, cluster.matches, strict=True):
         torch.testing.assert_close(got, want)
@@ -172,7 +167,7 @@ def test_global_mode_with_one_chunk_sees_what_a_cluster_of_all_sees(
 
 def test_verified_templates_come_from_the_estimator(certainty: Tensor) -> None:
     with pytest.raises(ValueError, match="templates"):
-        cluster_evidence(KnownScores(certainty), POSES, EVERYWHERE, GRID, ModeSpec())
+        cluster_evidence(KnownScores(certainty), task(ModeSpec()))
 
 
 def test_options_are_checked() -> None:

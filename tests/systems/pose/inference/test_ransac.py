@@ -13,7 +13,8 @@ from refkp.geometry.cameras import project
 from refkp.geometry.rotations import axis_angle_to_matrix, rotation_angle_between
 from refkp.systems.pose.inference.failure import EstimateFailure
 from refkp.systems.pose.inference.lifting import crop_to_image, lift
-from refkp.systems.pose.inference.ransac import PnPPose, RansacSpec, ransac_pnp
+from refkp.systems.pose.inference.ransac import PnPPose, ransac_pnp
+from refkp.systems.pose.inference.spec import RansacSpec
 from tests.structure.tree import ROOT
 
 pytest.importorskip("cv2")

@@ -11,7 +11,8 @@ from torch import Tensor
 from refkp.geometry.cameras import project
 from refkp.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_angle_between
 from refkp.systems.pose.inference.failure import EstimateFailure
-from refkp.systems.pose.inference.solving import SolverSpec, WeightedPose, solve_weighted
+from refkp.systems.pose.inference.solving import WeightedPose, solve_weighted
+from refkp.systems.pose.inference.spec import SolverSpec
 
 K = torch.tensor([[600.0, 0.0, 112.0], [0.0, 605.0, 112.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 

@@ -23,10 +23,9 @@ def test_the_formula_label_by_label() -> None:
             target[label] += 0.9
             loss = -(target * functional.log_softmax(score / 0.5, dim=-1)).sum()
             total += float(loss) * (0.3 if label == 4 else 1.0)
-    got = classification_loss(scores, LABELS, tau=0.5, weight_unseen=0.3, label_smoothing=0.1)
-    assert got.loss.item() == pytest.approx(total / 6)
-    assert got.num_seen == 4
-    assert got.num_unseen == 2
+    got = classification_loss(scores, LABELS, temperature=0.5, unseen_weight=0.3, label_smoothing=0.1)
+    assert got.loss.value.item() == pytest.approx(total / 6)
+    assert (got.loss.count, got.acc_seen.count, got.acc_unseen.count) == (6, 4, 2)
 
 
 def test_accuracies_count_what_they_name() -> None:
@@ -34,45 +33,44 @@ def test_accuracies_count_what_they_name() -> None:
     right[0, 0] = right[0, 0].roll(1)  # one seen patch wrong
     right[1, 0] = right[1, 0].roll(1)  # one unseen patch wrong
     got = classification_loss(right, LABELS)
-    assert got.acc_overall.item() == pytest.approx(4 / 6)
-    assert got.acc_seen.item() == pytest.approx(3 / 4)
-    assert got.acc_unseen.item() == pytest.approx(1 / 2)
+    assert got.acc_overall.value.item() == pytest.approx(4 / 6)
+    assert got.acc_seen.value.item() == pytest.approx(3 / 4)
+    assert got.acc_unseen.value.item() == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize("labels", [torch.full((2, 4), -1), torch.zeros(2, 0, dtype=torch.int64)])
 def test_nothing_to_classify_is_zero_and_attached(labels: torch.Tensor) -> None:
     scores = logits()[:, : labels.shape[1]].clone().requires_grad_()
     got = classification_loss(scores, labels)
-    assert got.loss == got.acc_overall == got.acc_seen == got.acc_unseen == 0
-    got.loss.backward()
+    assert [mean.value.item() for mean in got] == [0.0] * 4
+    got.loss.value.backward()
     assert (scores.grad == 0).all()
 
 
 def test_all_unseen_leaves_the_seen_accuracy_at_zero() -> None:
     got = classification_loss(logits(), torch.full((2, 4), 4))
-    assert got.num_seen == 0
-    assert got.acc_seen == 0
-    assert got.acc_overall == got.acc_unseen
+    assert (got.acc_seen.count, got.acc_seen.value) == (0, 0)
+    assert got.acc_overall.value == got.acc_unseen.value
 
 
 def test_a_mask_tells_which_labels_mean_unseen() -> None:
     """A label of the class for unseen patches that the mask leaves out has the full weight."""
     scores, labels = logits(), torch.tensor([[4, 4, -1, 0], [1, 2, 3, 0]])
     unseen = torch.tensor([[True, False, True, False], [False, False, False, False]])
-    got = classification_loss(scores, labels, weight_unseen=0.5, unseen=unseen)
+    got = classification_loss(scores, labels, unseen_weight=0.5, unseen=unseen)
     losses = functional.cross_entropy(
         scores.reshape(-1, 5), labels.reshape(-1).clamp(min=0), reduction="none"
     )
     weights = torch.tensor([0.5, 1, 0, 1, 1, 1, 1, 1], dtype=torch.float64)
-    torch.testing.assert_close(got.loss, (losses * weights).sum() / 7)
-    assert (got.num_seen, got.num_unseen) == (6, 1)
+    torch.testing.assert_close(got.loss.value, (losses * weights).sum() / 7)
+    assert (got.acc_seen.count, got.acc_unseen.count) == (6, 1)
 
 
 def test_half_precision_is_computed_in_single() -> None:
     scores = logits().bfloat16()
     got = classification_loss(scores, LABELS)
-    assert got.loss.dtype == torch.float32
-    torch.testing.assert_close(got.loss, classification_loss(scores.float(), LABELS).loss)
+    assert got.loss.value.dtype == torch.float32
+    torch.testing.assert_close(got.loss.value, classification_loss(scores.float(), LABELS).loss.value)
 
 
 def test_errors_name_the_argument() -> None:
@@ -82,7 +80,7 @@ def test_errors_name_the_argument() -> None:
         classification_loss(logits(), LABELS.int())
     with pytest.raises(ValueError, match=r"`unseen` must be \[2,4\]; got \[4\]"):
         classification_loss(logits(), LABELS, unseen=LABELS[0] == 4)
-    with pytest.raises(ValueError, match="`tau` must be above 0"):
-        classification_loss(logits(), LABELS, tau=0.0)
+    with pytest.raises(ValueError, match="`temperature` must be above 0"):
+        classification_loss(logits(), LABELS, temperature=0.0)
     with pytest.raises(ValueError, match="`label_smoothing` must be in"):
         classification_loss(logits(), LABELS, label_smoothing=1.0)

@@ -24,9 +24,11 @@ def test_the_truth_is_better_than_a_shifted_or_noisy_flow() -> None:
     totals = []
     for flow in (points.prediction.flow, points.prediction.flow + 0.3, points.prediction.flow + noise):
         changed = points._replace(prediction=points.prediction._replace(flow=flow))
-        terms = loss(changed, batch, P, torch.Generator().manual_seed(1))
-        totals.append([terms.monte_carlo.item(), (terms.translation + terms.rotation).item()])
-        assert (int(terms.num_skipped), int(terms.num_failed)) == (0, 0)
+        terms = loss(changed, batch, P)
+        totals.append(
+            [terms.monte_carlo.value.item(), (terms.translation.value + terms.rotation.value).item()]
+        )
+        assert (int(terms.skipped.sum), int(terms.failed.sum)) == (0, 0)
     assert totals[0][0] < min(totals[1][0], totals[2][0])
     assert totals[0][1] < 1e-3 < totals[1][1]
 
@@ -39,7 +41,7 @@ def test_gradient_reaches_flow_precision_probability_and_scale() -> None:
     log_probability = torch.randn(len(points.pairs.b), requires_grad=True)
     loss = PoseLoss(PoseLossSpec())
     terms = loss(PairPoints(points.pairs, PairPrediction(flow, scale), log_probability), batch, P)
-    (terms.monte_carlo + terms.translation + terms.rotation).backward()
+    (terms.monte_carlo.value + terms.translation.value + terms.rotation.value).backward()
     for tensor in (flow, scale, log_probability, loss.log_scale):
         assert tensor.grad is not None
         assert torch.isfinite(tensor.grad).all()
@@ -50,8 +52,9 @@ def test_objects_with_too_few_points_are_skipped_and_counted() -> None:
     batch = sphere_batch(3)
     batch.query.masks[1] = False
     terms = PoseLoss(PoseLossSpec())(true_points(batch), batch, P)
-    assert (int(terms.num_skipped), int(terms.num_failed)) == (1, 0)
-    assert torch.isfinite(terms.monte_carlo)
+    assert (int(terms.skipped.sum), int(terms.failed.sum)) == (1, 0)
+    assert (int(terms.monte_carlo.count), int(terms.failed.count)) == (2, 2)
+    assert torch.isfinite(terms.monte_carlo.value)
 
 
 def test_a_batch_without_points_is_zero_on_the_graph() -> None:
@@ -60,8 +63,8 @@ def test_a_batch_without_points_is_zero_on_the_graph() -> None:
     points, loss = true_points(batch), PoseLoss(PoseLossSpec())
     points.prediction.flow.requires_grad_()
     terms = loss(points, batch, P)
-    assert (terms.monte_carlo.item(), int(terms.num_skipped)) == (0.0, 2)
-    terms.monte_carlo.backward()
+    assert (terms.monte_carlo.value.item(), int(terms.skipped.sum)) == (0.0, 2)
+    terms.monte_carlo.value.backward()
     assert loss.log_scale.grad is not None
     assert points.prediction.flow.grad is not None
 

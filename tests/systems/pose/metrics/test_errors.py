@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from refkp.geometry.sphere import random_rotation
 from refkp.systems.pose.metrics import errors
 from refkp.systems.pose.metrics.errors import mspd, mssd
-from refkp.systems.pose.metrics.symmetry import symmetry_transforms
+from refkp.systems.pose.symmetry import symmetry_transforms
 
 K = torch.tensor([[600.0, 0, 320], [0, 610, 240], [0, 0, 1]], dtype=torch.float64)
 

@@ -16,9 +16,10 @@ pytest.importorskip("trimesh", reason="needs the extra `pose`")
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer
 from refkp.systems.pose.metrics.csv import Estimate
-from refkp.systems.pose.metrics.evaluation import EvaluationSpec, ObjectModel, evaluate_estimates
-from refkp.systems.pose.metrics.symmetry import symmetry_transforms
-from refkp.systems.pose.scene import Instance, Scene
+from refkp.systems.pose.metrics.evaluation import ObjectModel, evaluate_estimates
+from refkp.systems.pose.metrics.spec import EvaluationSpec
+from refkp.systems.pose.scene import Instance, PictureKey, Scene
+from refkp.systems.pose.symmetry import symmetry_transforms
 
 SIZE = (48, 64)
 K = torch.tensor([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]], dtype=torch.float64)
@@ -49,7 +50,7 @@ def scene(places: tuple[float, ...] = (-70.0, 70.0), visible: tuple[float, ...] 
         for index, (x, fraction) in enumerate(zip(places, visible, strict=True))
     )
     rgb = torch.from_numpy(shown.rgb).permute(2, 0, 1)
-    return Scene("000001_000002", rgb, torch.from_numpy(shown.depth), K, instances)
+    return Scene(PictureKey(1, 2), rgb, torch.from_numpy(shown.depth), K, instances)
 
 
 def estimate(x: float, score: float = 1.0, z: float = 300.0) -> Estimate:

@@ -9,7 +9,8 @@ import torch
 
 from refkp.geometry.rotations import axis_angle_to_matrix
 from refkp.geometry.sphere import random_rotation
-from refkp.systems.pose.metrics.symmetry import ContinuousSymmetry, pose_errors, symmetry_transforms
+from refkp.systems.pose.metrics.pose_errors import pose_errors
+from refkp.systems.pose.symmetry import ContinuousSymmetry, symmetry_transforms
 
 Z = torch.tensor([0.0, 0.0, 2.0], dtype=torch.float64)
 

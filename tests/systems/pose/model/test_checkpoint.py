@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from refkp.systems.pose.model.checkpoint import load_croco
-from refkp.systems.pose.model.croco import CrocoDecoder, CrocoEncoder
+from refkp.systems.pose.model.croco import CrocoEncoder
 from refkp.systems.pose.model.spec import EncoderSpec, VpogSpec
 from refkp.systems.pose.model.vpog import Vpog
+from refkp.verify.originals.croco_decoder import CrocoDecoder
 
 SPEC = EncoderSpec(dim=48, depth=2, heads=12, patch_size=16, image_size=112)
 OPTIONS = {"pos_embed": "RoPE100", "enc_embed_dim": 48, "enc_depth": 2, "enc_num_heads": 12}

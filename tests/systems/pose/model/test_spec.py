@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 import torch
 
+pytest.importorskip("lightning", reason="needs the extra `train`")
+pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("rich", reason="needs the extra `train`")
+
 from refkp.systems.pose.model.spec import (
     AttentionSpec,
     ClassifierSpec,
     EncoderSpec,
     FlowSpec,
     VpogSpec,
-    preset,
 )
 from refkp.systems.pose.model.vpog import Vpog
+from refkp.training.config import from_plain
+from tests.systems.pose.model.presets import preset
 
 
 @pytest.mark.parametrize(
@@ -36,9 +41,6 @@ def test_presets_have_the_published_sizes(name: str, encoder: float, attention: 
 
 @pytest.mark.parametrize("name", ["tiny", "base", "large"])
 def test_plain_values_and_back(name: str) -> None:
-    pytest.importorskip("jsonargparse", reason="needs the extra `train`")
-    from refkp.training.config import from_plain
-
     spec = preset(name)
     attention = AttentionSpec(position="s2rope", sphere_split=(7, 7, 3))
     for version in (spec, replace(spec, attention=attention)):
@@ -63,8 +65,3 @@ def test_plain_values_and_back(name: str) -> None:
 def test_errors(kind: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(**options)
-
-
-def test_a_preset_that_does_not_exist() -> None:
-    with pytest.raises(ValueError, match="`name` must be one of 'tiny', 'base', 'large'; got 'huge'"):
-        preset("huge")

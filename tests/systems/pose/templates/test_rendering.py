@@ -17,7 +17,12 @@ from refkp import cli
 from refkp.data.meshes import Mesh, save_mesh
 from refkp.data.shapes import make_object
 from refkp.geometry.icosphere import icosphere_views
-from refkp.systems.pose.templates.rendering import camera_distance, render_templates, template_poses
+from refkp.systems.pose.templates.rendering import (
+    camera_distance,
+    render_templates,
+    rendered_views,
+    template_poses,
+)
 from refkp.systems.pose.templates.store import TemplateStore
 
 SMALL_K = ((60.0, 0.0, 32.0), (0.0, 60.0, 24.0), (0.0, 0.0, 1.0))
@@ -45,6 +50,27 @@ def test_where_the_mesh_lies_changes_the_poses_alone(tmp_path: Path) -> None:
     assert (one.masks == other.masks).float().mean() > 0.999
     assert (one.images - other.images).abs().mean() < 1e-3
     assert not torch.allclose(one.cam_from_obj, other.cam_from_obj)
+
+
+def test_views_in_memory_are_those_of_the_store_but_for_its_depth_steps(tmp_path: Path) -> None:
+    mesh = make_object("mug", seed=2)
+    render_templates(mesh, 1, tmp_path, level=0, K=SMALL_K, size=(48, 64), depth_steps_per_mm=5.0)
+    stored = TemplateStore(tmp_path).views(1, range(42), 32)
+    direct = rendered_views(mesh, 32, level=0, K=SMALL_K, picture_size=(48, 64))
+    for name in ("images", "masks", "K", "cam_from_obj"):
+        assert torch.equal(getattr(direct, name), getattr(stored, name)), name
+    assert torch.equal(direct.depth > 0, stored.depth > 0)
+    assert 0.02 < float((direct.depth - stored.depth).abs().max()) < 0.1 + 1e-4  # half a step
+
+
+@pytest.mark.slow
+def test_processes_change_nothing_in_memory() -> None:
+    mesh = make_object("t_block", seed=1)
+    one, two = (
+        rendered_views(mesh, 16, level=0, K=SMALL_K, picture_size=(48, 64), workers=workers)
+        for workers in (1, 2)
+    )
+    assert all(torch.equal(*pair) for pair in zip(one, two, strict=True))
 
 
 @pytest.mark.slow

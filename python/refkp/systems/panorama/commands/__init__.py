@@ -1,27 +1,13 @@
-"""The commands of the panorama system: `refkp panorama VERB` and `refkp train panorama`."""
+"""The commands of the panorama system: `refkp panorama VERB`, and `refkp train panorama` beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from refkp.systems.panorama.commands.bench import bench
-from refkp.systems.panorama.commands.budget import budget
-from refkp.systems.panorama.commands.caption import caption
-from refkp.systems.panorama.commands.compare import compare
-from refkp.systems.panorama.commands.evaluate import evaluate
-from refkp.systems.panorama.commands.quality import quality
-from refkp.systems.panorama.commands.tiles import tiles
-from refkp.systems.panorama.commands.train import train
-
-__all__ = ["VERBS", "bench", "budget", "caption", "compare", "evaluate", "quality", "tiles", "train"]
-
-#: Verb -> the function that runs it, for `refkp panorama VERB`.
-VERBS: dict[str, Callable[[list[str]], int]] = {
-    "tiles": tiles,
-    "budget": budget,
-    "caption": caption,
-    "eval": evaluate,
-    "compare": compare,
-    "bench": bench,
-    "quality": quality,
+#: Verb -> its file, which holds a function of the same name, and what it does. Nothing is imported to tell this.
+VERBS: dict[str, tuple[str, str]] = {
+    "tiles": ("tiles", "draw what a layout sees of a panorama"),
+    "budget": ("budget", "count tokens, operations and coverage of a layout"),
+    "caption": ("caption", "describe panoramas with a trained run"),
+    "eval": ("evaluate", "score a trained run on caption files"),
+    "compare": ("compare", "train with true overlaps and with strips, equally"),
+    "quality": ("quality", "compare antialiased tiles with supersampling"),
 }

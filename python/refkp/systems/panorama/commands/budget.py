@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from refkp._extras import named_extras
+from refkp._files import write_json
+from refkp.commands import parsed, parser, table
 from refkp.systems.panorama.commands.layout_options import add_layout_options, chosen_layout
-from refkp.systems.panorama.model.budget import Budget, EncoderSize, LanguageSize, token_budget
+from refkp.systems.panorama.model.sizes import EncoderSize, LanguageSize
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from refkp.systems.panorama.model.budget import Budget
+
+_COMMAND = "refkp panorama budget"
 
 
 def budget(argv: list[str]) -> int:
     """Count tokens, operations and coverage of a layout or crop strategy."""
-    with named_extras():
-        from jsonargparse import ArgumentParser
+    options = parsed(_parser(), argv)
 
-    parser = ArgumentParser(prog="refkp panorama budget", description=budget.__doc__)
-    parser.add_argument("--view_size", type=int, default=224, help="side of the views in pixels")
-    parser.add_argument("--erp_height", type=int, default=1024, help="rows of the panorama, for crops")
-    parser.add_argument("--stitch_overlap", type=float, default=0.5, help="overlap that stride_views drops")
-    parser.add_argument("--drop_padding", type=bool, default=True, help="leave out tokens of black borders")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON to this file")
-    add_layout_options(parser)
-    parser.add_argument("--encoder", type=EncoderSize, default=EncoderSize(), help="the vision encoder")
-    parser.add_argument("--language", type=LanguageSize, default=LanguageSize(), help="the language model")
-    options = parser.instantiate(parser.parse_args(argv))
-    layout = chosen_layout(options, options.erp_height, options.view_size)
+    from refkp.systems.panorama.model.budget import token_budget
+
     result = token_budget(
-        layout,
+        chosen_layout(options, options.erp_height, options.view_size),
         view_size=options.view_size,
         overlap=options.stitch_overlap,
         drop_padding=options.drop_padding,
         encoder=options.encoder,
         language=options.language,
     )
-    for name, value in _rows(result):
-        print(f"{name:44} {value:>16}")
+    print(table(("of one panorama", ""), _rows(result)))
     if options.json is not None:
-        options.json.write_text(json.dumps(result._asdict(), indent=2) + "\n")
+        write_json(options.json, result._asdict())
+        print(f"numbers in {options.json}")
     return 0
+
+
+def _parser() -> ArgumentParser:
+    command = parser(_COMMAND, budget.__doc__, example=f"{_COMMAND} --layout.hfov_deg 60 --view_size 448")
+    command.add_argument("--view_size", type=int, default=224, help="side of the views in pixels")
+    command.add_argument("--erp_height", type=int, default=1024, help="rows of the panorama, for crops")
+    command.add_argument("--stitch_overlap", type=float, default=0.5, help="overlap that stride_views drops")
+    command.add_argument("--drop_padding", type=bool, default=True, help="leave out tokens of black borders")
+    command.add_argument(
+        "--json", type=Path | None, default=None, metavar="FILE", help="write the numbers to this file"
+    )
+    add_layout_options(command)
+    command.add_argument("--encoder", type=EncoderSize, default=EncoderSize(), help="the vision encoder")
+    command.add_argument("--language", type=LanguageSize, default=LanguageSize(), help="the language model")
+    return command
 
 
 def _rows(budget: Budget) -> list[tuple[str, str]]:

@@ -5,21 +5,20 @@ Source: spec panorama 3.4 (why strips are not the overlap) and 5 (overlap retrie
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
-from refkp._extras import named_extras
-from refkp.systems.panorama.commands.train import run_training
-from refkp.systems.panorama.overlaps.correspondence import project_tokens
-from refkp.systems.panorama.views.layout import ErpLayout
+from refkp._files import write_json
+from refkp.commands import add_out, parsed, parser, require_counts, table
 
 if TYPE_CHECKING:
-    from refkp.systems.panorama.training.trainer import TrainingRun
+    from jsonargparse import ArgumentParser
+
+    from refkp.training.run import TrainingRun
+
+_COMMAND = "refkp panorama compare"
 
 #: What is compared: the loss on a layout that is the same in every step, and on tiles that are turned at random.
 CONDITIONS = {
@@ -36,36 +35,44 @@ _RANK = "val/tokens/effective_rank"
 
 def compare(argv: list[str]) -> int:
     """Train with the true overlap loss and with strips, equally, for several seeds; report held-out retrieval."""
-    with named_extras():
-        from jsonargparse import ArgumentParser
+    options = parsed(_parser(), argv)
+    require_counts(_COMMAND, options, "seeds", "epochs")
 
-    parser = ArgumentParser(prog="refkp panorama compare", description=compare.__doc__)
-    parser.add_argument("--data", type=str, required=True, help="a folder or CSV file of panoramas")
-    parser.add_argument(
-        "--out", type=str, required=True, help="folder for runs, report.html and compare.json"
+    results = _trained(options)
+    write_json(options.out / "compare.json", _document(results))
+    head, *rows = _rows(results)
+    print(table(head, rows))
+    print(
+        f"compare.json and runs in {options.out}, report in {_report(results, options.out / 'report.html')}"
     )
-    parser.add_argument("--config", type=str, default="tiny", help="preset or YAML file of the vision stage")
-    parser.add_argument("--seeds", type=int, default=3, help="training runs of each condition")
-    parser.add_argument("--epochs", type=int | None, default=None, help="instead of those of the preset")
-    options = parser.parse_args(argv)
-    out = Path(options.out)
-    common = ["--config", options.config, "--data", options.data]
-    common += [] if options.epochs is None else [f"--trainer.max_epochs={options.epochs}"]
-    results = {
-        name: [
-            run_training(
-                [*common, *arguments, f"--seed_everything={seed}", "--out", str(folder / f"seed_{seed}")]
-            )
-            for seed in range(options.seeds)
-        ]
-        for name, arguments in CONDITIONS.items()
-        for folder in [out / "runs" / name.replace(", ", "_").replace(" ", "_")]
-    }
-    (out / "compare.json").write_text(json.dumps(_document(results), indent=2) + "\n")
-    for row in _rows(results):
-        print("  ".join(f"{cell:>34}" if column == 0 else f"{cell:>17}" for column, cell in enumerate(row)))
-    print(f"report in {_report(results, out / 'report.html')}")
     return 0
+
+
+def _parser() -> ArgumentParser:
+    command = parser(_COMMAND, compare.__doc__, example=f"{_COMMAND} --data FOLDER --out comparison")
+    command.add_argument("--data", type=Path, required=True, help="a folder or CSV file of panoramas")
+    add_out(command, "runs, report.html and compare.json")
+    command.add_argument("--config", type=str, default="tiny", help="preset or YAML file of the vision stage")
+    command.add_argument("--seeds", type=int, default=3, help="training runs of each condition")
+    command.add_argument("--epochs", type=int | None, default=None, help="instead of those of the preset")
+    command.add_argument("--fresh", action="store_true", help="put earlier runs aside and train again")
+    return command
+
+
+def _trained(options: Any) -> dict[str, list[TrainingRun]]:
+    """The runs of every condition, one for each seed; those that are complete are not trained again."""
+    from refkp.systems.panorama.training.system import run_training
+
+    common = ["--config", options.config, "--data", str(options.data)]
+    common += [] if options.epochs is None else [f"--trainer.max_epochs={options.epochs}"]
+    common += ["--fresh"] if options.fresh else []
+    results: dict[str, list[TrainingRun]] = {}
+    for name, arguments in CONDITIONS.items():
+        folder = options.out / "runs" / name.replace(", ", "_").replace(" ", "_")
+        for seed in range(options.seeds):
+            own = [f"--seed={seed}", "--out", str(folder / f"seed_{seed}")]
+            results.setdefault(name, []).append(run_training([*common, *arguments, *own]))
+    return results
 
 
 class Spread(NamedTuple):
@@ -85,24 +92,6 @@ def spread(values: Sequence[float]) -> Spread:
     2.0000 ± 1.0000
     """
     return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0)
-
-
-def strip_hit_rate(layout: ErpLayout, grid: tuple[int, int], overlap_ratio: float) -> float:
-    """Part of the token pairs of `losses.sequential_strips` that lie within half a token of each other.
-
-    Args:
-        layout: the strips run through its tiles in order, closed to a ring.
-        grid: tokens (rows, columns) of a tile.
-        overlap_ratio: part of a tile that its strip takes, as in `sequential_strips`.
-    """
-    columns = max(1, int(grid[1] * overlap_ratio))
-    rotation, half_tangent = layout.rotations, layout.half_tangents
-    following = [tensor.roll(-1, 0) for tensor in (rotation, half_tangent)]
-    projection = project_tokens(rotation, following[0], half_tangent, following[1], grid)
-    strip = (slice(None), slice(None), slice(grid[1] - columns, None))
-    row, column = torch.meshgrid(torch.arange(grid[0]), torch.arange(columns), indexing="ij")
-    error = torch.hypot(projection.row[strip] - row, projection.col[strip] - column)
-    return float((error <= 0.5).double().mean())  # NaN, behind the partner, is no hit
 
 
 def _document(results: dict[str, list[TrainingRun]]) -> dict[str, object]:
@@ -131,6 +120,8 @@ def _rows(results: dict[str, list[TrainingRun]]) -> list[tuple[str, ...]]:
 
 
 def _report(results: dict[str, list[TrainingRun]], path: Path) -> Path:
+    from refkp.systems.panorama.metrics.strips import strip_hit_rate
+    from refkp.systems.panorama.views.layout import ErpLayout
     from refkp.viz.report import Report
     from refkp.viz.spread import spread_plot
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from refkp._checks import fail
+from refkp.commands import add_device, add_run, chosen_device, require_counts
+from refkp.systems.panorama.model.generation import GenerationSpec
+from refkp.systems.panorama.stages import Stage
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -16,29 +16,22 @@ if TYPE_CHECKING:
 
 def add_run_options(parser: ArgumentParser) -> None:
     """Which run, on which device, and how it answers."""
-    from refkp.systems.panorama.model.generation import GenerationSpec
-    from refkp.systems.panorama.model.stages import Stage
-
-    device = str(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
-    parser.add_argument(
-        "--run", type=str, required=True, help="folder of `refkp train panorama`, or a checkpoint"
-    )
+    add_run(parser, "panorama")
     parser.add_argument("--stage", type=Stage | None, default=None, help="default: the last complete one")
     parser.add_argument("--batch_size", type=int, default=4, help="panoramas at once")
-    parser.add_argument("--device", type=str, default=device, help="where the model runs")
+    add_device(parser)
     parser.add_argument(
         "--generation", type=GenerationSpec, default=GenerationSpec(), help="choice of tokens"
     )
 
 
-def loaded_run(options: Any) -> LoadedRun:
+def loaded_run(command: str, options: Any) -> LoadedRun:
     """The run that the options name, on their device."""
+    require_counts(command, options, "batch_size")
+    device = chosen_device(options.device)
+
     from refkp.systems.panorama.training.runs import load_run
 
-    try:
-        torch.empty(0, device=options.device)
-    except (RuntimeError, AssertionError) as error:  # torch knows no such device, or was built without it
-        fail("loaded_run", "device", "one that torch can use here", f"{options.device!r} ({error})")
     run = load_run(options.run, options.stage)
-    run.model.to(options.device)
+    run.model.to(device)
     return run

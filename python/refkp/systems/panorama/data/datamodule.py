@@ -22,8 +22,9 @@ Two panoramas with captions, and two steps of the resampler stage on a tiny mode
 >>> table = Path(folder.name, "captions.csv")
 >>> _ = table.write_text("url,query,annotation\\nsea.png,the view,Water.\\nfield.png,the view,Grass.\\n")
 
->>> options = {"stage": "resampler", "language": "tiny", "view_size": 32, "erp_height": 32, "batch_size": 1}
->>> data = PanoramaData(str(table), val_source=str(table), **options)
+>>> options = {"stage": "resampler", "language": "tiny", "batch_size": 1}
+>>> viewing = Viewing(view_size=32, erp_height=32)
+>>> data = PanoramaData(str(table), val_source=str(table), viewing=viewing, **options)
 >>> data.setup("fit")
 >>> batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
 >>> tuple(batch.views.shape), batch.layout.num_views, batch.text.input_ids.shape == batch.text.labels.shape
@@ -44,13 +45,10 @@ Two panoramas with captions, and two steps of the resampler stage on a tiny mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-
-import torch
-from torch.utils.data import DataLoader
 
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
@@ -60,15 +58,13 @@ from refkp.systems.panorama.data.datasets import PanoramaDataset, PanoramaItem, 
 from refkp.systems.panorama.data.sources import find_panoramas, unreadable_panoramas
 from refkp.systems.panorama.data.text import TextProcessor, TextSample, TextSpec
 from refkp.systems.panorama.data.viewing import Viewing
-from refkp.systems.panorama.model.language import LanguageSpec, load_tokenizer
-from refkp.systems.panorama.model.stages import Stage
+from refkp.systems.panorama.stages import Stage
+from refkp.systems.panorama.tokenizer import QWEN, load_tokenizer
 from refkp.systems.panorama.views.augmentation import Augmentation
-from refkp.systems.panorama.views.crops import CropSpec
-from refkp.systems.panorama.views.layout import LayoutSpec
-from refkp.systems.panorama.views.rendering import Antialias
+from refkp.training.data import SystemData
+from refkp.training.sampling import batch_generator, held_out_groups
 
 with named_extras():
-    import lightning as L
     from lightning.pytorch.utilities import rank_zero_warn
 
 
@@ -83,7 +79,7 @@ class _Row(NamedTuple):
         return f"{self.path}" if self.caption is None else self.caption.origin
 
 
-class PanoramaData(L.LightningDataModule):
+class PanoramaData(SystemData):
     """Training and held-out panoramas, rendered to views of one layout.
 
     The vision stage reads panoramas: a folder, or the column `url` of CSV files. The text stages read CSV
@@ -92,26 +88,25 @@ class PanoramaData(L.LightningDataModule):
 
     Args:
         source: a folder or a CSV file of panoramas, or several CSV files.
-        val_source: the held-out ones; None holds out `val_fraction` of the panoramas of `source`, the last by
-            name (at least one), with all their rows.
-        val_fraction: part of `source` that is held out when there is no `val_source`, in (0,1).
+        val_source: the held-out ones; None holds out `val_fraction` of the panoramas of `source`, with all
+            their rows.
+        val_fraction: part of `source` that is held out when there is no `val_source`, at least one, in (0,1).
         stage: what is trained; "vision" needs no texts.
-        layout: the views.
-        crops: a crop strategy in place of `layout`; only those with tiles have overlaps to train on.
-        view_size: side of the views in pixels; set by the encoder.
-        erp_height: rows of a decoded panorama; about 180 / fov times the view size avoids aliasing.
-        antialias: of the rendering, as in `ops.e2p`.
+        viewing: the views; their size is set by the encoder. Only layouts, and crops with tiles, have overlaps
+            to train on.
         language: the `LanguageSpec.source` whose tokenizer is used; set by the language model.
         text: how texts become tokens.
         augmentation: random rotation of all tiles of a training sample: "none", "yaw" or "full".
-        jitter_deg: random turn of each tile by itself, one layout per training batch (`ErpLayout.jittered`).
-        batch_size: panoramas in a step.
+        jitter_deg: random turn of each tile by itself, one layout per training step (`ErpLayout.jittered`).
+        batch_size: panoramas in a step, on each rank.
         repeat: passes over the panoramas in one epoch.
         num_workers: loader processes; 0 decodes in the training process.
         prefetch: batches that each loader process prepares ahead.
         cache: keep decoded panoramas in memory.
         on_error: what to do with a panorama that cannot be read: "raise", or "skip" all its rows. To skip,
             every panorama is decoded once at set-up; a row never gets another row's panorama.
+        split_seed: of the choice of held-out panoramas, the same in runs of another `seed`.
+        seed: of the order and every draw; `--seed` sets it.
     """
 
     def __init__(
@@ -120,12 +115,8 @@ class PanoramaData(L.LightningDataModule):
         val_source: str | list[str] | None = None,
         val_fraction: float = 0.25,
         stage: Stage = "vision",
-        layout: LayoutSpec = LayoutSpec(),  # noqa: B008 (frozen)
-        crops: CropSpec | None = None,
-        view_size: int = 224,
-        erp_height: int = 1024,
-        antialias: Antialias = "none",
-        language: str = LanguageSpec.source,
+        viewing: Viewing = Viewing(),  # noqa: B008 (frozen)
+        language: str = QWEN,
         text: TextSpec = TextSpec(),  # noqa: B008 (frozen)
         augmentation: Augmentation = "full",
         jitter_deg: float = 0.0,
@@ -135,28 +126,29 @@ class PanoramaData(L.LightningDataModule):
         prefetch: int = 2,
         cache: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
+        split_seed: int = 0,
+        seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, num_workers, seed, prefetch)
         if not 0 < val_fraction < 1:
             fail("PanoramaData", "val_fraction", "inside (0,1)", val_fraction)
         require_choice("PanoramaData", "on_error", on_error, ("raise", "skip"))
-        counts = {"batch_size": batch_size, "repeat": repeat, "prefetch": prefetch}
-        for name, value in counts.items():
-            if value < 1:
-                fail("PanoramaData", name, "at least 1", value)
-        for name, number in {"num_workers": num_workers, "jitter_deg": jitter_deg}.items():
-            if number < 0:
-                fail("PanoramaData", name, "at least 0", number)
-        self.source, self.val_source, self.val_fraction = source, val_source, val_fraction
+        if repeat < 1:
+            fail("PanoramaData", "repeat", "at least 1", repeat)
+        if jitter_deg < 0:
+            fail("PanoramaData", "jitter_deg", "at least 0", jitter_deg)
+        self.source, self.val_source = source, val_source
+        self.val_fraction, self.split_seed = val_fraction, split_seed
         self.stage, self.language, self.text = stage, language, text
-        self.viewing = Viewing(layout, crops, view_size, erp_height, antialias)
-        self.layout = self.viewing.build_layout()
+        self.viewing = viewing
+        self.layout = viewing.build_layout()
         self.augmentation, self.jitter_deg = augmentation, jitter_deg
-        self.batch_size, self.repeat = batch_size, repeat
-        self.num_workers, self.prefetch, self.cache = num_workers, prefetch, cache
-        self.on_error = on_error
+        self.repeat, self.cache, self.on_error = repeat, cache, on_error
         self.skipped: list[str] = []  # the rows left out by `on_error`, with the reason
         self._pad_id: int | None = None
+
+    train_set: PanoramaDataset
+    val_set: PanoramaDataset
 
     def setup(self, stage: str) -> None:
         """Find the panoramas, read and tokenise their texts, and split them."""
@@ -164,14 +156,18 @@ class PanoramaData(L.LightningDataModule):
             return
         processor = None
         if self.stage != "vision":
-            processor = TextProcessor(load_tokenizer(LanguageSpec(self.language)), self.text)
+            processor = TextProcessor(load_tokenizer(self.language), self.text)
             self._pad_id = processor.pad_id
         train, held_out = self._split()
         self.train_set = self._dataset(train, processor, self.augmentation, self.repeat)
-        self.val_set = self._dataset(held_out, processor, "none", 1)
+        self.val_set = self._dataset(held_out, processor, None, 1)
 
     def _dataset(
-        self, rows: Sequence[_Row], processor: TextProcessor | None, augmentation: Augmentation, repeat: int
+        self,
+        rows: Sequence[_Row],
+        processor: TextProcessor | None,
+        augmentation: Augmentation | None,
+        repeat: int,
     ) -> PanoramaDataset:
         return PanoramaDataset(
             [row.path for row in rows],
@@ -181,21 +177,15 @@ class PanoramaData(L.LightningDataModule):
             augmentation=augmentation,
             repeat=repeat,
             cache=self.cache,
+            seed=self.seed,
         )
 
     def _split(self) -> tuple[list[_Row], list[_Row]]:
         rows = self._rows(self.source)
         if self.val_source is not None:
             return rows, self._rows(self.val_source)
-        paths = sorted({row.path for row in rows})
-        count = max(1, round(self.val_fraction * len(paths)))
-        if count >= len(paths):
-            remedy = "Add panoramas, or name held-out ones with `val_source`."
-            fail("PanoramaData", "source", "at least two panoramas", len(paths), remedy)
-        held_out = set(paths[-count:])
-        return [row for row in rows if row.path not in held_out], [
-            row for row in rows if row.path in held_out
-        ]
+        train, held_out = held_out_groups([str(row.path) for row in rows], self.val_fraction, self.split_seed)
+        return [rows[number] for number in train], [rows[number] for number in held_out]
 
     def _rows(self, source: str | list[str]) -> list[_Row]:
         """The rows of a source whose panoramas exist, and under `on_error` "skip" can be read."""
@@ -220,41 +210,24 @@ class PanoramaData(L.LightningDataModule):
             fail("PanoramaData", "source", "a place with a readable panorama", repr(source))
         return rows
 
-    def train_dataloader(self) -> DataLoader[PanoramaItem]:
-        """Shuffled training panoramas."""
-        return self._loader(self.train_set, self._collate_training, shuffle=True)
+    def held_out_names(self) -> list[str]:
+        """The file names of the held-out panoramas."""
+        return list(dict.fromkeys(path.name for path in self.val_set.paths))
 
-    def val_dataloader(self) -> DataLoader[PanoramaItem]:
-        """The held-out panoramas, unrotated."""
-        return self._loader(self.val_set, self._collate, shuffle=False)
-
-    def _loader(
-        self, dataset: PanoramaDataset, collate_fn: Callable[[list[PanoramaItem]], ErpBatch], *, shuffle: bool
-    ) -> DataLoader[PanoramaItem]:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            prefetch_factor=self.prefetch if self.num_workers else None,
-            pin_memory=torch.accelerator.is_available(),
-            collate_fn=collate_fn,
-        )
-
-    def _collate(self, items: list[PanoramaItem]) -> ErpBatch:
-        return collate(items, self._pad_id)
-
-    def _collate_training(self, items: list[PanoramaItem]) -> ErpBatch:
-        batch = self._collate(items)
-        return replace(batch, layout=self.layout.jittered(self.jitter_deg)) if self.jitter_deg else batch
+    def collate(self, samples: Sequence[PanoramaItem]) -> ErpBatch:
+        """Samples as a batch, in training under a layout of its own."""
+        batch = collate(samples, self._pad_id)
+        if not (self.jitter_deg and samples[0].is_training):
+            return batch
+        generator = batch_generator(self.seed, samples[0].drawn)
+        return replace(batch, layout=self.layout.jittered(self.jitter_deg, generator=generator))
 
     def on_after_batch_transfer(self, batch: ErpBatch, dataloader_idx: int) -> PanoBatch:
         """Render the views on the device of the batch."""
         return self.viewing.render(batch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What `runs.load_run` needs of the data; Lightning puts it into every checkpoint."""
+    def specs(self) -> dict[str, Any]:
+        """What `runs.load_run` needs of the data."""
         return {"viewing": asdict(self.viewing), "text": asdict(self.text)}
 
 

@@ -16,11 +16,14 @@ from refkp.systems.panorama.data.text import TextSample, collate_text
 from refkp.systems.panorama.views.augmentation import Augmentation, draw_rig_rotations
 from refkp.systems.panorama.views.images import read_panorama, stack_panoramas
 from refkp.systems.panorama.views.layout import ErpLayout
+from refkp.training.sampling import SampleIndex, sample_generator
 
 
 class PanoramaItem(NamedTuple):
     """One sample of the dataset."""
 
+    drawn: SampleIndex
+    is_training: bool  # drawn with an augmentation
     erp: Tensor  # uint8 [3,H,2H]
     world_from_rig: Tensor  # float32 [3,3]
     name: str
@@ -36,8 +39,9 @@ class PanoramaDataset(Dataset[PanoramaItem]):
         height: rows to which every panorama is resized.
         layout: the views.
         texts: one per sample; None for none.
-        augmentation: "yaw" turns the tiles about the vertical, "full" about any axis.
+        augmentation: None for held-out samples; "yaw" turns the tiles about the vertical, "full" about any axis.
         repeat: passes over the samples in one epoch, each with its own rotation.
+        seed: of the rotations.
         cache: keep decoded panoramas in memory (1.5 height^2 x 4 bytes each).
     """
 
@@ -48,25 +52,29 @@ class PanoramaDataset(Dataset[PanoramaItem]):
         layout: ErpLayout,
         *,
         texts: Sequence[TextSample] | None = None,
-        augmentation: Augmentation = "none",
+        augmentation: Augmentation | None = None,
         repeat: int = 1,
         cache: bool = True,
+        seed: int = 0,
     ) -> None:
         if texts is not None and len(texts) != len(paths):
             fail("PanoramaDataset", "texts", f"one per panorama ({len(paths)})", len(texts))
         self.paths, self.height, self.layout, self.texts = list(paths), height, layout, texts
-        self.augmentation, self.repeat = augmentation, repeat
+        self.augmentation, self.repeat, self.seed = augmentation, repeat, seed
         self._cache: dict[Path, Tensor] | None = {} if cache else None
 
     def __len__(self) -> int:
         return len(self.paths) * self.repeat
 
-    def __getitem__(self, index: int) -> PanoramaItem:
-        sample = index % len(self.paths)
-        path = self.paths[sample]
-        rotation = draw_rig_rotations(self.augmentation, 1)[0]
+    def __getitem__(self, index: SampleIndex | int) -> PanoramaItem:
+        """A sample, with the draws of its epoch (0 for a plain number)."""
+        index = index if isinstance(index, SampleIndex) else SampleIndex(0, index)
+        sample = index.number % len(self.paths)
+        path, is_training = self.paths[sample], self.augmentation is not None
+        generator = sample_generator(self.seed, index)
+        rotation = draw_rig_rotations(self.augmentation or "none", 1, generator=generator)[0]
         text = None if self.texts is None else self.texts[sample]
-        return PanoramaItem(self._read(path), rotation, path.name, self.layout, text)
+        return PanoramaItem(index, is_training, self._read(path), rotation, path.name, self.layout, text)
 
     def _read(self, path: Path) -> Tensor:
         if self._cache is None:

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from refkp._checks import fail, require_choice
 from refkp.systems.panorama.batch import TextBatch
-from refkp.systems.panorama.model.fusion import IGNORE
-from refkp.systems.panorama.model.language import VISION_TOKEN
+from refkp.systems.panorama.tokenizer import IGNORE, VISION_TOKEN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

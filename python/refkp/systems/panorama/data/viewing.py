@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from refkp._checks import fail
 from refkp.systems.panorama.batch import ErpBatch, PanoBatch
-from refkp.systems.panorama.views.crops import CropSpec, layout_of
-from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
+from refkp.systems.panorama.views.crops import layout_of
+from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.systems.panorama.views.rendering import Antialias, render_views
+from refkp.systems.panorama.views.spec import CropSpec, LayoutSpec
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from refkp._checks import fail
 from refkp.systems.panorama.batch import ErpBatch
 from refkp.systems.panorama.data.datasets import PanoramaDataset, PanoramaItem, collate
 from refkp.systems.panorama.data.text import TextProcessor, TextSample
-from refkp.systems.panorama.model.language import load_tokenizer
-from refkp.systems.panorama.model.vlm import GenerationSpec
+from refkp.systems.panorama.model.generation import GenerationSpec
+from refkp.systems.panorama.tokenizer import load_tokenizer
 from refkp.systems.panorama.training.runs import LoadedRun
 
 
@@ -46,7 +46,7 @@ def answer(
     if run.stage == "vision":
         remedy = "Train the stages resampler and finetune first."
         fail("answer", "run", "of a text stage", "the vision stage", remedy)
-    processor = TextProcessor(load_tokenizer(run.model.spec.language), run.text)
+    processor = TextProcessor(load_tokenizer(run.model.spec.language.source), run.text)
     none = torch.empty(0, dtype=torch.long)
     prompts = [
         TextSample(processor.prompt(request.query, instruction=request.instruction), none)

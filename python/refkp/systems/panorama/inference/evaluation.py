@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 
 import torch
 
-from refkp._files import write_text
+from refkp._files import write_json, write_text
 from refkp.systems.panorama.data.captions import Caption
 from refkp.systems.panorama.inference.captioning import Request, answer, batches
 from refkp.systems.panorama.metrics.captions import CaptionScores, caption_scores, tokenize
 from refkp.systems.panorama.metrics.diagnostics import view_values
-from refkp.systems.panorama.model.vlm import GenerationSpec
+from refkp.systems.panorama.model.generation import GenerationSpec
 from refkp.systems.panorama.overlaps.correspondence import correspondence_table
 from refkp.systems.panorama.training.runs import LoadedRun
 
@@ -90,7 +89,7 @@ def _view_values(run: LoadedRun, panoramas: Sequence[Path], batch_size: int) -> 
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, run: LoadedRun) -> None:
-    """scores.json and predictions.csv, one row per question; each file is replaced in one step."""
+    """summary.json and predictions.csv, one row per question; each file is replaced in one step."""
     report: dict[str, Any] = {
         "checkpoint": str(run.checkpoint),
         "stage": run.stage,
@@ -99,7 +98,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, run: LoadedRun) -> No
         "unavailable": UNAVAILABLE,
     }
     write_text(folder / "predictions.csv", _table(evaluation))
-    write_text(folder / "scores.json", json.dumps(report, indent=2) + "\n")
+    write_json(folder / "summary.json", report)
 
 
 def _table(evaluation: Evaluation) -> str:

@@ -30,7 +30,7 @@ from refkp.systems.panorama.losses.overlap import SCOPES
 from refkp.systems.panorama.model.vision import VisionFeatures
 from refkp.systems.panorama.overlaps.correspondence import CorrespondenceTable, require_global_view
 from refkp.systems.panorama.overlaps.gather import gather_pairs, unit_pairs
-from refkp.systems.panorama.overlaps.pairs import PairRule
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout
 
 Kind = Literal["overlap", "sequential", "vicregl", "densecl", "pano_contrastive", "global_local", "none"]

@@ -12,6 +12,7 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 from refkp._checks import fail, require_shape, shape_text
+from refkp.nn.ranks import several_ranks
 from refkp.ops import vicreg
 from refkp.systems.panorama.losses.terms import LossTerms, VICRegOptions, mean_terms, weighted_terms
 
@@ -41,7 +42,7 @@ def shared_vicreg(
     """
     require_shape("shared_vicreg", "x", x, "G,N,D")
     require_shape("shared_vicreg", "y", y, "G,N,D", **dict(zip("GND", x.shape, strict=True)))
-    if not _several_ranks():
+    if not several_ranks():
         return mean_terms(options, _set_terms(x, y, options, backend), "shared")
     all_x, all_y = gather_samples(torch.cat((x, y))).chunk(2)
     terms = _set_terms(all_x, all_y, options, backend)
@@ -64,14 +65,10 @@ def gather_samples(samples: Tensor) -> Tensor:
 
 def require_equal_on_ranks(function: str, argument: str, value: Tensor, remedy: str) -> None:
     """Raise ValueError on every rank unless `value` is the same on all of them."""
-    if _several_ranks():
+    if several_ranks():
         values = _all_ranks(value).tolist()
         if any(other != values[0] for other in values):
             fail(function, argument, "the same on all ranks", "different ones", remedy)
-
-
-def _several_ranks() -> bool:
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def _all_ranks(value: Tensor) -> Tensor:

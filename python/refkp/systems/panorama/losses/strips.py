@@ -17,7 +17,8 @@ from refkp.ops import vicreg
 from refkp.systems.panorama.losses.terms import LossTerms, VICRegOptions, mean_terms, weighted_terms
 from refkp.systems.panorama.overlaps.correspondence import require_grid
 from refkp.systems.panorama.overlaps.gather import PairedTokens
-from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout, wrap180
 
 Mode = Literal["pairwise", "batchwise"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from refkp._checks import fail, require_shape
 from refkp._extras import named_extras
 from refkp.data.pixels import SIGLIP, PixelStatistics, normalise
-from refkp.systems.panorama.model.pretrained import loading
+from refkp.systems.panorama.pretrained import loading
 
 #: The encoder of tests, demos and the `tiny` preset.
 TINY = {

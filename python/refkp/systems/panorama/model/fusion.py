@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_choice, require_shape
-
-#: Label of a position at which nothing is learned.
-IGNORE = -100
+from refkp.systems.panorama.tokenizer import IGNORE
 
 
 class FusedSequence(NamedTuple):

@@ -1,15 +1,13 @@
-"""How answers are generated: the `generation:` section of a configuration. Source: spec panorama 5."""
+"""How answers are generated: the `generation:` section of a configuration. Without torch, as `views.spec`.
+
+Source: spec panorama 5.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from refkp._checks import fail
-from refkp._extras import named_extras
-
-if TYPE_CHECKING:
-    from transformers import GenerationConfig
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,3 @@ class GenerationSpec:
         if not self.do_sample and (self.temperature, self.top_p, self.top_k) != (1.0, 1.0, 0):
             got = f"temperature {self.temperature}, top_p {self.top_p}, top_k {self.top_k} without it"
             fail("GenerationSpec", "do_sample", "set where its options are", got)
-
-    def to_transformers(self, pad_id: int, end_ids: list[int]) -> GenerationConfig:
-        """The configuration of transformers, with every choice made here and none left to the loaded model."""
-        with named_extras():
-            from transformers import GenerationConfig
-
-        options = asdict(self)
-        if not self.do_sample:
-            for name in ("temperature", "top_p", "top_k"):
-                del options[name]
-        return GenerationConfig(**options, pad_token_id=pad_id, eos_token_id=end_ids, use_cache=True)

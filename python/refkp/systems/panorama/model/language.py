@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,13 +18,11 @@ from torch import Tensor, nn
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
 from refkp.systems.panorama.model.generation import GenerationSpec
-from refkp.systems.panorama.model.pretrained import loading
+from refkp.systems.panorama.pretrained import loading
+from refkp.systems.panorama.tokenizer import QWEN, VISION_TOKEN, load_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-#: Stands in a prompt where the vision tokens go.
-VISION_TOKEN = "<|vision|>"
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 #: The language model of tests, demos and the `tiny` presets.
 TINY: dict[str, Any] = {
@@ -39,12 +37,6 @@ TINY: dict[str, Any] = {
     # could not express a certain answer, and adapters alone would learn nothing.
     "initializer_range": 0.125,
 }
-
-_UNKNOWN, _PAD, _START, _END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-_CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
 
 @dataclass(frozen=True)
@@ -85,55 +77,13 @@ class LanguageSpec:
         gradient_checkpointing: compute the activations of each layer again in the backward pass.
     """
 
-    source: str = "Qwen/Qwen2.5-0.5B-Instruct"
+    source: str = QWEN
     lora: LoraSpec | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         require_choice("LanguageSpec", "dtype", self.dtype, ("float32", "bfloat16"))
-
-
-def load_tokenizer(spec: LanguageSpec) -> PreTrainedTokenizerBase:
-    """The tokenizer of `spec.source`, with `VISION_TOKEN`, a pad token and padding on the right.
-
-    Raises:
-        ValueError: a tokenizer without an end token.
-    """
-    with named_extras():
-        from transformers import AutoTokenizer
-
-    with loading("load_tokenizer", spec.source):
-        tokenizer = _byte_tokenizer() if spec.source == "tiny" else AutoTokenizer.from_pretrained(spec.source)
-    if tokenizer.eos_token is None:
-        fail("load_tokenizer", "source", "a model with an end token", repr(spec.source))
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.add_tokens([VISION_TOKEN], special_tokens=True)
-    tokenizer.padding_side = "right"
-    return tokenizer
-
-
-def _byte_tokenizer() -> PreTrainedTokenizerBase:
-    """A token for each byte, the four special tokens of ChatML, and its template."""
-    with named_extras():
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-        from transformers import PreTrainedTokenizerFast
-
-    specials = [_UNKNOWN, _PAD, _START, _END]
-    symbols = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    vocabulary = {symbol: index for index, symbol in enumerate(symbols)}
-    backend = Tokenizer(models.BPE(vocabulary, [], unk_token=_UNKNOWN))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        unk_token=_UNKNOWN,
-        pad_token=_PAD,
-        eos_token=_END,
-        additional_special_tokens=[_START],
-        chat_template=_CHATML,
-    )
 
 
 class LanguageModel(nn.Module):
@@ -146,7 +96,7 @@ class LanguageModel(nn.Module):
     def __init__(self, spec: LanguageSpec) -> None:
         super().__init__()
         self.spec = spec
-        tokenizer = load_tokenizer(spec)
+        tokenizer = load_tokenizer(spec.source)
         self.vision_id: int = tokenizer.added_tokens_encoder[VISION_TOKEN]
         self.pad_id: int = tokenizer.pad_token_id
         model = _causal_model(spec)
@@ -181,7 +131,7 @@ class LanguageModel(nn.Module):
         return self.model.generate(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
-            generation_config=options.to_transformers(self.pad_id, self.end_ids),
+            generation_config=generation_config(options, self.pad_id, self.end_ids),
         )
 
     def adapter_parameters(self) -> Iterator[nn.Parameter]:
@@ -251,6 +201,18 @@ def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     model.generation_config = GenerationConfig()
     listed = ends if isinstance(ends, list) else [] if ends is None else [ends]
     return sorted({tokenizer.eos_token_id, *listed})
+
+
+def generation_config(options: GenerationSpec, pad_id: int, end_ids: list[int]) -> GenerationConfig:
+    """The configuration of transformers, with every choice made here and none left to the loaded model."""
+    with named_extras():
+        from transformers import GenerationConfig
+
+    choices = asdict(options)
+    if not options.do_sample:
+        for name in ("temperature", "top_p", "top_k"):
+            del choices[name]
+    return GenerationConfig(**choices, pad_token_id=pad_id, eos_token_id=end_ids, use_cache=True)
 
 
 def _with_lora(model: Any, spec: LoraSpec) -> nn.Module:

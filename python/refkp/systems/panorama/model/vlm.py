@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from refkp._checks import fail
+from refkp.nn.ranks import Mean
 from refkp.systems.panorama.batch import PanoBatch, TextBatch
-from refkp.systems.panorama.model.fusion import IGNORE, FusedSequence, language_fuse, pad_left
+from refkp.systems.panorama.model.fusion import FusedSequence, language_fuse, pad_left
 from refkp.systems.panorama.model.generation import GenerationSpec
-from refkp.systems.panorama.model.language import VISION_TOKEN, LanguageModel, LanguageSpec
+from refkp.systems.panorama.model.language import LanguageModel, LanguageSpec
 from refkp.systems.panorama.model.projector import PanoramaProjector, ProjectorSpec
 from refkp.systems.panorama.model.resampler import ViewTokens
 from refkp.systems.panorama.model.vision import VisionFeatures, VisionStage, VisionStageSpec
+from refkp.systems.panorama.tokenizer import IGNORE, VISION_TOKEN
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,14 @@ class PanoOutput(NamedTuple):
     """What a forward pass computes; T counts the labelled text tokens of the whole batch."""
 
     features: VisionFeatures
-    loss: Tensor | None  # float32 scalar, mean cross entropy of the labelled tokens; None without text
+    caption: Mean | None  # float32 cross entropy of the labelled tokens; None without text
     logits: Tensor | None  # float32 [T,vocabulary], the predictions of the labelled tokens alone
     labels: Tensor | None  # int64 [T], row by row
+
+    @property
+    def loss(self) -> Tensor | None:
+        """Float32 scalar, the caption loss of this rank's batch; None without text."""
+        return None if self.caption is None else self.caption.value
 
 
 class PanoramaVLM(nn.Module):
@@ -76,7 +83,8 @@ class PanoramaVLM(nn.Module):
             return PanoOutput(features, None, None, None)
         fused = self._fuse(batch, batch.text, tokens)
         logits, labels = self._predictions(fused, batch.names)
-        return PanoOutput(features, functional.cross_entropy(logits, labels), logits, labels)
+        entropy = functional.cross_entropy(logits, labels, reduction="none")
+        return PanoOutput(features, Mean.over(entropy), logits, labels)
 
     @torch.no_grad()
     def generate(self, batch: PanoBatch, options: GenerationSpec | None = None) -> Tensor:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from refkp._checks import fail, shape_text
 from refkp.geometry import sphere
-from refkp.systems.panorama.overlaps.pairs import PairRule, tile_pairs
+from refkp.systems.panorama.overlaps.pairs import tile_pairs
+from refkp.systems.panorama.overlaps.spec import PairRule
 from refkp.systems.panorama.views.layout import ErpLayout, ViewRecord
 
 _MIN_DEPTH = 1e-6  # a token this close to the partner's image plane, or behind it, is not visible there

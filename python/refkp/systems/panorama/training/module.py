@@ -1,32 +1,29 @@
-"""Training of the three stages: losses, optimiser, and what is logged. Source: spec panorama 4.2 and 5."""
+"""Training of the three stages: what is lost, trained and judged in each. Source: spec panorama 4.2 and 5."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from refkp._checks import fail, require_choice
-from refkp._extras import named_extras
+from refkp.nn.ranks import Mean, all_rank_means
 from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.losses import LossTerms
 from refkp.systems.panorama.losses.objective import LossSpec, vision_loss
 from refkp.systems.panorama.metrics.diagnostics import view_values
-from refkp.systems.panorama.model.stages import STAGES, Stage, parameter_groups, select_stage
+from refkp.systems.panorama.model.trainable import ParameterGroup, parameter_groups, select_stage
 from refkp.systems.panorama.model.vision import VisionFeatures
 from refkp.systems.panorama.model.vlm import PanoramaVLM, PanoramaVLMSpec
 from refkp.systems.panorama.overlaps.correspondence import CorrespondenceTable, correspondence_table
-from refkp.training.optim import OptimizerSpec, build_optimizer
-
-with named_extras():
-    import lightning as L
-    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-
-
-#: Steps between two looks at whether the loss is finite; each look waits for the device.
-_CHECK_EVERY = 10
+from refkp.systems.panorama.stages import STAGES, Stage
+from refkp.systems.panorama.training.runs import load_weights
+from refkp.training.checkpoint import Checkpoint
+from refkp.training.module import SystemModule
+from refkp.training.optim import OptimizerSpec
 
 
 class PanoramaStep(NamedTuple):
@@ -34,12 +31,21 @@ class PanoramaStep(NamedTuple):
 
     total: Tensor  # scalar, what is trained
     features: VisionFeatures
-    caption: Tensor | None  # scalar, cross entropy of the answers
+    caption: Tensor | None  # scalar, cross entropy of the answers; in training of those of all ranks
+    answers: Mean | None  # the same of this rank's batch
     overlap: LossTerms | None
     table: CorrespondenceTable | None
 
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """The caption loss, the overlap loss by the path it took, and its terms."""
+        terms = {} if self.caption is None else {"caption": self.caption}
+        if self.overlap is not None:
+            terms |= {self.overlap.loss_path: self.overlap.total, **self.overlap.terms}
+        return terms
 
-class PanoramaModule(L.LightningModule):
+
+class PanoramaModule(SystemModule):
     """One stage of the panorama model with its loss.
 
     vision: the overlap loss; resampler: caption loss + `vision_loss_weight` x overlap loss; finetune: the
@@ -53,6 +59,8 @@ class PanoramaModule(L.LightningModule):
         vision_loss_weight: of the overlap loss in the resampler stage.
     """
 
+    system: ClassVar[str] = "panorama"
+
     def __init__(
         self,
         stage: Stage = "vision",
@@ -61,7 +69,7 @@ class PanoramaModule(L.LightningModule):
         optimizer: OptimizerSpec = OptimizerSpec(),  # noqa: B008 (frozen)
         vision_loss_weight: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer)
         require_choice("PanoramaModule", "stage", stage, STAGES)
         if vision_loss_weight < 0:
             fail("PanoramaModule", "vision_loss_weight", "at least 0", vision_loss_weight)
@@ -71,7 +79,7 @@ class PanoramaModule(L.LightningModule):
         self.stage, self.model_spec = stage, model
         self.model = PanoramaVLM(model, with_language=stage != "vision")
         select_stage(self.model, stage)
-        self.loss_spec, self.optimizer_spec = loss, optimizer
+        self.loss_spec = loss
         self.vision_loss_weight = vision_loss_weight
 
     def forward(self, batch: PanoBatch) -> PanoramaStep:
@@ -82,12 +90,16 @@ class PanoramaModule(L.LightningModule):
                 "PanoramaModule", "batch", rule, f"stage {self.stage!r}", "PanoramaData has the same `stage`."
             )
         output = self.model(batch)
+        caption = output.loss
+        if self.training and output.caption is not None:
+            caption = all_rank_means({"caption": output.caption})["caption"]
         weight = {"vision": 1.0, "resampler": self.vision_loss_weight, "finetune": 0.0}[self.stage]
         if not weight or self.loss_spec.kind == "none":
-            return PanoramaStep(output.loss, output.features, output.loss, None, None)
+            assert caption is not None  # the vision stage has a loss, the others have texts
+            return PanoramaStep(caption, output.features, caption, output.caption, None, None)
         overlap, table = self._overlap(batch, output.features)
-        total = weight * overlap.total if output.loss is None else output.loss + weight * overlap.total
-        return PanoramaStep(total, output.features, output.loss, overlap, table)
+        total = weight * overlap.total if caption is None else caption + weight * overlap.total
+        return PanoramaStep(total, output.features, caption, output.caption, overlap, table)
 
     def _overlap(self, batch: PanoBatch, features: VisionFeatures) -> tuple[LossTerms, CorrespondenceTable]:
         spec, vision = self.loss_spec, self.model.vision
@@ -105,62 +117,28 @@ class PanoramaModule(L.LightningModule):
         for part in (vision.encoder, vision.resampler, vision.head):
             part.train(_is_trained(part))
 
-    def training_step(self, batch: PanoBatch, batch_idx: int) -> Tensor:
-        """One step; logs the losses and their terms. ValueError when they are no longer finite."""
-        step = self(batch)
-        self._log_losses("train", step, len(batch.names))
-        if batch_idx % _CHECK_EVERY == 0:
-            self._require_finite(step)
-        return step.total
+    def held_out_values(self, batch: PanoBatch, step: PanoramaStep) -> Mapping[str, Tensor | Mean]:  # type: ignore[override]
+        """The caption loss over all answers; what the tokens know before and after the head, while they are trained."""
+        values: dict[str, Tensor | Mean] = {} if step.answers is None else {"caption": step.answers}
+        if step.table is not None:
+            values |= view_values(step.features, step.table, batch.layout)
+        return values
 
-    def validation_step(self, batch: PanoBatch, batch_idx: int) -> None:
-        """Held-out losses, and what the tokens know before and after the head while they are trained."""
-        step = self(batch)
-        self._log_losses("val", step, len(batch.names))
-        if step.table is None:
-            return
-        values = view_values(step.features, step.table, batch.layout)
-        named = {f"val/{name}": value for name, value in values.items()}
-        self.log_dict(named, batch_size=len(batch.names), sync_dist=True)
+    def groups(self) -> list[ParameterGroup]:
+        """What the stage trains."""
+        return parameter_groups(self.model, self.stage)
 
-    def _require_finite(self, step: PanoramaStep) -> None:
-        if not bool(torch.isfinite(step.total)):
-            terms = {} if step.overlap is None else dict(step.overlap.terms)
-            parts = {"caption": step.caption, **terms}
-            got = ", ".join(
-                f"{name} {float(part.detach()):g}" for name, part in parts.items() if part is not None
-            )
-            remedy = "Lower `optimizer.lr`, or look at the data of this step."
-            fail("PanoramaModule", "loss", "finite", f"{got} at step {self.global_step}", remedy)
+    def num_samples(self, batch: PanoBatch) -> int:
+        """Panoramas of a batch."""
+        return len(batch.names)
 
-    def _log_losses(self, phase: str, step: PanoramaStep, batch_size: int) -> None:
-        values: dict[str, Any] = {"total": step.total}
-        if step.caption is not None:
-            values["caption"] = step.caption
-        if step.overlap is not None:
-            values |= {step.overlap.loss_path: step.overlap.total, **step.overlap.terms}
-        shared: dict[str, Any] = {"batch_size": batch_size, "sync_dist": phase == "val"}
-        self.log(f"{phase}/total", values.pop("total"), prog_bar=True, **shared)
-        self.log_dict({f"{phase}/{name}": value for name, value in values.items()}, **shared)
+    def specs(self) -> dict[str, Any]:
+        """Stage, networks and loss."""
+        return {"stage": self.stage, "model": asdict(self.model_spec), "loss": asdict(self.loss_spec)}
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and its schedule over the planned number of optimiser steps."""
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            remedy = "Set `max_epochs` or `max_steps`."
-            fail(
-                "PanoramaModule",
-                "trainer",
-                "limited to a number of steps: the rate falls over them",
-                steps,
-                remedy,
-            )
-        return build_optimizer(parameter_groups(self.model, self.stage), self.optimizer_spec, int(steps))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The networks as plain values, so that `runs.load_run` can build them again."""
-        specs = {"model": asdict(self.model_spec), "loss": asdict(self.loss_spec)}
-        checkpoint["panorama"] = {"stage": self.stage, **specs}
+    def start_from(self, checkpoint: Checkpoint) -> None:
+        """The weights of the stage before; a vision checkpoint has no projector and no language model."""
+        load_weights(self.model, checkpoint)
 
 
 def _is_trained(part: nn.Module) -> bool:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
 
-from refkp._checks import fail, require_choice
+from refkp._checks import fail
 from refkp.systems.panorama.views.layout import ErpLayout
-from refkp.systems.panorama.views.placement import LayoutSpec, require_fov, tile_centres
+from refkp.systems.panorama.views.placement import tile_centres
 from refkp.systems.panorama.views.records import (
     FULL,
     ViewRecord,
@@ -25,40 +23,9 @@ from refkp.systems.panorama.views.records import (
     numbered,
     tile_record,
 )
+from refkp.systems.panorama.views.spec import CropSpec, LayoutSpec, Strategy
 
-Strategy = Literal["e2p", "sliding_window", "cubemap", "resize", "anyres", "anyres_max", "anyres_e2p"]
 Size = tuple[int, int]  # height, width
-
-
-@dataclass(frozen=True)
-class CropSpec:
-    """How a panorama is cut into views.
-
-    Args:
-        strategy: "anyres_e2p": letterboxed panorama and the tiles of a default `LayoutSpec` with this field
-            of view and overlap. "e2p": level tiles around the horizon, trimmed to their central 90 % of rows.
-            "sliding_window": upright rectangles of panorama pixels, ten twelfths of the height. "cubemap":
-            the faces front, right, back, left. "resize": the whole panorama squeezed. "anyres": squeezed
-            panorama, crops of the horizon, crops of full height, trimmed tiles. "anyres_max": squeezed
-            panorama, a grid of crops, tiles.
-        fov_deg: field of view of tiles and windows, in (0,180).
-        overlap: of "e2p", "sliding_window" and "anyres_e2p": the step is fov (1 - overlap), in [0,1).
-        max_patches: of "anyres" (at least 0) and "anyres_max" (at least 2): views beside the panorama.
-    """
-
-    strategy: Strategy = "anyres_e2p"
-    fov_deg: float = 90.0
-    overlap: float = 0.5
-    max_patches: int = 12
-
-    def __post_init__(self) -> None:
-        require_choice("CropSpec", "strategy", self.strategy, get_args(Strategy))
-        require_fov("CropSpec", "fov_deg", self.fov_deg)
-        if not 0 <= self.overlap < 1:
-            fail("CropSpec", "overlap", "in [0,1)", self.overlap)
-        least = 2 if self.strategy == "anyres_max" else 0
-        if self.max_patches < least:
-            fail("CropSpec", "max_patches", f"at least {least} for {self.strategy!r}", self.max_patches)
 
 
 def crop_layout(spec: CropSpec, erp_size: Size, size: Size | int = 224) -> ErpLayout:

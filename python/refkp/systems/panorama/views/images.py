@@ -15,6 +15,7 @@ from torch import Tensor
 
 from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
+from refkp.data.images import read_rgb, rgb_of
 from refkp.data.pixels import unit_range
 from refkp.systems.panorama.views.resize import resize
 
@@ -33,17 +34,11 @@ def read_panorama(path: str | Path, height: int | None = None) -> Tensor:
     The pixels stay interleaved in memory as decoded, which is what rendering from bytes is fastest on.
 
     Raises:
-        ValueError: the picture cannot be decoded, or is not twice as wide as high.
+        ValueError: the picture cannot be decoded (see `refkp.data.images`), or is not twice as wide as high.
     """
-    try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"read_panorama: cannot decode {str(path)!r}: {error}. Repair or remove the file."
-        ) from error
-    _require_full_sphere("read_panorama", "path", picture.size, f" in {str(path)!r}")
-    return _from_pillow(picture, height)
+    pixels = read_rgb(path)
+    _require_full_sphere("read_panorama", "path", (pixels.shape[2], pixels.shape[1]), f" in {str(path)!r}")
+    return _resized_picture(pixels, height)
 
 
 def as_erp(panorama: PanoramaInput, height: int | None = None) -> Tensor:
@@ -62,7 +57,7 @@ def as_erp(panorama: PanoramaInput, height: int | None = None) -> Tensor:
         return read_panorama(panorama, height)
     if isinstance(panorama, Image.Image):
         _require_full_sphere("as_erp", "panorama", panorama.size)
-        return _from_pillow(panorama.convert("RGB"), height)
+        return _resized_picture(rgb_of(panorama, "panorama"), height)
     if isinstance(panorama, np.ndarray):
         if panorama.ndim != 3 or panorama.shape[2] != 3:
             fail("as_erp", "panorama", "an array [H,W,3]", shape_text(panorama.shape))
@@ -87,11 +82,12 @@ def stack_panoramas(panoramas: Sequence[Tensor]) -> Tensor:
     return torch.stack([panorama.permute(1, 2, 0) for panorama in panoramas]).permute(0, 3, 1, 2)
 
 
-def _from_pillow(picture: Image.Image, height: int | None) -> Tensor:
+def _resized_picture(pixels: Tensor, height: int | None) -> Tensor:
     _require_rows(height)
-    if height is not None and height != picture.height:
-        picture = picture.resize((2 * height, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    if height is None or height == pixels.shape[1]:
+        return pixels
+    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    return rgb_of(picture.resize((2 * height, height), Image.Resampling.LANCZOS), "panorama")
 
 
 def _from_tensor(pixels: Tensor, height: int | None) -> Tensor:

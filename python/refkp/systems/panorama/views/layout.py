@@ -19,10 +19,11 @@ from torch import Tensor
 
 from refkp._checks import fail
 from refkp.geometry import sphere
-from refkp.systems.panorama.views.placement import LayoutSpec, require_fov, tile_centres, wrap180
+from refkp.systems.panorama.views.placement import tile_centres, wrap180
 from refkp.systems.panorama.views.records import LETTERBOX, ViewRecord, global_record, numbered, tile_record
+from refkp.systems.panorama.views.spec import LayoutSpec, require_fov
 
-__all__ = ["LETTERBOX", "ErpLayout", "LayoutSpec", "ViewRecord", "wrap180"]
+__all__ = ["LETTERBOX", "ErpLayout", "ViewRecord", "wrap180"]
 
 _ORDER = ("global", "crop", "tile")
 
@@ -91,13 +92,13 @@ class ErpLayout:
             fail("ErpLayout.from_angles", "yaw_deg", "one number for each of at least one tile", "none")
         return cls(numbered([*([global_record()] if global_view else []), *tiles]))
 
-    def jittered(self, degrees: float) -> ErpLayout:
+    def jittered(self, degrees: float, *, generator: torch.Generator | None = None) -> ErpLayout:
         """With each tile turned at random: yaw, pitch by up to `degrees`, roll by up to twice that.
 
         Under one fixed layout a code of the position in the tile alone can satisfy an overlap loss, since the
         correspondences always map the same positions to each other. Jittered layouts take that away.
         """
-        turns = degrees * (2 * torch.rand(len(self.tiles), 3, dtype=torch.float64) - 1)
+        turns = degrees * (2 * torch.rand(len(self.tiles), 3, dtype=torch.float64, generator=generator) - 1)
         turned = [
             replace(
                 tile,

@@ -14,10 +14,11 @@ from torch import Tensor
 from refkp._checks import fail
 from refkp.data.pixels import PixelStatistics
 from refkp.systems.panorama.views.augmentation import Augmentation, draw_rig_rotations
-from refkp.systems.panorama.views.crops import CropSpec, crop_layout
+from refkp.systems.panorama.views.crops import crop_layout
 from refkp.systems.panorama.views.images import PanoramaInput, as_erp, stack_panoramas
-from refkp.systems.panorama.views.layout import ErpLayout, LayoutSpec
+from refkp.systems.panorama.views.layout import ErpLayout
 from refkp.systems.panorama.views.rendering import Antialias, ViewSet, render_views
+from refkp.systems.panorama.views.spec import CropSpec, LayoutSpec
 
 
 @dataclass(frozen=True)

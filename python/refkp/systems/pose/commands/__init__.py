@@ -1,21 +1,11 @@
-"""The commands of the pose system: `refkp pose VERB` and `refkp train pose`."""
+"""The commands of the pose system: `refkp pose VERB`, and `refkp train pose` beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from refkp.systems.pose.commands.evaluate import evaluate
-from refkp.systems.pose.commands.generate import generate
-from refkp.systems.pose.commands.infer import infer
-from refkp.systems.pose.commands.render_templates import render_templates
-from refkp.systems.pose.commands.train import train
-
-__all__ = ["VERBS", "evaluate", "generate", "infer", "render_templates", "train"]
-
-#: Verb -> the function that runs it, for `refkp pose VERB`.
-VERBS: dict[str, Callable[[list[str]], int]] = {
-    "generate": generate,
-    "render-templates": render_templates,
-    "infer": infer,
-    "eval": evaluate,
+#: Verb -> its file, which holds a function of the same name, and what it does. Nothing is imported to tell this.
+VERBS: dict[str, tuple[str, str]] = {
+    "generate": ("generate", "render training pictures of meshes, with poses, masks and depth"),
+    "render-templates": ("render_templates", "render a mesh from all sides into a template store"),
+    "infer": ("infer", "estimate the pose of an object in a photo"),
+    "eval": ("evaluate", "score estimated poses by the rules of the BOP challenge"),
 }

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
 from refkp._checks import fail
-from refkp._extras import named_extras
+from refkp.commands import (
+    add_device,
+    add_out,
+    add_run,
+    chosen_device,
+    output_folder,
+    parsed,
+    parser,
+    require_counts,
+    table,
+)
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -21,53 +28,50 @@ if TYPE_CHECKING:
     from refkp.systems.pose.metrics.evaluation import Targets
     from refkp.systems.pose.scene import Scene
 
+_COMMAND = "refkp pose eval"
+_EXAMPLE = f"""\
+refkp pose generate --shapes 1 --scenes 20 --templates_level 0 --out data
+refkp train pose --config tiny --data data --out runs/pose
+{_COMMAND} --run runs/pose --data data --limit 5"""
+
 _COLUMNS = ("ar", "ar_vsd", "ar_mssd", "ar_mspd", "num_targets")
 
 
 def evaluate(argv: list[str]) -> int:
     """Score estimated poses: those of a trained run, with the true visible masks as detections, or of a file."""
-    from refkp._files import write_text
-    from refkp.systems.pose.data.datamodule import open_source
-    from refkp.systems.pose.data.models import ModelSet
-    from refkp.systems.pose.inference.evaluation import object_models, summary
-    from refkp.systems.pose.metrics.csv import read_bop_csv
-    from refkp.systems.pose.metrics.evaluation import evaluate_estimates
-
-    parser = _parser()
-    options = parser.instantiate(parser.parse_args(argv))
+    options = parsed(_parser(), argv)
+    require_counts(_COMMAND, options, "limit")
     if (options.run is None) == (options.csv is None):
         got = "neither" if options.run is None else "both"
-        fail("refkp pose eval", "run, csv", "one of them", got)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        fail("refkp pose eval", "device", "cpu on a machine without CUDA", "cuda")
+        fail(_COMMAND, "run, csv", "one of them", got)
+
+    from refkp._files import write_json
+    from refkp.systems.pose.data.datamodule import open_source
+    from refkp.systems.pose.metrics.csv import read_bop_csv, write_bop_csv
+
     options.rules = replace(options.rules, dataset=options.rules.dataset or options.data.resolve().name)
     source = open_source(options.data, options.split)
     numbers = range(len(source))[: options.limit]
     result = None if options.run is None else _estimated(options, source, numbers)
-    shown = {item.obj_id for number in numbers for item in source.annotations(number)}
-    scores = evaluate_estimates(
-        _scenes(source, numbers),
-        read_bop_csv(options.csv) if result is None else result.estimates,
-        object_models(ModelSet(options.data), sorted(shown)),
-        targets=_targets(options, source, numbers),
-        spec=options.rules,
-    )
-    values = summary(scores, result)
-    write_text(options.out / "summary.json", json.dumps(values, indent=2) + "\n")
+    estimates = read_bop_csv(options.csv) if result is None else result.estimates
+    values = _scored(options, source, numbers, estimates, result)
+    written = ["summary.json"]
+    with output_folder(options.out) as folder:
+        write_json(folder / "summary.json", values)
+        if result is not None:
+            written.append(_csv_name(options))
+            write_bop_csv(folder / written[-1], estimates)
     _print(values, len(numbers))
-    print(f"summary.json in {options.out}")
+    print(f"{' and '.join(written)} in {options.out}")
     return 0
 
 
 def _parser() -> ArgumentParser:
-    with named_extras():
-        from jsonargparse import ArgumentParser
+    from refkp.systems.pose.inference.spec import EstimatorSpec
+    from refkp.systems.pose.metrics.spec import EvaluationSpec
 
-    from refkp.systems.pose.inference.estimator import EstimatorSpec
-    from refkp.systems.pose.metrics.evaluation import EvaluationSpec
-
-    parser = ArgumentParser(prog="refkp pose eval", description=evaluate.__doc__)
-    add = parser.add_argument
+    command = parser(_COMMAND, evaluate.__doc__, example=_EXAMPLE)
+    add = command.add_argument
     add("--data", type=Path, required=True, help="a folder of `refkp pose generate`, or of a BOP data set")
     add("--split", type=str, default="shards", help="folder of the pictures: test, say, of a BOP data set")
     add(
@@ -76,14 +80,14 @@ def _parser() -> ArgumentParser:
         default=None,
         help="a test_targets_bop19.json; default: all visible objects",
     )
-    add("--run", type=str | None, default=None, help="folder of `refkp train pose`, or a checkpoint")
+    add_run(command, "pose", required=False)
     add("--csv", type=Path | None, default=None, help="a result file instead of a run")
     add("--templates", type=Path | None, default=None, help="default: the folder templates of the data")
     add(
         "--estimator",
         type=EstimatorSpec,
         default=EstimatorSpec(),
-        help="how the poses of a run are estimated",
+        help="matches, RANSAC, refinement of a run",
     )
     add(
         "--mode",
@@ -91,9 +95,9 @@ def _parser() -> ArgumentParser:
         default=None,
         help="short for --estimator.modes.mode",
     )
-    add("--device", type=Literal["cpu", "cuda"], default="cpu", help="of the model")
+    add_device(command)
     add("--limit", type=int | None, default=None, help="only the first pictures")
-    add("--out", type=Path, default=Path("pose_eval"), help="folder of summary.json and of the result file")
+    add_out(command, "summary.json and the result file", default="pose_eval")
     add("--method", type=str, default="refkp", help="name of the method in the result file")
     add(
         "--rules",
@@ -101,7 +105,55 @@ def _parser() -> ArgumentParser:
         default=EvaluationSpec(),
         help="of the scores; --rules.dataset: default: the name of the folder",
     )
-    return parser
+    return command
+
+
+def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
+    from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, tabulate_instances
+    from refkp.systems.pose.data.models import ModelSet
+    from refkp.systems.pose.data.template_cache import TemplateCache
+    from refkp.systems.pose.inference.evaluation import RunSpec, estimate_dataset
+    from refkp.systems.pose.templates.store import TemplateStore
+    from refkp.systems.pose.training.runs import load_run
+
+    _csv_name(options)  # a name that the challenge would refuse is told before the work
+    model = load_run(options.run).to(chosen_device(options.device))
+    store = TemplateStore(options.templates or options.data / "templates")
+    templates = TemplateCache(store, model.spec.encoder.image_size)
+    samples = SampleSpec(min_visible=options.rules.min_visible)
+    instances = tabulate_instances(source, store.obj_ids, samples.min_visible, list(numbers))
+    dataset = PoseDataset(source, instances, templates, ModelSet(options.data), samples)
+    estimator = options.estimator
+    if options.mode is not None:
+        estimator = replace(estimator, modes=replace(estimator.modes, mode=options.mode))
+    result = estimate_dataset(model, dataset, RunSpec(estimator))
+    print(f"{len(result.estimates)} estimates of {len(dataset)} objects")
+    return result
+
+
+def _csv_name(options: Any) -> str:
+    from refkp.systems.pose.metrics.csv import bop_csv_name
+
+    dataset = options.rules.dataset.replace("_", "-")
+    return bop_csv_name(options.method, dataset, "test" if options.split == "shards" else options.split)
+
+
+def _scored(
+    options: Any, source: SceneSource, numbers: range, estimates: Any, result: RunResult | None
+) -> dict[str, Any]:
+    from refkp.systems.pose.data.models import ModelSet
+    from refkp.systems.pose.inference.evaluation import object_models, summary
+    from refkp.systems.pose.metrics.evaluation import evaluate_estimates
+
+    shown = {item.obj_id for number in numbers for item in source.annotations(number)}
+    scores = evaluate_estimates(
+        _scenes(source, numbers),
+        estimates,
+        object_models(ModelSet(options.data), sorted(shown)),
+        targets=_targets(options, source, numbers),
+        spec=options.rules,
+    )
+    return summary(scores, result)
 
 
 def _scenes(source: SceneSource, numbers: range) -> Iterator[Scene]:
@@ -115,39 +167,12 @@ def _targets(options: Any, source: SceneSource, numbers: range) -> Targets | Non
 
     if options.targets is None:
         return None
-    chosen = {tuple(map(int, source.keys[number].split("_"))) for number in numbers}
+    chosen = {source.keys[number] for number in numbers}
     return {
-        (target.scene_id, target.image_id, target.obj_id): target.num_instances
+        (*target.picture, target.obj_id): target.num_instances
         for target in read_targets(options.targets)
-        if (target.scene_id, target.image_id) in chosen
+        if target.picture in chosen
     }
-
-
-def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
-    """The run on the pictures; its result file is written beside the summary."""
-    from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, tabulate_instances
-    from refkp.systems.pose.data.models import ModelSet
-    from refkp.systems.pose.data.template_cache import TemplateCache
-    from refkp.systems.pose.inference.evaluation import RunSpec, estimate_dataset
-    from refkp.systems.pose.metrics.csv import bop_csv_name, write_bop_csv
-    from refkp.systems.pose.templates.store import TemplateStore
-    from refkp.systems.pose.training.runs import load_run
-
-    dataset_name = options.rules.dataset.replace("_", "-")
-    name = bop_csv_name(options.method, dataset_name, "test" if options.split == "shards" else options.split)
-    model = load_run(options.run).to(options.device)
-    store = TemplateStore(options.templates or options.data / "templates")
-    templates = TemplateCache(store, model.spec.encoder.image_size)
-    samples = SampleSpec(min_visible=options.rules.min_visible)
-    table = tabulate_instances(source, store.obj_ids, samples.min_visible, list(numbers))
-    dataset = PoseDataset(source, table, templates, ModelSet(options.data), samples)
-    estimator = options.estimator
-    if options.mode is not None:
-        estimator = replace(estimator, modes=replace(estimator.modes, mode=options.mode))
-    result = estimate_dataset(model, dataset, RunSpec(estimator))
-    write_bop_csv(options.out / name, result.estimates)
-    print(f"{len(result.estimates)} estimates of {len(dataset)} objects in {options.out / name}")
-    return result
 
 
 def _print(values: Mapping[str, Any], num_pictures: int) -> None:
@@ -157,17 +182,21 @@ def _print(values: Mapping[str, Any], num_pictures: int) -> None:
     is_run = "failures" in values
     if is_run:
         print("detections: the true visible masks, so that finding the objects is not judged")
-    print(f"{'':12}" + "".join(f"{name:>12}" for name in _COLUMNS))
-    for name, row in {"all": values, **values["objects"]}.items():
-        cells = "".join(f"{_text(row[column]):>12}" for column in _COLUMNS)
-        print(f"{name if name == 'all' else 'object ' + name:12}{cells}")
+    rows = {"all": values, **{f"object {name}": row for name, row in values["objects"].items()}}
+    print(
+        table(("", *_COLUMNS), [(name, *(row[column] for column in _COLUMNS)) for name, row in rows.items()])
+    )
     if values["ar_vsd"] is None:
         print("no VSD, and so no AR: a picture has no depth, or it was not asked for")
     for kind, text in (("", "with the object's symmetries"), ("plain_", "without")):
         rotation, distance = values[f"median_{kind}rotation_deg"], values[f"median_{kind}translation"]
         print(f"median error {text}, of all targets: {_text(rotation)} degrees, {_text(distance)} mm")
-    if not is_run:
-        return
+    if is_run:
+        _print_run(values)
+
+
+def _print_run(values: Mapping[str, Any]) -> None:
+    """What only a run tells, beside what guesses would reach."""
     failures = ", ".join(f"{reason} {count}" for reason, count in sorted(values["failures"].items()))
     print(f"no pose: {failures or 'never'}")
     accuracy = values["patch_accuracy_seen"]
@@ -178,7 +207,5 @@ def _print(values: Mapping[str, Any], num_pictures: int) -> None:
     )
 
 
-def _text(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -5,26 +5,23 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from refkp._extras import named_extras
+from refkp.commands import add_out, parsed, parser, require_counts
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+_COMMAND = "refkp pose render-templates"
+_EXAMPLE = f"""\
+refkp pose generate --shapes 1 --scenes 1 --out data
+{_COMMAND} data/models/obj_000001.obj --unit mm --level 0 --out templates"""
 
 
 def render_templates(argv: list[str]) -> int:
     """Render a mesh from all sides into a template store."""
-    with named_extras():
-        from jsonargparse import ArgumentParser
-
-    from refkp.data.meshes import Unit
-
-    parser = ArgumentParser(prog="refkp pose render-templates", description=render_templates.__doc__)
-    parser.add_argument("mesh", type=str, help="OBJ, PLY, GLB, ...")
-    parser.add_argument("--unit", type=Unit, required=True, help="the length of 1 in the mesh file")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the template store")
-    parser.add_argument("--obj_id", type=int, default=1, help="number of the object in the store")
-    parser.add_argument("--level", type=int, default=1, help="0, 1 or 2: 42, 162 or 642 views")
-    parser.add_argument("--depth_steps_per_mm", type=float, default=10.0, help="resolution of the depth")
-    parser.add_argument("--workers", type=int, default=1, help="processes that render")
-    options = parser.parse_args(argv)
+    options = parsed(_parser(), argv)
+    require_counts(_COMMAND, options, "workers")
 
     from refkp.data.meshes import load_mesh
     from refkp.geometry.icosphere import num_icosphere_views
@@ -51,3 +48,18 @@ def render_templates(argv: list[str]) -> int:
     print(f"object {options.obj_id}: box {sides} mm, diameter {mesh.diameter:.1f} mm")
     print(f"{num_icosphere_views(options.level)} views in {time.perf_counter() - start:.1f} s in {folder}")
     return 0
+
+
+def _parser() -> ArgumentParser:
+    from refkp.data.units import Unit
+
+    command = parser(_COMMAND, render_templates.__doc__, example=_EXAMPLE)
+    add = command.add_argument
+    add("mesh", type=Path, help="OBJ, PLY, GLB, ...")
+    add("--unit", type=Unit, required=True, help="the length of 1 in the mesh file")
+    add_out(command, "the template store")
+    add("--obj_id", type=int, default=1, help="number of the object in the store")
+    add("--level", type=int, default=1, help="0, 1 or 2: 42, 162 or 642 views")
+    add("--depth_steps_per_mm", type=float, default=10.0, help="resolution of the depth")
+    add("--workers", type=int, default=1, help="processes that render")
+    return command

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from refkp._checks import fail
-from refkp.systems.pose.data.images import decode_depth, decode_mask_picture, decode_rgb
+from refkp.data.images import decode_depth, decode_mask_picture, decode_rgb
 from refkp.systems.pose.data.records import (
     Annotation,
     build_instance,
@@ -25,7 +25,7 @@ from refkp.systems.pose.data.records import (
     parse_json,
     parse_pose,
 )
-from refkp.systems.pose.scene import Instance, Scene
+from refkp.systems.pose.scene import Instance, PictureKey, Scene
 
 _PICTURE_SUFFIXES = (".png", ".jpg", ".tif")
 
@@ -33,8 +33,7 @@ _PICTURE_SUFFIXES = (".png", ".jpg", ".tif")
 class Target(NamedTuple):
     """Find `num_instances` of an object in a picture."""
 
-    scene_id: int
-    image_id: int
+    picture: PictureKey
     obj_id: int
     num_instances: int
 
@@ -43,7 +42,8 @@ def read_targets(path: Path | str) -> tuple[Target, ...]:
     """The targets of a `test_targets_*.json`, in its order."""
     entries = parse_json(Path(path).read_bytes(), str(path))
     return tuple(
-        Target(entry["scene_id"], entry["im_id"], entry["obj_id"], entry["inst_count"]) for entry in entries
+        Target(PictureKey(entry["scene_id"], entry["im_id"]), entry["obj_id"], entry["inst_count"])
+        for entry in entries
     )
 
 
@@ -52,6 +52,10 @@ class _Folder(NamedTuple):
 
     path: Path
     tables: dict[str, dict[str, Any]]  # "camera", "gt", "gt_info"
+
+    def key(self, image: int) -> PictureKey:
+        """Of a picture in the folder."""
+        return PictureKey(int(self.path.name), image)
 
 
 class BopReader:
@@ -64,7 +68,7 @@ class BopReader:
         ground_truth: read instances; False for test sets whose poses are not public.
 
     Attributes:
-        keys: of the scenes, "SCENE_IMAGE".
+        keys: of the pictures.
 
     Raises:
         ValueError: no scene there, or a scene without its tables.
@@ -80,21 +84,19 @@ class BopReader:
     ) -> None:
         self.root, self.split = Path(root), split
         paths = sorted(path for path in (self.root / split).glob("[0-9]*") if path.is_dir())
-        wanted = None if targets is None else {(target.scene_id, target.image_id) for target in targets}
+        wanted = None if targets is None else {target.picture for target in targets}
         names = ("camera", "gt", "gt_info") if ground_truth else ("camera",)
         self._places: list[tuple[_Folder, int]] = []
         for path in paths:
             folder = _Folder(path, {name: _read_table(path, name) for name in names})
             images = sorted(int(image) for image in folder.tables["camera"])
             self._places += [
-                (folder, image) for image in images if wanted is None or (int(path.name), image) in wanted
+                (folder, image) for image in images if wanted is None or folder.key(image) in wanted
             ]
         if not self._places:
             place = str(self.root / split)
             fail("BopReader", "root", "a data set with pictures in folders 000000, 000001 ...", repr(place))
-        self.keys: Sequence[str] = [
-            f"{int(folder.path.name):06d}_{image:06d}" for folder, image in self._places
-        ]
+        self.keys: Sequence[PictureKey] = [folder.key(image) for folder, image in self._places]
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -13,22 +13,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
-
 from refkp._checks import fail, require_choice
-from refkp._extras import named_extras
 from refkp.systems.pose.data.augmentation import QueryAugmentation
 from refkp.systems.pose.data.bop import BopReader
-from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, collate, tabulate_instances
+from refkp.systems.pose.data.dataset import (
+    PoseDataset,
+    PoseSample,
+    SampleSpec,
+    collate,
+    tabulate_instances,
+)
 from refkp.systems.pose.data.models import ModelSet
-from refkp.systems.pose.data.sampler import PoseSampler, ResumableLoader
 from refkp.systems.pose.data.shards import ShardReader
 from refkp.systems.pose.data.sources import SceneSource
 from refkp.systems.pose.data.template_cache import TemplateCache
 from refkp.systems.pose.templates.store import TemplateStore
-
-with named_extras():
-    import lightning as L
+from refkp.systems.pose.views import PoseBatch
+from refkp.training.data import SystemData
+from refkp.training.sampling import held_out_groups
 
 
 class _Data(NamedTuple):
@@ -39,7 +41,7 @@ class _Data(NamedTuple):
     models: ModelSet
 
 
-class PoseData(L.LightningDataModule):
+class PoseData(SystemData):
     """Training and held-out objects with their templates, in batches (`PoseBatch`).
 
     Args:
@@ -55,10 +57,12 @@ class PoseData(L.LightningDataModule):
         patch_size: of the model; divides `image_size`.
         batch_size: objects in a step, on each rank.
         num_workers: loader processes; 0 loads in the training process.
+        prefetch: batches that each loader process prepares ahead.
         cache_bytes: templates that each process keeps in memory.
         on_broken: what to do about a broken shard: "raise", or "skip" it with a warning.
         index_folder: for the index files of shards in a folder that cannot be written; None: beside them.
-        seed: of the held-out scenes, the order, and every draw.
+        split_seed: of the choice of held-out scenes, the same in runs of another `seed`.
+        seed: of the order and every draw; `--seed` sets it.
     """
 
     def __init__(
@@ -75,28 +79,29 @@ class PoseData(L.LightningDataModule):
         patch_size: int = 16,
         batch_size: int = 8,
         num_workers: int = 0,
+        prefetch: int = 2,
         cache_bytes: int = 2 << 30,
         on_broken: Literal["raise", "skip"] = "raise",
         index_folder: str | None = None,
+        split_seed: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, num_workers, seed, prefetch)
         require_choice("PoseData", "on_broken", on_broken, ("raise", "skip"))
         if image_size < 1 or image_size % patch_size:
             fail("PoseData", "image_size", f"a multiple of `patch_size` ({patch_size})", image_size)
         if not 0 < val_fraction < 1:
             fail("PoseData", "val_fraction", "inside (0,1)", val_fraction)
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value < least:
-                fail("PoseData", name, f"at least {least}", value)
         self.source, self.templates, self.scale_factor = source, templates, scale_factor
         self.val_source = val_source
-        self.val_fraction, self.split, self.seed = val_fraction, split, seed
+        self.val_fraction, self.split_seed, self.split = val_fraction, split_seed, split
         self.samples, self.augmentation = samples, augmentation
         self.image_size, self.patch_size = image_size, patch_size
-        self.batch_size, self.num_workers = batch_size, num_workers
         self.cache_bytes = cache_bytes
         self.on_broken, self.index_folder = on_broken, index_folder
+
+    train_set: PoseDataset
+    val_set: PoseDataset
 
     def setup(self, stage: str) -> None:
         """Open pictures and templates, and split the scenes."""
@@ -107,7 +112,8 @@ class PoseData(L.LightningDataModule):
             self.train_set = self._dataset(data, None, training=True)
             self.val_set = self._dataset(self._open(self.val_source, None), None, training=False)
             return
-        train, val = split_scenes(data.source.keys, self.val_fraction, self.seed)
+        scenes = [f"{key.scene_id:06d}" for key in data.source.keys]
+        train, val = held_out_groups(scenes, self.val_fraction, self.split_seed)
         self.train_set = self._dataset(data, train, training=True)
         self.val_set = self._dataset(data, val, training=False)
 
@@ -132,29 +138,14 @@ class PoseData(L.LightningDataModule):
         options: dict[str, Any] = {"augmentation": augmentation, "training": training, "seed": self.seed}
         return PoseDataset(data.source, table, data.templates, data.models, self.samples, **options)
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Shuffled training samples."""
-        return self._loader(self.train_set, shuffle=True)
+    def collate(self, samples: Sequence[PoseSample]) -> PoseBatch:
+        """Samples as a batch."""
+        return collate(samples)
 
-    def val_dataloader(self) -> ResumableLoader:
-        """Held-out samples, the same in every epoch."""
-        return self._loader(self.val_set, shuffle=False)
-
-    def _loader(self, dataset: PoseDataset, *, shuffle: bool) -> ResumableLoader:
-        rank, num_ranks = (
-            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        )
-        sampler = PoseSampler(dataset, shuffle=shuffle, seed=self.seed, rank=rank, num_ranks=num_ranks)
-        return ResumableLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.accelerator.is_available(),
-            collate_fn=collate,
-            generator=torch.Generator(),  # or each epoch would draw from the random state that a run resumes
-        )
+    def held_out_names(self) -> list[str]:
+        """The held-out pictures."""
+        source = self.val_set.source
+        return [source.keys[number] for number in dict.fromkeys(self.val_set.table.scene.tolist())]
 
 
 def open_source(
@@ -181,21 +172,3 @@ def open_source(
     if any(folder.glob("shard-*.tar")):
         return ShardReader(folder, on_broken=on_broken, index_folder=index_folder)
     return BopReader(root, split)
-
-
-def split_scenes(keys: Sequence[str], fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Numbers of the training pictures and of the held-out ones; pictures of one scene stay together.
-
-    >>> split_scenes(["000000_000000", "000000_000001", "000003_000000"], 0.5, seed=0)
-    ([2], [0, 1])
-    """
-    names = [key.partition("_")[0] for key in keys]
-    scenes = sorted(set(names))
-    count = max(1, round(fraction * len(scenes)))
-    if count >= len(scenes):
-        remedy = "Add scenes, or name held-out pictures with `val_source`."
-        fail("split_scenes", "keys", "of at least two scenes", len(scenes), remedy)
-    order = torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed)).tolist()
-    held_out = {scenes[place] for place in order[:count]}
-    train = [number for number, name in enumerate(names) if name not in held_out]
-    return train, [number for number, name in enumerate(names) if name in held_out]

@@ -18,13 +18,13 @@ from refkp._checks import fail
 from refkp.systems.pose.crops import Box, crop_views
 from refkp.systems.pose.data.augmentation import QueryAugmentation, augment_query
 from refkp.systems.pose.data.models import ModelSet
-from refkp.systems.pose.data.sampler import SampleIndex, sample_generator
 from refkp.systems.pose.data.sources import SceneSource
 from refkp.systems.pose.data.template_cache import TemplateCache
 from refkp.systems.pose.scene import Instance, Scene
 from refkp.systems.pose.templates.selection import select_templates
 from refkp.systems.pose.units import check_template_distance
 from refkp.systems.pose.views import PoseBatch, Views
+from refkp.training.sampling import SampleIndex, sample_generator
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class PoseDataset(Dataset[PoseSample]):
 
     def __getitem__(self, index: SampleIndex | int) -> PoseSample:
         """A sample, with the draws of its epoch (0 for a plain number)."""
-        epoch, number = index if isinstance(index, SampleIndex) else (0, index)
+        epoch, number = (index.epoch, index.number) if isinstance(index, SampleIndex) else (0, index)
         generator = sample_generator(self.seed, SampleIndex(epoch if self.training else 0, number))
         scene = self.source[int(self.table.scene[number])]
         place = int(self.table.instance[number])

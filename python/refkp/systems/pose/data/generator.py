@@ -25,17 +25,18 @@ from numpy.typing import NDArray
 
 from refkp._checks import fail
 from refkp._extras import named_extras
-from refkp._files import write_text
+from refkp._files import write_json
 from refkp.data.meshes import Mesh, save_mesh
 from refkp.data.rendering import MeshRenderer, Rendering
 from refkp.data.shapes import make_object
 from refkp.systems.pose.crops import Box
 from refkp.systems.pose.data.backgrounds import draw_background
-from refkp.systems.pose.data.composition import Ball, Composition, GeneratorSpec, compose, draw_light
+from refkp.systems.pose.data.composition import Ball, Composition, compose, draw_light
 from refkp.systems.pose.data.models import ModelSet, info_entry
 from refkp.systems.pose.data.records import parse_json, visible_box
 from refkp.systems.pose.data.shard_writer import ShardWriter
-from refkp.systems.pose.scene import Instance, Scene
+from refkp.systems.pose.data.spec import GeneratorSpec
+from refkp.systems.pose.scene import Instance, PictureKey, Scene
 
 with named_extras():
     from rich.progress import Progress
@@ -107,7 +108,7 @@ def render_scene(studio: Studio, spec: GeneratorSpec, seed: int, number: int) ->
         _instance(studio, spec, composition, rendering, index) for index in range(composition.num_objects)
     )
     return Scene(
-        f"{number:06d}_000000",
+        PictureKey(number, 0),
         torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))),
         torch.from_numpy(rendering.depth),
         torch.from_numpy(spec.K),
@@ -160,7 +161,7 @@ def _claim(out: Path, models: Mapping[int, Mesh], spec: GeneratorSpec, seed: int
                  f"{str(out)!r}, which differs in {', '.join(differ)}", remedy)  # fmt: skip
     elif out.is_dir() and any(out.iterdir()):
         fail("generate_scenes", "out", "an empty or new folder", repr(str(out)), "It holds other files.")
-    write_text(path, json.dumps(request, indent=1))
+    write_json(path, request)
 
 
 def _digest(mesh: Mesh) -> str:
@@ -178,7 +179,7 @@ def _write_models(models: Mapping[int, Mesh], out: Path) -> None:
     for obj_id, mesh in models.items():
         save_mesh(mesh, folder / f"obj_{obj_id:06d}.obj")
     entries = {str(obj_id): info_entry(mesh) for obj_id, mesh in sorted(models.items())}
-    write_text(table, json.dumps(entries, indent=1))
+    write_json(table, entries)
 
 
 def _rendered(out: Path, spec: GeneratorSpec, seed: int, numbers: list[int], workers: int) -> Iterator[int]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from refkp._checks import fail
 from refkp.data.meshes import Mesh, load_mesh
 from refkp.systems.pose.data.records import parse_json
-from refkp.systems.pose.metrics.symmetry import ContinuousSymmetry
+from refkp.systems.pose.symmetry import ContinuousSymmetry
 
 _SUFFIXES = (".ply", ".obj")
 _NORMALISED_HALF_MM = 100.0  # half the longest side of a normalised mesh

@@ -28,7 +28,7 @@ _BLOCK = tarfile.BLOCKSIZE
 class Sample(NamedTuple):
     """One picture in a tar file."""
 
-    key: str
+    key: str  # as in the names of its members, the text of a `PictureKey`
     start: int  # first byte of its first header
     end: int  # one after its last byte, padding included
     annotations: tuple[Annotation, ...]

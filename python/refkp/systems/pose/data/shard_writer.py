@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from refkp._checks import fail
 from refkp._files import write_text
+from refkp.data.images import encode_depth, encode_rgb
 from refkp.systems.pose.crops import Box
-from refkp.systems.pose.data.images import encode_depth, encode_rgb
 from refkp.systems.pose.data.records import check_scene
 from refkp.systems.pose.data.rle import encode_mask
 from refkp.systems.pose.data.shard_index import load_index

@@ -20,7 +20,7 @@ import torch
 
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
-from refkp.systems.pose.data.images import decode_depth, decode_rgb
+from refkp.data.images import decode_depth, decode_rgb
 from refkp.systems.pose.data.records import (
     Annotation,
     build_instance,
@@ -33,7 +33,7 @@ from refkp.systems.pose.data.records import (
 )
 from refkp.systems.pose.data.rle import decode_mask
 from refkp.systems.pose.data.shard_index import RGB_SUFFIXES, Sample, load_index, read_sample
-from refkp.systems.pose.scene import Instance, Scene
+from refkp.systems.pose.scene import Instance, PictureKey, Scene
 
 with named_extras():
     from rich.progress import track
@@ -60,7 +60,6 @@ class ShardReader:
     Attributes:
         keys: of the scenes.
         broken: the shards left out.
-        num_absent: keys of the folder's table whose shard is not in the folder.
 
     Raises:
         ValueError: no shard, a broken shard, or a key twice.
@@ -82,11 +81,6 @@ class ShardReader:
         if not paths:
             fail("ShardReader", "folder", "a folder with shard-*.tar", repr(str(folder)))
         promised = _read_key_table(self.folder)
-        self.num_absent = sum(
-            len(keys)
-            for number, keys in promised.items()
-            if number not in {shard_number(path) for path in paths}
-        )
         shards = [(path, self._load(path, promised)) for path in _with_progress(paths)]
         self._shards = [path for path, samples in shards if samples]
         self._flatten([samples for _, samples in shards if samples])
@@ -130,7 +124,7 @@ class ShardReader:
     def _flatten(self, shards: list[tuple[Sample, ...]]) -> None:
         """Flat arrays, which the processes of a loader share; a million samples as objects would be copied."""
         samples = [sample for shard in shards for sample in shard]
-        self.keys: Sequence[str] = [sample.key for sample in samples]
+        self.keys: Sequence[PictureKey] = [PictureKey.parse(sample.key) for sample in samples]
         if len(set(self.keys)) != len(self.keys):
             twice = next(key for key in self.keys if list(self.keys).count(key) > 1)
             fail("ShardReader", "folder", "one with distinct keys", f"{twice} twice in {self.folder}")
@@ -142,7 +136,7 @@ class ShardReader:
         self._visible = np.array([annotation.visible_fraction for annotation in annotations])
 
 
-def scene_from_members(key: str, members: dict[str, bytes], shard: str) -> Scene:
+def scene_from_members(key: PictureKey, members: dict[str, bytes], shard: str) -> Scene:
     """The scene of a sample: ending -> content of its members; `shard` names the place in messages."""
     where = {suffix: f"{shard}: member {key}.{suffix}" for suffix in members}
     table = {

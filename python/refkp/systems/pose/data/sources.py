@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from refkp.systems.pose.data.records import Annotation
-from refkp.systems.pose.scene import Scene
+from refkp.systems.pose.scene import PictureKey, Scene
 
 
 class SceneSource(Protocol):
     """Scenes by number, in one order for all processes."""
 
-    keys: Sequence[str]  # one per scene
+    keys: Sequence[PictureKey]  # one per scene
 
     def __len__(self) -> int: ...
 

@@ -6,7 +6,7 @@ import functools
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,12 +17,15 @@ from refkp._extras import named_extras
 from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, collate
 from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.inference.bank import FeatureCache, TemplateBank, build_bank
-from refkp.systems.pose.inference.estimator import EstimatorSpec, PoseEstimate, PoseEstimator
+from refkp.systems.pose.inference.estimator import PoseEstimate, PoseEstimator
+from refkp.systems.pose.inference.failure import EstimateFailure
+from refkp.systems.pose.inference.spec import EstimatorSpec
 from refkp.systems.pose.metrics.baselines import random_template_errors
 from refkp.systems.pose.metrics.csv import Estimate
 from refkp.systems.pose.metrics.evaluation import Evaluation, ObjectModel, Recalls
-from refkp.systems.pose.metrics.symmetry import symmetry_transforms
 from refkp.systems.pose.model.vpog import Vpog
+from refkp.systems.pose.scene import PictureKey
+from refkp.systems.pose.symmetry import symmetry_transforms
 from refkp.systems.pose.targets import TargetSpec, pose_targets
 
 with named_extras():
@@ -63,7 +66,11 @@ class RunResult(NamedTuple):
     num_drawn: int
 
 
-def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec()) -> RunResult:
+def estimate_dataset(
+    model: Vpog,
+    dataset: PoseDataset,
+    spec: RunSpec = RunSpec(),
+) -> RunResult:
     """Estimate the pose of every sample from its crop and the templates of its object.
 
     The boxes and masks of the samples are the true visible ones, so detection is not judged. The depth of a
@@ -77,38 +84,20 @@ def estimate_dataset(model: Vpog, dataset: PoseDataset, spec: RunSpec = RunSpec(
     Returns:
         RunResult; the time of a picture is that of all its samples.
     """
-    banks = FeatureCache()
-    answers: dict[str, PoseEstimate] = {}
-    seconds: dict[str, float] = defaultdict(float)
-    failures: Counter[str] = Counter()
-    hits = torch.zeros(2, 2)
-    truths: list[Tensor] = []
-    templates: list[Tensor] = []
-    for sample in track(
-        _samples(dataset), total=len(dataset), description="estimating poses", transient=True
-    ):
-        bank = banks.get(sample.obj_id, functools.partial(_bank, model, dataset, sample.obj_id))
-        start = time.perf_counter()
-        found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query)
-        seconds[_picture(sample.key)] += time.perf_counter() - start  # of failures too
-        if isinstance(found, PoseEstimate):
-            answers[f"{sample.key}/{sample.obj_id}"] = found
-        else:
-            failures[found.reason] += 1
-        hits += _patch_hits(model, sample, spec.targets)
-        truths.append(sample.query.cam_from_obj)
-        templates.append(bank.cam_from_obj)
-    num_drawn = min(spec.estimator.modes.num_templates, *(len(poses) for poses in templates))
-    drawn = [
-        _drawn_errors(truths, templates, count, torch.Generator().manual_seed(spec.seed))
-        for count in (1, num_drawn)
+    banks, numbers = FeatureCache(), range(len(dataset))
+    answers = [
+        _answer(model, dataset, number, banks, spec)
+        for number in track(numbers, description="estimating poses", transient=True)
     ]
-    rows, columns = model.grid
-    accuracy = (hits[:, 0] / hits[:, 1]).tolist()  # 0 / 0 is NaN
+    num_drawn = min(spec.estimator.modes.num_templates, *(len(answer.templates) for answer in answers))
+    drawn = [
+        _drawn_errors(answers, count, torch.Generator().manual_seed(spec.seed)) for count in (1, num_drawn)
+    ]
+    failures = Counter(answer.found.reason for answer in answers if isinstance(answer.found, EstimateFailure))
     return RunResult(
-        _rows(answers, seconds),
+        _rows(answers),
         dict(failures),
-        PatchAccuracy(accuracy[0], accuracy[1], 1 / (rows * columns + 1)),
+        _accuracy(answers, model.grid),
         drawn[0].median().item(),
         drawn[1].median().item(),
         num_drawn,
@@ -152,9 +141,32 @@ def summary(evaluation: Evaluation, run: RunResult | None = None) -> dict[str, A
     return values
 
 
-def _samples(dataset: PoseDataset) -> Iterator[PoseSample]:
-    for index in range(len(dataset)):
-        yield dataset[index]
+class _Answer(NamedTuple):
+    """What a model said about one sample, and what is true of it."""
+
+    picture: PictureKey
+    obj_id: int
+    found: PoseEstimate | EstimateFailure
+    seconds: float  # of a failure, too
+    hits: Tensor  # [2,2] of `_patch_hits`
+    truth: Tensor  # [4,4]
+    templates: Tensor  # [n,4,4], poses of the templates of the object
+
+
+def _answer(model: Vpog, dataset: PoseDataset, number: int, banks: FeatureCache, spec: RunSpec) -> _Answer:
+    sample = dataset[number]
+    bank = banks.get(sample.obj_id, functools.partial(_bank, model, dataset, sample.obj_id))
+    start = time.perf_counter()
+    found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query)
+    return _Answer(
+        dataset.source.keys[int(dataset.table.scene[number])],
+        sample.obj_id,
+        found,
+        time.perf_counter() - start,
+        _patch_hits(model, sample, spec.targets),
+        sample.query.cam_from_obj,
+        bank.cam_from_obj,
+    )
 
 
 def _bank(model: Vpog, dataset: PoseDataset, obj_id: int) -> TemplateBank:
@@ -167,42 +179,38 @@ def _patch_hits(model: Vpog, sample: PoseSample, spec: TargetSpec) -> Tensor:
     """[2,2]: (right, all) of the patches that see a template, and of all on the object."""
     batch = collate([sample])
     device = next(model.parameters()).device
-    moved = batch.to(device)
-    output = model(
-        moved.query.images, moved.templates.images, moved.templates.cam_from_obj, moved.ref_direction
-    )
+    output = model(batch.to(device))
     targets = pose_targets(batch.query, batch.templates, model.spec.encoder.patch_size, spec)
     positive = batch.is_positive[0]
     right = (output.logits.argmax(-1).cpu() == targets.labels)[0, positive]
-    counted = (targets.has_buddy[0, positive], targets.labels[0, positive] >= 0)
+    counted = (targets.has_partner[0, positive], targets.labels[0, positive] >= 0)
     return torch.tensor([[(right & some).sum().item(), some.sum().item()] for some in counted])
 
 
-def _drawn_errors(
-    truths: list[Tensor], templates: list[Tensor], count: int, generator: torch.Generator
-) -> Tensor:
+def _accuracy(answers: Sequence[_Answer], grid: tuple[int, int]) -> PatchAccuracy:
+    hits = torch.stack([answer.hits for answer in answers]).sum(0)
+    seen, overall = (hits[:, 0] / hits[:, 1]).tolist()  # 0 / 0 is NaN
+    return PatchAccuracy(seen, overall, 1 / (grid[0] * grid[1] + 1))
+
+
+def _drawn_errors(answers: Sequence[_Answer], count: int, generator: torch.Generator) -> Tensor:
     """[n]: sample by sample, since objects may have different numbers of templates."""
     return torch.cat(
-        [
-            random_template_errors(truth[None], poses, count, generator)
-            for truth, poses in zip(truths, templates, strict=True)
-        ]
+        [random_template_errors(answer.truth[None], answer.templates, count, generator) for answer in answers]
     )
 
 
-def _picture(key: str) -> str:
-    """SCENE_IMAGE of the key of a sample."""
-    return key.split("/")[0]
-
-
-def _rows(answers: Mapping[str, PoseEstimate], seconds: Mapping[str, float]) -> tuple[Estimate, ...]:
-    """The answers (key: SCENE_IMAGE/place/object) as rows, with the seconds of their pictures."""
+def _rows(answers: Sequence[_Answer]) -> tuple[Estimate, ...]:
+    """The poses as rows, with the seconds of their pictures."""
+    seconds: dict[PictureKey, float] = defaultdict(float)
+    for answer in answers:
+        seconds[answer.picture] += answer.seconds
     rows = []
-    for key, answer in answers.items():
-        picture, obj_id = _picture(key), key.rsplit("/", 1)[1]
-        scene_id, image_id = map(int, picture.split("_"))
-        R, t = answer.cam_from_obj[:3, :3], answer.cam_from_obj[:3, 3]
-        rows.append(Estimate(scene_id, image_id, int(obj_id), answer.score, R, t, seconds[picture]))
+    for answer in answers:
+        if isinstance(answer.found, PoseEstimate):
+            pose = answer.found.cam_from_obj
+            R, t, total = pose[:3, :3], pose[:3, 3], seconds[answer.picture]
+            rows.append(Estimate(*answer.picture, answer.obj_id, answer.found.score, R, t, total))
     return tuple(rows)
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from refkp._checks import fail, require_choice, require_finite, require_shape
+from refkp._checks import fail, require_finite, require_shape
 from refkp.systems.pose.inference.grid import PatchGrid
-
-#: What a match is made of: every pixel of the partner patch by flow, the two patch centres, or the query
-#: centre and its expected place among the nine patches around the partner.
-KINDS = ("refined", "coarse", "soft")
+from refkp.systems.pose.inference.spec import MatchSpec
 
 _SCALE_FLOOR = 1e-4  # added to a Laplace scale before it is inverted, as in training
 
@@ -77,24 +73,6 @@ class Matches(NamedTuple):
     def select(self, index: Tensor) -> Matches:
         """The matches at `index` (int64 or bool)."""
         return Matches(*(field[index] for field in self))
-
-
-@dataclass(frozen=True)
-class MatchSpec:
-    """How matches are made of predictions."""
-
-    kind: str = "refined"  # one of KINDS
-    top_k_patches: int | None = None  # the most probable pairs of patches of each template; None: all
-    min_weight: float = 1.0  # refined: least weight, that is a largest scale of one patch
-    mutual: bool = False  # keep a pair only if the query patch is also the best of its partner
-    max_count: int = 2000  # matches of a template that enter PnP, drawn by weight
-
-    def __post_init__(self) -> None:
-        require_choice("MatchSpec", "kind", self.kind, KINDS)
-        if self.max_count < 4:
-            fail("MatchSpec", "max_count", ">= 4, the least for a pose", self.max_count)
-        if self.top_k_patches is not None and self.top_k_patches < 1:
-            fail("MatchSpec", "top_k_patches", ">= 1 or None", self.top_k_patches)
 
 
 def classify_patches(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail
-from refkp.systems.pose.data.images import decode_mask_picture, decode_rgb
+from refkp.data.images import decode_mask_picture, decode_rgb
 from refkp.systems.pose.data.records import Box, mask_box, parse_json
 
 _FORMS = '{"K": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]}, {"fx", "fy", "cx", "cy"} or {"cam_K": [9 numbers]}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -34,9 +35,14 @@ class ModelPredictor:
             fail("ModelPredictor", "query", "one view without leading axes", list(query.masks.shape))
         self.model = model
         self.bank = bank
-        self.device = next(model.parameters()).device
-        with torch.inference_mode():
-            self.query_features = model.encode(query.images[None].to(self.device))
+        self.query = query
+
+    @cached_property
+    @torch.inference_mode()
+    def query_features(self) -> Tensor:
+        """[1,N,C] on the device of the model, encoded at the first question."""
+        device = next(self.model.parameters()).device
+        return self.model.encode(self.query.images[None].to(device))
 
     @torch.inference_mode()
     def logits(self, templates: Tensor, anchor: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,34 +12,12 @@ from refkp._checks import fail, require_finite, require_shape
 from refkp._extras import named_extras
 from refkp.geometry.cameras import project
 from refkp.systems.pose.inference.failure import EstimateFailure, no_consensus
-
-#: The least number of matches that can be told from chance: three fix the pose, one more checks it.
-MIN_MATCHES = 4
+from refkp.systems.pose.inference.spec import MIN_MATCHES, RansacSpec
 
 #: Smallest of the three extents of the points over the largest, below which they count as a plane. EPnP goes
 #: wrong from about 1e-3 on (only at exactly 0 it does not); the solvers for planes are as good up to 0.1.
 _PLANAR = 0.02
 _LINEAR = 1e-6  # the same for the second extent
-
-
-@dataclass(frozen=True)
-class RansacSpec:
-    """How outliers are told from inliers."""
-
-    threshold_px: float = 5.0  # largest reprojection error of an inlier, in pixels of the picture of K
-    iterations: int = 1000  # samples at most
-    confidence: float = 0.99  # sampling stops when an all-inlier sample was drawn with this probability
-    min_inliers: int = 8  # a pose with fewer is none, unless every match agrees with it
-    seed: int = 0  # fixes the samples
-
-    def __post_init__(self) -> None:
-        if not self.threshold_px > 0:
-            fail("RansacSpec", "threshold_px", "> 0", self.threshold_px)
-        if self.iterations < 1 or self.min_inliers < MIN_MATCHES:
-            got = (self.iterations, self.min_inliers)
-            fail("RansacSpec", "iterations, min_inliers", f">= 1 and >= {MIN_MATCHES}", got)
-        if not 0 < self.confidence < 1:
-            fail("RansacSpec", "confidence", "between 0 and 1", self.confidence)
 
 
 class PnPPose(NamedTuple):
@@ -63,7 +40,10 @@ class _Arrays(NamedTuple):
 
 
 def ransac_pnp(
-    points: Tensor, uv: Tensor, K: Tensor, spec: RansacSpec = RansacSpec()
+    points: Tensor,
+    uv: Tensor,
+    K: Tensor,
+    spec: RansacSpec = RansacSpec(),  # noqa: B008 (frozen)
 ) -> PnPPose | EstimateFailure:
     """The pose that most matches agree with, by OpenCV.
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from refkp._checks import fail
 from refkp.geometry.pnp import (
     PnPProblem,
     PnPSpec,
@@ -19,26 +17,13 @@ from refkp.geometry.pnp import (
     pose_to_matrix,
 )
 from refkp.systems.pose.inference.failure import EstimateFailure
-from refkp.systems.pose.inference.ransac import MIN_MATCHES
+from refkp.systems.pose.inference.spec import MIN_MATCHES, SolverSpec
 
 _MM = 1000.0  # millimetres in a metre, the unit of the solver's constants
 
 #: The local step (dt, dr) of the solver in metres as (translation, rotation vector): q + T(q) dr turns a point
 #: by -2 dr in the camera's frame.
 _STEP_TO_MM_RAD = (_MM, _MM, _MM, -2.0, -2.0, -2.0)
-
-
-@dataclass(frozen=True)
-class SolverSpec:
-    """How a pose is refined."""
-
-    iterations: int = 10  # of Levenberg-Marquardt
-    max_weight: float = 4.0  # 1 / pixel, so that no match counts as better than a quarter of a pixel
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1 or not self.max_weight > 0:
-            got = (self.iterations, self.max_weight)
-            fail("SolverSpec", "iterations, max_weight", ">= 1 and > 0", got)
 
 
 class WeightedPose(NamedTuple):
@@ -65,7 +50,7 @@ def solve_weighted(
     K: Tensor,
     *,
     start: Tensor | None,
-    spec: SolverSpec = SolverSpec(),
+    spec: SolverSpec = SolverSpec(),  # noqa: B008 (frozen)
     seed: int = 0,
 ) -> WeightedPose | EstimateFailure:
     """Levenberg-Marquardt on the robust weighted reprojection error, and the covariance at the solution.

@@ -8,6 +8,8 @@ Source: spec pose 3.5, 4.4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 import torch
@@ -52,6 +54,18 @@ def match_log_probability(logits: Tensor, pairs: PatchPairs) -> Tensor:
     return rows.log_softmax(-1).gather(-1, pairs.template[:, None])[:, 0]
 
 
+def object_generators(keys: Sequence[str], step: int, device: torch.device | str) -> list[torch.Generator]:
+    """A generator for each object, seeded by its key and the step: the same on whichever rank the object is.
+
+    Args:
+        keys: of the objects, as in `PoseBatch.keys`.
+        step: of the training, so that an object draws anew each time.
+        device: of the numbers.
+    """
+    seeds = (blake2b(f"{step} {key}".encode(), digest_size=8).digest() for key in keys)
+    return [torch.Generator(device).manual_seed(int.from_bytes(seed) >> 1) for seed in seeds]
+
+
 def point_problem(
     points: PairPoints,
     batch: PoseBatch,
@@ -59,7 +73,7 @@ def point_problem(
     scale: Tensor,
     *,
     max_points: int,
-    generator: torch.Generator | None = None,
+    generators: Sequence[torch.Generator],
 ) -> PnPProblem:
     """The PnP problem of each object: at most `max_points` template pixels, drawn by their weight.
 
@@ -72,11 +86,11 @@ def point_problem(
         patch_size: p in pixels.
         scale: [2], sum of the weights in each axis, per pixel.
         max_points: per object.
-        generator: of the drawing; None for the global one.
+        generators: of the drawing, one for each object (`object_generators`).
 
     Returns:
-        The problem in metres, crop pixels and float32, with `valid` for rows that are not full; gradients to
-        flow, Laplace scale, probability and `scale`.
+        The problem [B,max_points] ([B,0] without any pair) in metres, crop pixels and float32, with `valid` for
+        rows that are not full; gradients to flow, Laplace scale, probability and `scale`.
 
     Source: spec pose 4.4.
     """
@@ -86,7 +100,7 @@ def point_problem(
     )
     depth = _pair_depth(batch.templates, points.pairs, patch_size, columns)
     drawn = torch.where(torch.isfinite(depth) & (depth > 0), log_weight.detach(), -torch.inf)
-    chosen = _choose(drawn, points.pairs.b, len(batch.keys), max_points, generator)
+    chosen = _choose(drawn, points.pairs.b, max_points, generators)
     at = (chosen.pair, chosen.row, chosen.column)
     x3d = _lift(batch.templates, points.pairs, chosen, depth[at], patch_size, columns)
     centres = patch_centres(batch.query.size, patch_size, depth.device).float()
@@ -112,15 +126,19 @@ def _pair_depth(templates: Views, pairs: PatchPairs, patch_size: int, columns: i
 
 
 def _choose(
-    log_weight: Tensor, owner: Tensor, num_objects: int, max_points: int, generator: torch.Generator | None
+    log_weight: Tensor, owner: Tensor, max_points: int, generators: Sequence[torch.Generator]
 ) -> _Chosen:
     """Draw pixels without replacement, each object its own, in proportion to their weight (Gumbel top-k)."""
-    patch_size = log_weight.shape[-1]
+    patch_size, num_objects = log_weight.shape[-1], len(generators)
     count = torch.bincount(owner, minlength=num_objects)
     first = count.cumsum(0) - count
     slot = torch.arange(len(owner), device=owner.device) - first[owner]
-    noise = torch.empty_like(log_weight).exponential_(generator=generator).clamp_min_(1e-30).log_().neg_()
-    width = int(count.max()) if len(owner) else 0
+    waiting = torch.empty_like(log_weight)
+    for part, generator in zip(waiting.split(count.tolist()), generators, strict=True):
+        part.exponential_(generator=generator)
+    noise = waiting.clamp_min_(1e-30).log_().neg_()
+    # As many rows also where all objects have fewer: what is drawn over rows later does not depend on the others.
+    width = max(int(count.max()), -(-max_points // patch_size**2)) if len(owner) else 0
     keys = log_weight.new_full((num_objects, width, patch_size**2), -torch.inf)
     keys[owner, slot] = (log_weight + noise).flatten(1)
     keys, index = keys.flatten(1).topk(min(max_points, width * patch_size**2), dim=1)

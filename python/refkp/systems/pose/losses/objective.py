@@ -5,6 +5,7 @@ Source: spec pose 4.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from refkp._checks import fail
+from refkp.nn.ranks import Mean, all_rank_means
 from refkp.systems.pose.losses.classification import classification_loss
 from refkp.systems.pose.losses.correspondences import PairPoints, match_log_probability
-from refkp.systems.pose.losses.flow import FlowMetrics, laplace_flow_loss
-from refkp.systems.pose.losses.pose import PoseLoss, PoseLossSpec, PoseLossTerms
+from refkp.systems.pose.losses.flow import flow_metrics, laplace_flow_loss
+from refkp.systems.pose.losses.pose import PoseLoss, PoseLossSpec
 from refkp.systems.pose.model.flow import PairPrediction
 from refkp.systems.pose.model.pairs import PatchPairs
 from refkp.systems.pose.targets import PoseTargets
@@ -51,13 +53,27 @@ class LossSpec:
 
 
 class ObjectiveTerms(NamedTuple):
-    """The weighted sum, its unweighted terms, and what is worth watching beside them."""
+    """The weighted sum, its terms, and what is worth watching beside them; means, and their values.
 
-    total: Tensor  # scalar, with gradient
-    terms: dict[str, Tensor]  # name -> scalar without its weight
-    accuracy: dict[str, Tensor]  # "acc_overall", "acc_seen", "acc_unseen"
-    counts: dict[str, Tensor]  # "M_pairs", and objects that the pose loss left out or failed on
-    flow: FlowMetrics  # of the true pairs, in patches
+    In training the values are those of the items of all ranks, the same on each (`all_rank_means`); in
+    evaluation those of the batch of this rank, without waiting for the others. Held-out values are made of the
+    added `means` of all batches.
+    """
+
+    total: Tensor  # scalar, with gradient: sum of weights * values
+    values: dict[str, Tensor]  # name -> scalar without its weight
+    means: dict[str, Mean]  # name -> sum and count of this rank's batch
+    weights: dict[str, float]  # of the terms; the other means are watched alone
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """The values that the total is made of."""
+        return {name: self.values[name] for name in self.weights}
+
+
+def weighted_total(weights: Mapping[str, float], values: Mapping[str, Tensor]) -> Tensor:
+    """Sum of weight * value over the names of `weights`, a scalar."""
+    return torch.stack([weight * values[name] for name, weight in weights.items()]).sum()
 
 
 class Objective(nn.Module):
@@ -85,46 +101,50 @@ class Objective(nn.Module):
         Args:
             logits: [B,S,N,N+1].
             prediction: flow and scale of `pairs`.
-            pairs: the true buddies, `pairs_from_labels(targets.labels, N)`.
+            pairs: the true partners, `pairs_from_labels(targets.labels, N)`.
             targets: labels, flow and visibility.
             batch: the views.
         """
-        spec, at = self.spec, (pairs.b, pairs.s, pairs.query)
-        classes = classification_loss(
-            logits,
-            targets.labels,
-            tau=spec.temperature,
-            weight_unseen=spec.unseen_weight,
-            label_smoothing=spec.label_smoothing,
-        )
-        flow = laplace_flow_loss(
-            prediction.flow,
-            prediction.scale,
-            targets.flow[at],
-            targets.visible[at],
-            lambda_invisible=spec.invisible,
-        )
-        # The second term brings its factor along.
-        weighted = {
-            "cls": (spec.classification, classes.loss),
-            "dense": (spec.flow, flow.loss),
-            "invis_reg": (spec.flow, flow.invisible),
-        }
-        counts = {"M_pairs": torch.tensor(len(pairs.b), device=logits.device)}
+        means = self._labels(logits, targets) | self._flow(prediction, pairs, targets)
+        objects = torch.tensor(float(len(batch.keys)), device=logits.device)
+        means["pairs"] = Mean(torch.full_like(objects, len(pairs.b)), objects)
         if self.pose is not None:
             points = PairPoints(pairs, prediction, match_log_probability(logits, pairs))
-            pose = self.pose(points, batch, targets.patch_size)
-            weighted |= self._pose_terms(pose)
-            counts |= {"pose_skipped": pose.num_skipped, "pose_failed": pose.num_failed}
-        accuracy = {name: getattr(classes, name) for name in ("acc_overall", "acc_seen", "acc_unseen")}
-        total = torch.stack([weight * term for weight, term in weighted.values()]).sum()
-        terms = {name: term for name, (_, term) in weighted.items()}
-        return ObjectiveTerms(total, terms, accuracy, counts, flow.metrics)
+            terms = self.pose(points, batch, targets.patch_size)
+            means |= {f"pose_{name}": mean for name, mean in terms._asdict().items()}
+        values = (
+            all_rank_means(means) if self.training else {name: mean.value for name, mean in means.items()}
+        )
+        return ObjectiveTerms(weighted_total(self.weights, values), values, means, self.weights)
 
-    def _pose_terms(self, pose: PoseLossTerms) -> dict[str, tuple[float, Tensor]]:
-        spec = self.spec.pose
-        return {
-            "pose": (spec.weight * spec.monte_carlo, pose.monte_carlo),
-            "pose_translation": (spec.weight * spec.translation, pose.translation),
-            "pose_rotation": (spec.weight * spec.rotation, pose.rotation),
-        }
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the terms, by name."""
+        spec, pose = self.spec, self.spec.pose
+        # The third term brings its own factor along.
+        weights = {"classification": spec.classification, "flow": spec.flow, "invisible": spec.flow}
+        if self.pose is not None:
+            parts = ("monte_carlo", "translation", "rotation")
+            weights |= {f"pose_{part}": pose.weight * getattr(pose, part) for part in parts}
+        return weights
+
+    def _labels(self, logits: Tensor, targets: PoseTargets) -> dict[str, Mean]:
+        loss, *accuracies = classification_loss(
+            logits,
+            targets.labels,
+            temperature=self.spec.temperature,
+            unseen_weight=self.spec.unseen_weight,
+            label_smoothing=self.spec.label_smoothing,
+        )
+        names = ("acc_overall", "acc_seen", "acc_unseen")
+        return {"classification": loss, **dict(zip(names, accuracies, strict=True))}
+
+    def _flow(self, prediction: PairPrediction, pairs: PatchPairs, targets: PoseTargets) -> dict[str, Mean]:
+        at = (pairs.b, pairs.s, pairs.query)
+        target, visible = targets.flow[at], targets.visible[at]
+        loss = laplace_flow_loss(
+            prediction.flow, prediction.scale, target, visible, invisible_weight=self.spec.invisible
+        )
+        watched = flow_metrics(prediction.flow, target, visible)._asdict()
+        named = {f"flow_{name}": mean for name, mean in watched.items()}
+        return {"flow": loss.loss, "invisible": loss.invisible, **named}

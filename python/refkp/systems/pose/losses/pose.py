@@ -5,6 +5,7 @@ Source: spec pose 4.4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from refkp._checks import fail
 from refkp.geometry.pnp import (
+    DerivativeLoss,
+    MonteCarloLoss,
     NormFactor,
     PnPProblem,
     PnPSpec,
@@ -21,7 +24,13 @@ from refkp.geometry.pnp import (
     monte_carlo_pose_loss,
     weight_scale,
 )
-from refkp.systems.pose.losses.correspondences import PairPoints, metric_pose, point_problem
+from refkp.nn.ranks import Mean
+from refkp.systems.pose.losses.correspondences import (
+    PairPoints,
+    metric_pose,
+    object_generators,
+    point_problem,
+)
 from refkp.systems.pose.views import PoseBatch
 
 
@@ -58,13 +67,13 @@ class PoseLossSpec:
 
 
 class PoseLossTerms(NamedTuple):
-    """Means over the objects that took part, and how many did not."""
+    """Means over objects."""
 
-    monte_carlo: Tensor  # scalar
-    translation: Tensor  # scalar, derivative loss
-    rotation: Tensor  # scalar, derivative loss
-    num_skipped: Tensor  # int64 scalar: objects with too few points
-    num_failed: Tensor  # int64 scalar: objects whose solution is not finite
+    monte_carlo: Mean  # over the objects that could be solved
+    translation: Mean  # derivative loss, over the same
+    rotation: Mean  # derivative loss, over the same
+    skipped: Mean  # share of objects with too few points
+    failed: Mean  # of the others, share of those whose solution is not finite
 
 
 class PoseLoss(nn.Module):
@@ -80,49 +89,49 @@ class PoseLoss(nn.Module):
         self.log_scale = nn.Parameter(torch.full((2,), spec.log_scale))
         self.norm_factor = NormFactor(spec.momentum)
 
-    def forward(
-        self, points: PairPoints, batch: PoseBatch, patch_size: int, generator: torch.Generator | None = None
-    ) -> PoseLossTerms:
+    def forward(self, points: PairPoints, batch: PoseBatch, patch_size: int) -> PoseLossTerms:
         """The loss of all objects with enough points; 0, attached to the graph, if there are none.
+
+        Pixels and Monte-Carlo samples of an object are drawn from its key and the number of steps so far. So they
+        are the same on whichever rank the object is, and in evaluation the same each time.
 
         Args:
             points: true pairs with their predictions; the probability of the true class weights them.
             batch: the views; the pose of the query is the truth.
             patch_size: p in pixels.
-            generator: of pixel drawing and Monte-Carlo samples; None for the global one.
         """
         scale = self.log_scale.exp()
+        generators = object_generators(batch.keys, int(self.norm_factor.num_updates), scale.device)
         problem = point_problem(
-            points, batch, patch_size, scale, max_points=self.spec.max_points, generator=generator
+            points, batch, patch_size, scale, max_points=self.spec.max_points, generators=generators
         )
         enough = problem.is_valid.sum(1) >= self.spec.solver.min_points
         # All ranks average the factor together: also one without any object must take part.
         norm_factor = self.norm_factor(weight_scale(problem)[enough])
         if not bool(enough.any()):
-            zero = 0.0 * (problem.pixels.sum() + problem.weights.sum() + scale.sum())
-            return PoseLossTerms(zero, zero, zero, (~enough).sum(), enough.sum())
+            nothing = Mean(0.0 * (problem.pixels.sum() + problem.weights.sum() + scale.sum()), enough.sum())
+            return PoseLossTerms(nothing, nothing, nothing, Mean.over(~enough), Mean.over(enough, enough))
         truth = matrix_to_pose(metric_pose(batch.query.cam_from_obj[enough])).float()
-        problem = PnPProblem(*(tensor[enough] for tensor in vars(problem).values()))
-        return self._solved(problem, truth, norm_factor, (~enough).sum(), generator)
+        solvable = PnPProblem(*(tensor[enough] for tensor in vars(problem).values()))
+        generators = [each for each, kept in zip(generators, enough.tolist(), strict=True) if kept]
+        monte_carlo, step = self._solved(solvable, truth, norm_factor, generators)
+        return PoseLossTerms(
+            Mean(monte_carlo.loss.sum(), (~monte_carlo.failed).sum()),
+            Mean(step.translation.sum(), (~step.failed).sum()),
+            Mean(step.rotation.sum(), (~step.failed).sum()),
+            Mean.over(~enough),
+            Mean.over(monte_carlo.failed | step.failed),
+        )
 
     def _solved(
         self,
         problem: PnPProblem,
         truth: Tensor,
         norm_factor: Tensor,
-        num_skipped: Tensor,
-        generator: torch.Generator | None,
-    ) -> PoseLossTerms:
-        solver = self.spec.solver
+        generators: Sequence[torch.Generator],
+    ) -> tuple[MonteCarloLoss, DerivativeLoss]:
+        start = truth if self.spec.start_at_truth else None
         posterior = monte_carlo_pose_loss(
-            problem,
-            truth,
-            solver,
-            generator,
-            start=truth if self.spec.start_at_truth else None,
-            norm_factor=norm_factor,
+            problem, truth, self.spec.solver, generators, start=start, norm_factor=norm_factor
         )
-        step = derivative_loss(problem, posterior.solution, truth, solver)
-        translation, rotation = step.means
-        num_failed = (posterior.failed | step.failed).sum()
-        return PoseLossTerms(posterior.mean, translation, rotation, num_skipped, num_failed)
+        return posterior, derivative_loss(problem, posterior.solution, truth, self.spec.solver)

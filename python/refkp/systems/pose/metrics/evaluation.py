@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
@@ -18,8 +17,9 @@ from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer
 from refkp.systems.pose.metrics.csv import Estimate
 from refkp.systems.pose.metrics.errors import mspd, mssd
+from refkp.systems.pose.metrics.pose_errors import pose_errors
 from refkp.systems.pose.metrics.recall import THRESHOLDS, match_estimates, mspd_thresholds, mssd_thresholds
-from refkp.systems.pose.metrics.symmetry import pose_errors
+from refkp.systems.pose.metrics.spec import EvaluationSpec
 from refkp.systems.pose.metrics.visibility import VSD_TAUS, distance_map, visibility_tolerance, vsd
 from refkp.systems.pose.scene import Instance, Scene
 from refkp.systems.pose.units import check_units
@@ -34,22 +34,6 @@ class ObjectModel(NamedTuple):
     mesh: Mesh
     diameter: float  # millimetres
     symmetries: Tensor  # [m,4,4] of `symmetry_transforms`
-
-
-@dataclass(frozen=True)
-class EvaluationSpec:
-    """The rules.
-
-    Args:
-        dataset: name of the data set, which decides the tolerance of the visibility test: see
-            `visibility_tolerance`.
-        min_visible: without a list of targets, instances that show no more than this part are no targets.
-        with_vsd: False leaves VSD out, and with it the average of the three.
-    """
-
-    dataset: str = ""
-    min_visible: float = 0.1
-    with_vsd: bool = True
 
 
 class Found(NamedTuple):
@@ -102,7 +86,7 @@ def evaluate_estimates(
     models: Mapping[int, ObjectModel],
     *,
     targets: Targets | None = None,
-    spec: EvaluationSpec = EvaluationSpec(),
+    spec: EvaluationSpec = EvaluationSpec(),  # noqa: B008 (frozen)
 ) -> Evaluation:
     """Recalls and errors of the localisation task.
 
@@ -140,7 +124,7 @@ def evaluate_estimates(
                     f"with object {obj_id}, which the pictures show",
                     [*models],
                 )
-            key = (scene.scene_id, scene.image_id, obj_id)
+            key = (*scene.key, obj_id)
             for truth in truths:
                 check_units(torch.from_numpy(models[obj_id].mesh.vertices), truth.cam_from_obj)
             best = sorted(given[key], key=lambda item: -item.score)[:count]
@@ -209,8 +193,7 @@ def _targets_of(
             for obj_id, truths in instances.items()
         }
     else:
-        picture = (scene.scene_id, scene.image_id)
-        wanted = {key[2]: count for key, count in targets.items() if key[:2] == picture}
+        wanted = {key[2]: count for key, count in targets.items() if key[:2] == scene.key}
     for obj_id, count in sorted(wanted.items()):
         truths = instances[obj_id]
         if count > len(truths):
@@ -264,7 +247,7 @@ def _vsd_errors(case: _Case, depth: Tensor, renderer: MeshRenderer, tolerance: f
 def _errors(case: _Case, obj_id: int) -> Iterator[Found]:
     """Every target with the estimate that is nearest to it, the best-scored choosing first."""
     finder = match_estimates(case.mssd(), torch.tensor([torch.inf]), case.valid)[:, 0].tolist()
-    where = (case.scene.scene_id, case.scene.image_id, obj_id)
+    where = (*case.scene.key, obj_id)
     for truth, is_target, estimate in zip(case.true_poses, case.valid.tolist(), finder, strict=True):
         if not is_target:
             continue

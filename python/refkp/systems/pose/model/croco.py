@@ -1,4 +1,4 @@
-"""The networks of CroCo v2, with the parameter names of its published files (spec pose 1.1)."""
+"""The encoder of CroCo v2, with the parameter names of its published files (spec pose 1.1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from refkp._checks import fail, require_shape
-from refkp.nn.attention import CrossAttention, SelfAttention
+from refkp.nn.attention import SelfAttention
 from refkp.nn.init import init_transformer
 from refkp.nn.mlp import Mlp
 from refkp.nn.rope2d import grid_positions, grid_rotary
@@ -47,7 +47,7 @@ class CrocoEncoder(nn.Module):
         tokens = self.patch_embed(images)
         positions = grid_positions((height // patch, width // patch), images.device)
         head_dim = self.spec.dim // self.spec.heads
-        code = grid_rotary(positions, head_dim, base=self.spec.rope_base, dtype=_angle_dtype(tokens))
+        code = grid_rotary(positions, head_dim, base=self.spec.rope_base, dtype=angle_dtype(tokens))
         yield tokens
         for block in self.enc_blocks:
             tokens = block(tokens, code)
@@ -83,64 +83,6 @@ class EncoderBlock(nn.Module):
         return tokens + self.mlp(self.norm2(tokens))
 
 
-class CrocoDecoder(nn.Module):
-    """The decoder that CroCo was trained with: tokens x of one view read those of another, y."""
-
-    def __init__(
-        self,
-        encoder_dim: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        *,
-        rope_base: float = 100.0,
-        layer_norm_eps: float = 1e-6,
-    ) -> None:
-        super().__init__()
-        self.head_dim, self.rope_base = dim // heads, rope_base
-        self.decoder_embed = nn.Linear(encoder_dim, dim)
-        self.dec_blocks = nn.ModuleList(DecoderBlock(dim, heads, eps=layer_norm_eps) for _ in range(depth))
-        self.dec_norm = nn.LayerNorm(dim, eps=layer_norm_eps)
-        self.apply(init_transformer)
-
-    def forward(self, x: Tensor, y: Tensor, x_positions: Tensor, y_positions: Tensor) -> Tensor:
-        """Decode encoder tokens x [B,N,encoder_dim] and y [B,M,encoder_dim] to [B,N,dim].
-
-        Args:
-            x, y: tokens of the two views.
-            x_positions, y_positions: their rows and columns, [...,N,2] and [...,M,2].
-        """
-        x, y = self.decoder_embed(x), self.decoder_embed(y)
-        x_code, y_code = self.code(x_positions, x), self.code(y_positions, y)
-        for block in self.dec_blocks:
-            x = block(x, y, x_code, y_code)
-        return self.dec_norm(x)
-
-    def code(self, positions: Tensor, tokens: Tensor) -> Rotary:
-        """The position code that the blocks read, in the precision of the tokens."""
-        return grid_rotary(positions, self.head_dim, base=self.rope_base, dtype=_angle_dtype(tokens))
-
-
-class DecoderBlock(nn.Module):
-    """Self attention on x, cross attention to y, MLP: x += self(norm1(x)); x += cross(norm2(x), norm_y(y)); ..."""
-
-    def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=eps)
-        self.attn = SelfAttention(dim, heads)
-        self.norm_y = nn.LayerNorm(dim, eps=eps)
-        self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.cross_attn = CrossAttention(dim, heads)
-        self.norm3 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(dim, mlp_ratio)
-
-    def forward(self, x: Tensor, y: Tensor, x_code: Rotary, y_code: Rotary) -> Tensor:
-        """Tokens x [B,N,C] after reading y [B,M,C]."""
-        x = x + self.attn(self.norm1(x), x_code)
-        x = x + self.cross_attn(self.norm2(x), self.norm_y(y), x_code, y_code)
-        return x + self.mlp(self.norm3(x))
-
-
-def _angle_dtype(tokens: Tensor) -> torch.dtype:
+def angle_dtype(tokens: Tensor) -> torch.dtype:
     """Angles in float64 for a float64 evaluation, else in float32, under mixed precision too."""
     return torch.promote_types(tokens.dtype, torch.float32)

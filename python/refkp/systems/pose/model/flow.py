@@ -21,10 +21,6 @@ class PairPrediction(NamedTuple):
     flow: Tensor  # [M,p,p,2] x and y in patches
     scale: Tensor  # [M,p,p], b of a Laplace distribution per pixel, in patches
 
-    def weight(self, eps: float = 1e-4) -> Tensor:
-        """1 / (b + eps), [M,p,p]: large where the flow is sure."""
-        return 1 / (self.scale + eps)
-
 
 class PairTrunk(nn.Module):
     """Hidden layers on [query token | template token] of each pair.

@@ -142,25 +142,3 @@ class VpogSpec:
     attention: AttentionSpec = field(default_factory=AttentionSpec)
     classifier: ClassifierSpec = field(default_factory=ClassifierSpec)
     flow: FlowSpec = field(default_factory=FlowSpec)
-
-
-def preset(name: str) -> VpogSpec:
-    """The model named "tiny" (trains on a CPU), "base" (ViT-B) or "large" (ViT-L).
-
-    >>> preset("large").encoder.dim
-    1024
-    """
-    require_choice("preset", "name", name, tuple(_PRESETS))
-    return _PRESETS[name]
-
-
-_PRESETS = {
-    "tiny": VpogSpec(
-        EncoderSpec(dim=128, depth=4, heads=4, patch_size=12, image_size=96),
-        AttentionSpec(depth=2, window=4, drop_path=0.0),
-        ClassifierSpec(hidden_dim=128, out_dim=64),
-        FlowSpec(hidden=(256, 256)),
-    ),
-    "base": VpogSpec(),
-    "large": VpogSpec(EncoderSpec(dim=1024, depth=24, heads=16), AttentionSpec(depth=12)),
-}

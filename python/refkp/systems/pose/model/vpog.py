@@ -18,6 +18,7 @@ from refkp.systems.pose.model.flow import FlowHead, PairPrediction
 from refkp.systems.pose.model.pairs import PatchPairs
 from refkp.systems.pose.model.position import sphere_split, template_code
 from refkp.systems.pose.model.spec import VpogSpec
+from refkp.systems.pose.views import PoseBatch
 
 
 class VpogOutput(NamedTuple):
@@ -25,7 +26,6 @@ class VpogOutput(NamedTuple):
 
     tokens: Tokens
     logits: Tensor  # [B,S,N,N+1], column N is "not seen in this template"
-    flow: PairPrediction | None  # of the given pairs
 
 
 class Vpog(nn.Module):
@@ -62,27 +62,16 @@ class Vpog(nn.Module):
         """Patches per crop, rows and columns."""
         return self.spec.encoder.grid
 
-    def forward(
-        self,
-        query_images: Tensor,
-        template_images: Tensor,
-        cam_from_obj: Tensor,
-        ref_direction: Tensor,
-        pairs: PatchPairs | None = None,
-    ) -> VpogOutput:
-        """Everything at once, for training.
+    def forward(self, batch: PoseBatch) -> VpogOutput:
+        """Tokens and logits of a batch, for training; `flow` then takes the pairs that match.
 
         Args:
-            query_images: [B,3,H,W] in [0,1].
-            template_images: [B,S,3,H,W] in [0,1].
-            cam_from_obj, ref_direction: of the templates, as in `attend`.
-            pairs: those that get a flow; None gives none.
+            batch: the pictures in [0,1], and the poses and the reference direction of the templates.
         """
-        images = torch.cat((query_images[:, None], template_images), 1)
-        encoded = self.encode(images)
-        tokens = self.attend(encoded[:, 0], encoded[:, 1:], cam_from_obj, ref_direction)
-        flow = None if pairs is None else self.flow(tokens, pairs)
-        return VpogOutput(tokens, self.classify(tokens), flow)
+        encoded = self.encode(torch.cat((batch.query.images[:, None], batch.templates.images), 1))
+        poses, reference = batch.templates.cam_from_obj, batch.ref_direction
+        tokens = self.attend(encoded[:, 0], encoded[:, 1:], poses, reference)
+        return VpogOutput(tokens, self.classify(tokens))
 
     def encode(self, images: Tensor) -> Tensor:
         """Tokens [...,N,C] of images [...,3,H,W] in [0,1]; each view alone, so they can be kept.

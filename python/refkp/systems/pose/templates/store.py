@@ -15,9 +15,7 @@ Source: spec pose 2.4.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,18 +28,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refkp._checks import fail
-from refkp._extras import named_extras
-from refkp._files import write_text
+from refkp._files import whole_file, whole_folder, write_json
+from refkp.data.images import decode_cutout, decode_depth, encode_depth, encode_rgb, read_bytes
 from refkp.systems.pose.crops import crop_views, mask_box
 from refkp.systems.pose.views import Views
 
-with named_extras():
-    from PIL import Image
-
 #: Camera of the published templates (LineMOD).
 LINEMOD_K = ((572.4114, 0.0, 320.0), (0.0, 573.57043, 240.0), (0.0, 0.0, 1.0))
-
-_ALPHA_OF_MASK = 128  # what is at least as opaque is the object
 
 
 @dataclass(frozen=True)
@@ -90,8 +83,9 @@ class TemplateStore:
     @property
     def obj_ids(self) -> tuple[int, ...]:
         """The objects that have templates, in ascending order."""
-        files = (self.root / "object_poses").glob("*.npy")
-        return tuple(sorted(int(file.stem) for file in files if file.stem.isdigit()))
+        names = (file.stem for file in (self.root / "object_poses").glob("*.npy"))
+        whole = (name for name in names if name.isdigit() and (self.root / name).is_dir())
+        return tuple(sorted(map(int, whole)))
 
     @property
     def num_views(self) -> int:
@@ -151,17 +145,15 @@ class TemplateStore:
 
     def _view(self, obj_id: int, number: int, pose: Tensor, size: int) -> Views:
         path = self.root / f"{obj_id:06d}" / f"{number:06d}.png"
-        rgba = _read_picture(path, "RGBA")
-        steps = _read_picture(path.with_name(f"{path.stem}_depth.png"), None)
-        if steps.shape != rgba.shape[:2]:
-            got = f"{steps.shape} in {str(path.with_name(f'{path.stem}_depth.png'))!r}"
-            fail("TemplateStore.views", "depth", f"of the size {rgba.shape[:2]} of the picture", got)
-        mask = torch.from_numpy(rgba[..., 3] >= _ALPHA_OF_MASK)
+        depth_path = path.with_name(f"{path.stem}_depth.png")
+        rgb, mask = decode_cutout(read_bytes(path), str(path))
+        depth = decode_depth(read_bytes(depth_path), 1 / self.format.depth_steps_per_mm, str(depth_path))
+        if depth.shape != mask.shape:
+            got = f"{list(depth.shape)} in {str(depth_path)!r}"
+            fail("TemplateStore.views", "depth", f"of the size {list(mask.shape)} of the picture", got)
         if not mask.any():
             got = f"{str(path)!r}, which is empty"
             fail("TemplateStore.views", "view", "a picture of the object", got, "Render it again.")
-        depth = torch.from_numpy(steps.astype(np.float32)) / self.format.depth_steps_per_mm
-        rgb = torch.from_numpy(rgba[..., :3]).permute(2, 0, 1)
         return crop_views(rgb, mask, depth, self.K, pose, mask_box(mask), size)
 
 
@@ -186,18 +178,15 @@ def new_object(
     """
     root = Path(root)
     _write_format(root, form, {})
-    folder = root / f".{obj_id:06d}.{os.getpid()}.{threading.get_ident()}"
-    folder.mkdir(parents=True)
-    try:
+    pictures = root / f"{obj_id:06d}"
+    with whole_folder(pictures) as folder:
         yield folder
         _require_views(folder, len(poses))
-        stored = poses.double().clone()
-        stored[:, :3, 3] *= form.scale_factor
-        _replace_object(root, obj_id, folder, stored.numpy())
+        if pictures.exists():  # gone before the poses change, so that pictures never stand beside other poses
+            shutil.rmtree(pictures.rename(folder / "replaced"))
+        _write_poses(root, obj_id, poses, form)
         _write_format(root, form, {str(obj_id): diameter})
         _update_json(root / "diameter.json", {str(obj_id): distance})
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_view(
@@ -219,26 +208,18 @@ def write_view(
     if steps.max() > np.iinfo(np.uint16).max:
         got = f"{depth.max():.0f} mm at {form.depth_steps_per_mm:g} steps per mm"
         fail("write_view", "depth", "at most 65535 steps", got, "Use fewer steps per mm.")
-    alpha = np.where(depth > 0, 255, 0).astype(np.uint8)
-    rgba = np.concatenate((rgb, alpha[..., None]), -1)
-    Image.fromarray(rgba).save(folder / f"{number:06d}.png", compress_level=3)
-    Image.fromarray(steps.astype(np.uint16)).save(folder / f"{number:06d}_depth.png", compress_level=3)
+    shown = torch.from_numpy(depth)
+    alpha = torch.where(shown > 0, 255, 0).to(torch.uint8)
+    rgba = torch.cat((torch.from_numpy(rgb).permute(2, 0, 1), alpha[None]))
+    (folder / f"{number:06d}.png").write_bytes(encode_rgb(rgba, ".png"))
+    (folder / f"{number:06d}_depth.png").write_bytes(encode_depth(shown, 1 / form.depth_steps_per_mm))
 
 
-def _replace_object(root: Path, obj_id: int, folder: Path, poses: NDArray[np.float64]) -> None:
-    """The old pictures go first and the new ones come last, so pictures never stand beside other poses."""
-    final = root / f"{obj_id:06d}"
-    if final.exists():
-        old = folder.with_name(folder.name + ".old")
-        final.replace(old)
-        shutil.rmtree(old)
-    path = root / "object_poses" / f"{obj_id:06d}.npy"
-    path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_name(folder.name)
-    with unfinished.open("wb") as file:
-        np.save(file, poses)
-    unfinished.replace(path)
-    folder.replace(final)
+def _write_poses(root: Path, obj_id: int, poses: Tensor, form: StoreFormat) -> None:
+    stored = poses.double().clone()
+    stored[:, :3, 3] *= form.scale_factor
+    with whole_file(root / "object_poses" / f"{obj_id:06d}.npy") as unfinished:
+        np.save(unfinished, stored.numpy())
 
 
 def _require_views(folder: Path, num_views: int) -> None:
@@ -285,9 +266,7 @@ def _write_format(root: Path, form: StoreFormat, diameters: dict[str, float]) ->
             got = f"another than that of {str(path)!r}"
             fail("new_object", "form", "the format of the store", got, "Write to a folder of its own.")
         known = saved["diameters_mm"]
-    write_text(
-        path, json.dumps({**asdict(form), "diameters_mm": {**known, **diameters}}, indent=1) + "\n"
-    )
+    write_json(path, {**asdict(form), "diameters_mm": {**known, **diameters}})
 
 
 def _format_of(saved: dict[str, Any]) -> StoreFormat:
@@ -301,7 +280,7 @@ def _format_of(saved: dict[str, Any]) -> StoreFormat:
 
 def _update_json(path: Path, entries: dict[str, float]) -> None:
     known = _read_json(path) if path.is_file() else {}
-    write_text(path, json.dumps({**known, **entries}, indent=1) + "\n")
+    write_json(path, {**known, **entries})
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -329,20 +308,3 @@ def _load_poses(path: Path) -> NDArray[np.float64]:
             "TemplateStore", "poses", "finite, of shape [n,4,4]", got, "Render the object's templates again."
         )
     return poses
-
-
-def _read_picture(path: Path, mode: str | None) -> NDArray[Any]:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            picture = np.array(image if mode is None else image.convert(mode))
-            bands = image.getbands()
-    except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"TemplateStore: cannot read {str(path)!r}: {error}. Render the object's templates again."
-        ) from error
-    if mode == "RGBA" and "A" not in bands:
-        fail("TemplateStore", "view", "RGBA with the mask in alpha", f"{''.join(bands)} in {str(path)!r}")
-    if mode is None and picture.ndim != 2:
-        fail("TemplateStore", "depth", "one channel of 16 bits", f"shape {picture.shape} in {str(path)!r}")
-    return picture

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from refkp.geometry.pnp import PnPSpec, matrix_to_pose, pose_error, solve
+from refkp.nn.ranks import Mean
 from refkp.systems.pose.losses.correspondences import (
     PairPoints,
     match_log_probability,
     metric_pose,
+    object_generators,
     point_problem,
 )
 from refkp.systems.pose.model.pairs import pairs_from_labels
@@ -28,7 +30,7 @@ _NUM_POINTS = 256
 _GOOD_DEG = 10.0
 
 
-def pose_errors(model: Vpog, output: VpogOutput, on_object: Tensor, batch: PoseBatch) -> dict[str, Tensor]:
+def pose_errors(model: Vpog, output: VpogOutput, on_object: Tensor, batch: PoseBatch) -> dict[str, Mean]:
     """Poses from the most likely class of each query patch and the flow to it; nothing of the truth but the mask.
 
     Args:
@@ -42,15 +44,15 @@ def pose_errors(model: Vpog, output: VpogOutput, on_object: Tensor, batch: PoseB
     pairs = pairs_from_labels(guess, num_patches)
     points = PairPoints(pairs, model.flow(output.tokens, pairs), match_log_probability(output.logits, pairs))
     scale = batch.query.K.new_full((2,), _SCALE, dtype=torch.float32)
-    # The same draws in every validation, and none from the numbers that training goes on with.
-    generator = torch.Generator(scale.device).manual_seed(0)
+    # The same draws in every validation and in whatever batch, and none from the numbers that training goes on with.
+    generators = object_generators(batch.keys, 0, scale.device)
     patch_size = model.spec.encoder.patch_size
-    problem = point_problem(points, batch, patch_size, scale, max_points=_NUM_POINTS, generator=generator)
-    solution = solve(problem, PnPSpec(iterations=10), generator)
+    problem = point_problem(points, batch, patch_size, scale, max_points=_NUM_POINTS, generators=generators)
+    solution = solve(problem, PnPSpec(iterations=10), generators)
     error = pose_error(solution.pose, matrix_to_pose(metric_pose(batch.query.cam_from_obj)).float())
     degrees = torch.where(solution.failed, 180.0, torch.rad2deg(error.rotation))
     return {
-        "rotation_error_deg": degrees.mean(),
-        "pose_below_10deg": (degrees < _GOOD_DEG).float().mean(),
-        "poses_failed": solution.failed.float().sum(),
+        "rotation_error_deg": Mean.over(degrees),
+        "pose_below_10deg": Mean.over(degrees < _GOOD_DEG),
+        "poses_failed": Mean.over(solution.failed),
     }

@@ -1,0 +1,1 @@
+"""What only golden cases need: parts of earlier revisions, kept to compare with and called by no system."""

@@ -1,0 +1,72 @@
+"""Every help comes quickly: it loads neither torch nor what its command does, and ends with an example."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+
+from refkp.cli import COMMANDS
+from refkp.systems import built_systems
+
+#: What no help may wait for; each takes longer to import than a help may take.
+HEAVY = {"torch", "numpy", "lightning", "transformers", "matplotlib", "cv2", "trimesh", "PIL"}
+
+SCRIPT = """
+import contextlib, io, json, sys
+from refkp.cli import main
+
+text, code = io.StringIO(), 0
+with contextlib.redirect_stdout(text):
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as stop:
+        code = stop.code
+print(json.dumps({"code": code, "text": text.getvalue(), "modules": sorted(sys.modules)}))
+"""
+
+
+def verbs() -> Iterator[tuple[str, ...]]:
+    """Every command with options of its own but those of training, which are the trainer's too."""
+    yield from ((command,) for command in COMMANDS)
+    for system in built_systems():
+        table = importlib.import_module(f"refkp.systems.{system}.commands").VERBS
+        yield from ((system, verb) for verb in table)
+
+
+LISTINGS = [(), ("train",), *((system,) for system in built_systems())]
+
+
+def told(*arguments: str) -> dict[str, object]:
+    command = [sys.executable, "-c", SCRIPT, *arguments, "--help"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.parametrize("arguments", list(verbs()), ids=" ".join)
+def test_the_help_of_a_verb_loads_nothing_heavy_and_ends_with_an_example(arguments: tuple[str, ...]) -> None:
+    help_ = told(*arguments)
+    assert help_["code"] == 0
+    assert not HEAVY & set(help_["modules"])
+    text = help_["text"]
+    assert text.startswith(f"usage: refkp {' '.join(arguments)}")
+    example = text.rstrip().partition("\nexample:\n")[2].strip()
+    assert example.startswith(f"refkp {' '.join(arguments)}")
+    if arguments[0] in built_systems():
+        others = {
+            name for name in help_["modules"] if name.startswith(f"refkp.systems.{arguments[0]}.training")
+        }
+        assert not others
+
+
+@pytest.mark.parametrize("arguments", LISTINGS, ids=" ".join)
+def test_a_list_of_commands_loads_none_of_them(arguments: tuple[str, ...]) -> None:
+    help_ = told(*arguments)
+    assert help_["code"] == 0
+    assert not {*HEAVY, "jsonargparse", "refkp.commands"} & set(help_["modules"])
+    assert help_["text"].startswith("usage: refkp")

@@ -1,0 +1,227 @@
+"""What a training command says and leaves behind, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("lightning", reason="needs the extra `train`")
+pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("rich", reason="needs the extra `train`")
+
+from refkp.training.checkpoint import read_checkpoint
+from refkp.training.console import quiet_console
+from refkp.training.precision import bfloat16_speedup, chosen_precision
+from refkp.training.run import train
+from tests.training.small_system import SMALL, STAGED, SmallModule
+
+
+def small(folder: Path, *options: str) -> list[str]:
+    return ["--config", "tiny", "--out", str(folder), *options]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(SMALL, small(folder))
+    return folder
+
+
+def test_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What runs on what, a line per validation, the report with every path; nothing else on either stream."""
+    train(SMALL, small(tmp_path))
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    stage = tmp_path / "train"
+    threads = torch.get_num_threads()
+    precision = chosen_precision("auto", torch.device("cpu"))
+    first = f"small: cpu, {threads} threads, {precision}; 18 samples, 5 held out; {stage}"
+    assert lines[0] == first
+    assert [line.split("  ")[0] for line in lines[1:4]] == ["step 5/15", "step 10/15", "step 15/15"]
+    assert lines[4].split() == ["train:", "held", "out", "before", "best", "checkpoint"]
+    assert lines[-2].startswith(f"best checkpoint  {stage / 'checkpoints'}")
+    assert len(lines) == 10
+    assert err == ""
+    log = (stage / "log.txt").read_text()
+    assert "step 15/15" in log
+    assert "`Trainer.fit` stopped" in log
+
+
+def test_a_finished_run_leaves_its_files(finished: Path) -> None:
+    stage = finished / "train"
+    names = {path.name.split(".")[0] for path in stage.iterdir()}
+    assert names == {"checkpoints", "config", "events", "hparams", "log", "summary"}
+    summary = json.loads((stage / "summary.json").read_text())
+    assert (summary["system"], summary["stage"], summary["steps"]) == ("small", "train", 15)
+    assert len(summary["held_out"]) == 5
+    assert (finished / summary["checkpoint"]).is_file()
+    assert "batch_size: 4" in (stage / "config.yaml").read_text()
+    assert len(list(stage.glob("events.*"))) == 1
+
+
+def test_the_configuration_of_a_run_repeats_it(finished: Path, tmp_path: Path) -> None:
+    [again] = train(SMALL, ["--config", str(finished / "train" / "config.yaml"), "--out", str(tmp_path)])
+    summary = json.loads((finished / "train" / "summary.json").read_text())
+    assert (again.before, again.after) == (summary["before"], summary["after"])
+
+
+def test_a_finished_run_is_reported(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SmallModule, "forward", None)
+    [run] = train(SMALL, small(finished))
+    assert run.reported
+    assert "train was complete and is left as it is; --fresh trains it again" in capsys.readouterr().out
+
+
+def test_held_out_values_of_the_best_checkpoint_are_those_that_chose_it(finished: Path) -> None:
+    """Validating the same weights twice gives the same numbers, though the validation draws."""
+    summary = json.loads((finished / "train" / "summary.json").read_text())
+    best = torch.load(finished / summary["checkpoint"], weights_only=True)
+    callback = next(state for name, state in best["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    assert float(callback["best_model_score"]) == summary["after"]["val/miss"]
+
+
+def test_held_out_means_are_over_all_samples(finished: Path) -> None:
+    """Not over batches, of which the last is smaller: without noise, the same in batches of any size."""
+    values = []
+    for size in (2, 5):
+        folder = finished / f"by_{size}"
+        options = ["--model.noise=0", f"--data.batch_size={size}", "--trainer.max_epochs=1"]
+        values.append(train(SMALL, small(folder, *options))[0].before)
+    assert values[0]["val/miss"] == pytest.approx(values[1]["val/miss"], rel=1e-6)
+    assert values[0]["val/error"] == pytest.approx(values[1]["val/error"], rel=1e-6)
+
+
+def test_other_options_are_an_error_that_names_the_difference(finished: Path) -> None:
+    with pytest.raises(ValueError, match=r"got data\.batch_size 4 there and 3 here\. Repeat its options"):
+        train(SMALL, small(finished, "--data.batch_size=3"))
+    with pytest.raises(ValueError, match=r"got trainer\.max_epochs 3 there and 4 here"):
+        train(SMALL, small(finished, "--trainer.max_epochs=4"))
+    assert train(SMALL, small(finished, "--workers=1"))[0].reported  # changes nothing
+
+
+def test_the_seed_is_that_of_everything_random(finished: Path, tmp_path: Path) -> None:
+    """Order, draws and weights; the held-out part stays, so that runs of several seeds can be compared."""
+    first = json.loads((finished / "train" / "summary.json").read_text())
+    [other] = train(SMALL, small(tmp_path, "--seed", "1"))
+    assert other.held_out == first["held_out"]
+    assert other.before != first["before"]
+    assert "  seed: 1" in (tmp_path / "train" / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="`seed` must be a number; got True"):
+        train(SMALL, small(tmp_path / "new", "--seed", "true"))
+
+
+def test_fresh_puts_the_old_run_aside(tmp_path: Path) -> None:
+    train(SMALL, small(tmp_path))
+    assert not train(SMALL, small(tmp_path, "--data.batch_size=3", "--fresh"))[0].reported
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "train", "train_1"}
+
+
+def test_stages_in_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = train(STAGED, small(tmp_path, "--stage", "all"))
+    assert [run.stage for run in runs] == ["first", "second"]
+    assert "small, stage second: cpu" in capsys.readouterr().out
+    assert "lr: 0.001" in (tmp_path / "second" / "config.yaml").read_text()  # of tiny.second.yaml
+    begin = read_checkpoint(tmp_path / runs[0].checkpoint, "small").weights()
+    assert runs[1].before["val/error"] == pytest.approx(runs[0].after["val/error"], rel=1e-6)
+    end = read_checkpoint(tmp_path / runs[1].checkpoint, "small").weights()
+    assert any(not torch.equal(begin[name], end[name]) for name in begin)
+    with pytest.raises(ValueError, match=r"model\.drop 0\.2 there and 0\.3 here"):
+        train(STAGED, small(tmp_path, "--stage", "second", "--fresh", "--model.drop=0.3"))
+    with pytest.raises(ValueError, match="Add `--stage second`"):
+        train(STAGED, ["--config", str(tmp_path / "second" / "config.yaml")])
+
+
+def test_an_error_in_the_data_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`source` must be here"):
+        train(SMALL, small(tmp_path / "run", "--data", "elsewhere"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_system_is_refused(finished: Path) -> None:
+    with pytest.raises(
+        ValueError, match="a whole checkpoint of `refkp train pose`; got one of system 'small'"
+    ):
+        read_checkpoint(finished / "train" / "checkpoints" / "last.ckpt", "pose")
+
+
+@pytest.mark.parametrize(
+    "option", ["--trainer.precision=16-mixed", "--trainer.accelerator=cpu", "--nonsense=1"]
+)
+def test_unknown_options_are_rejected(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Precision and device are options of ours, so that none of the trainer's is passed over in silence."""
+    with pytest.raises(SystemExit):
+        train(SMALL, small(tmp_path, option))
+    assert option.partition("=")[0].removeprefix("--") in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=r"'cuda' without a GPU. Use --device cpu or auto."):
+        train(SMALL, small(tmp_path, "--device", "cuda"))
+
+
+def test_a_run_without_a_validation_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"got no validation\. Validate at least once"):
+        train(SMALL, small(tmp_path, "--trainer.check_val_every_n_epoch=7"))
+    assert (tmp_path / "train" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"SmallModule: `loss` must be finite; got total (nan|inf), error"):
+        train(SMALL, small(tmp_path, "--model.optimizer.lr=1.0e30", "--trainer.max_epochs=20"))
+
+
+# ---- precision ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("speedup", "wanted"), [(0.02, "32-true"), (1.8, "bf16-mixed")])
+def test_auto_is_what_the_cpu_computes_faster(
+    speedup: float, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refkp.training.precision.bfloat16_speedup", lambda: speedup)
+    assert chosen_precision("auto", torch.device("cpu")) == wanted
+    assert chosen_precision("16-mixed", torch.device("cpu")) == "16-mixed"
+
+
+def test_timing_a_product_draws_no_random_number() -> None:
+    state = torch.get_rng_state()
+    assert bfloat16_speedup() > 0
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_interrupted_run_keeps_its_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refkp.training.cli.chosen_precision", lambda *_: "bf16-mixed")
+    train(SMALL, small(tmp_path))
+    state = json.loads((tmp_path / "run.json").read_text())
+    assert state["begun"]["train"]["resolved"] == {"precision": "bf16-mixed"}
+
+
+# ---- console ------------------------------------------------------------------------------------
+
+
+def test_warnings_that_help_stay_and_all_are_logged(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shown: Any = warnings.formatwarning
+    with quiet_console() as log, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(
+            "The 'train_dataloader' does not have many workers which may be a bottleneck.", stacklevel=1
+        )
+        log.open(tmp_path / "log.txt")
+        warnings.warn("The learning rate is negative.", stacklevel=1)
+    assert capfd.readouterr().err == "The learning rate is negative.\n"
+    text = (tmp_path / "log.txt").read_text()
+    assert "bottleneck" in text
+    assert "negative" in text
+    assert warnings.formatwarning is shown
