@@ -32,6 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as Python does where no test runs
 def test_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What runs on what, a line per validation, the report with every path; nothing else on either stream."""
     train(SMALL, small(tmp_path))
@@ -106,15 +107,19 @@ def test_other_options_are_an_error_that_names_the_difference(finished: Path) ->
     assert train(SMALL, small(finished, "--workers=1"))[0].reported  # changes nothing
 
 
-def test_the_seed_is_that_of_everything_random(finished: Path, tmp_path: Path) -> None:
+def test_the_seed_is_that_of_everything_random(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Order, draws and weights; the held-out part stays, so that runs of several seeds can be compared."""
     first = json.loads((finished / "train" / "summary.json").read_text())
     [other] = train(SMALL, small(tmp_path, "--seed", "1"))
     assert other.held_out == first["held_out"]
     assert other.before != first["before"]
-    assert "  seed: 1" in (tmp_path / "train" / "config.yaml").read_text()
-    with pytest.raises(ValueError, match="`seed` must be a number; got True"):
+    config = json.loads((tmp_path / "run.json").read_text())["begun"]["train"]["config"]
+    assert (config["seed_everything"], config["data"]["seed"]) == (1, 1)
+    with pytest.raises(SystemExit):
         train(SMALL, small(tmp_path / "new", "--seed", "true"))
+    assert "`seed` must be a number; got True" in capsys.readouterr().err
 
 
 def test_fresh_puts_the_old_run_aside(tmp_path: Path) -> None:
