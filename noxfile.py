@@ -94,7 +94,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """Build, test, check and measure on a machine with a CUDA device, in the Python that is active there."""
+    """What needs a CUDA device, in the Python that is active there; `nox -s gpu -- --rehearse` does without one."""
     session.run("bash", "scripts/gpu_check.sh", *session.posargs, external=True)
 
 

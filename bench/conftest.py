@@ -50,6 +50,7 @@ def compare(request: pytest.FixtureRequest, benchmark: Any) -> Compare:
     return run
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-benchmark the suites are still collected
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """What refkp knows of the machine, without its network name and the flags of its processor."""
     machine_info.pop("node", None)

@@ -22,12 +22,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+import refkp
+from refkp import _native
 from refkp.ops._backends import unsupported_reason
 from scripts.gpu.calls import small_calls
+from scripts.gpu.process import CUT_SHORT
 from tests.support.flow_scenes import borderline
 from tests.support.op_call import OpCall
 from tests.support.tolerances import TOLERANCES, Tolerance, error_ratio, tolerance
 
+LATE = "no time left"
 DTYPES = ("float32", "float64", "bfloat16", "float16")  # first what most users run
 
 Row = dict[str, Any]
@@ -46,22 +50,27 @@ class Task(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """Run what is not in the file yet; exit 1 if a row failed."""
+    """Run what is not in the file yet; exit 1 if a row failed, 3 if there was no time for one."""
     options = _parser().parse_args(argv)
+    print(f"refkp of {refkp.__file__}", flush=True)
+    if options.device == "cuda" and "native" in options.backends and not _native.has_cuda_kernels():
+        print("it has no CUDA kernels: another installation comes before the one that was built")
+        return 1
     known = json.loads(options.json.read_text()) if options.json.exists() else []
     done = [[row["call"], row["backend"], row["dtype"]] for row in known]
     for task in tasks(options.backends, options.dtypes):
         if task.key() in done:
             continue
         late = time.time() > options.until
-        known += [_row(task, "skipped", reason="no time left")] if late else run(task, options.device)
+        known += [_row(task, "skipped", reason=LATE)] if late else run(task, options.device)
         options.json.write_text(json.dumps(known, indent=1))
         if options.device == "cuda" and _is_lost():
             print(f"the device is lost after {task.key()}; a fresh process goes on", flush=True)
             os.execv(sys.executable, [sys.executable, "-m", "scripts.gpu.agreement", *argv])
     failed = [row for row in known if row["status"] == "failed"]
-    print(f"{len(known)} rows, {len(failed)} failed", *map(told, failed), sep="\n")
-    return 1 if failed else 0
+    late = [row for row in known if row.get("reason") == LATE]
+    print(f"{len(known)} rows, {len(failed)} failed, {len(late)} without time", *map(told, failed), sep="\n")
+    return 1 if failed else CUT_SHORT if late else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.gpu.phases import PHASES, ROOT, SUITES, Phase, Settings, Skip, environment
-from scripts.gpu.process import GRACE_S, run
+from scripts.gpu.process import CUT_SHORT, GRACE_S, run
 from scripts.gpu.toolkit import machine
 
 #: Packages that a CUDA machine may lack, by import name; a rehearsal does without them.
@@ -100,7 +100,7 @@ def settings_of(options: argparse.Namespace, card: dict[str, Any], scratch: Path
     if options.rehearse:
         return Settings(
             out=out, scratch=scratch, device="cpu", architecture="90" if options.nvcc else None, workers=2,
-            dtypes=("float32", "bfloat16"), select="native-cpu-float32 and repeats",
+            dtypes=("float32",), select="native-cpu-float32 and repeats",
             rest=("-k", "rotation and geometry"), suites=("equivariance_loss",), bench=("--smoke",),
         )  # fmt: skip
     major, minor = card["capability"]
@@ -128,14 +128,14 @@ def run_phase(
     if limit_s < LEAST_S:
         return record | {"reason": f"{max(limit_s, 0):.0f} s are left"}
     try:
-        command, variables = phase.command(settings, limit_s)
+        command, variables = phase.command(settings, limit_s - GRACE_S)
     except Skip as reason:
         return record | {"reason": str(reason)}
     os.chdir(ROOT)
     outcome = run(
         command, limit_s - GRACE_S, environment(settings, blocked) | variables, settings.out / "log.txt"
     )
-    status = "cut short" if outcome.code is None else "passed" if outcome.code == 0 else "failed"
+    status = {0: "passed", CUT_SHORT: "cut short", None: "cut short"}.get(outcome.code, "failed")
     record |= {"status": status, "seconds": outcome.seconds, "command": " ".join(command)}
     record["numbers"] = phase.numbers(settings, outcome)
     return record if status == "passed" else record | {"tail": outcome.output[-1500:]}

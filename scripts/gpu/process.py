@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 #: Seconds that a command has to write what it knows, once interrupted: pytest writes its report then.
 GRACE_S = 15.0
+#: The exit code of a command that ran out of the time that it was told, and did not do everything.
+CUT_SHORT = 3
 
 
 class Outcome(NamedTuple):

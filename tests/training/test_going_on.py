@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("rich", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 
 from refkp.training.run import train
 from tests.structure.tree import ROOT

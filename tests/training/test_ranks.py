@@ -70,6 +70,9 @@ def test_pose(pose_weight: float, tmp_path: Path) -> None:
     """Labels, visible pixels and objects are counted over both ranks."""
     pytest.importorskip("trimesh", reason="needs the extra `pose`")
     pytest.importorskip("embreex", reason="needs the extra `pose`")
+    pytest.importorskip("PIL", reason="needs the extra `viz`")
+    pytest.importorskip("cv2", reason="needs the extra `pose`")
+    pytest.importorskip("rich", reason="needs the extra `train`")
     from tests.systems.pose.training.small import SMALL, write_data
 
     data = write_data(tmp_path / "data", num_scenes=16)
@@ -84,6 +87,8 @@ def test_panorama(stage: str, scope: str, tmp_path: Path) -> None:
     """Answers of unequal length are counted over both ranks, and so are the statistics of scope "all"."""
     pytest.importorskip("transformers", reason="needs the extra `panorama`")
     pytest.importorskip("peft", reason="needs the extra `panorama`")
+    pytest.importorskip("PIL", reason="needs the extra `viz`")
+    pytest.importorskip("rich", reason="needs the extra `train`")
     from refkp.systems.panorama.training.system import run_training
     from tests.systems.panorama.conftest import write_captions, write_panoramas
     from tests.systems.panorama.training.small import arguments

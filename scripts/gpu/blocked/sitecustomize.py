@@ -7,7 +7,8 @@ _BLOCKED = frozenset(os.environ.get("REFKP_BLOCKED", "").split(","))
 _find_spec = PathFinder.find_spec
 
 
-def _find_what_is_left(name, path=None, target=None):
+@classmethod  # bound to its class, as the original is: others keep it as an attribute of theirs
+def _find_what_is_left(cls, name, path=None, target=None):
     return None if name.partition(".")[0] in _BLOCKED else _find_spec(name, path, target)
 
 

@@ -14,6 +14,8 @@ pytest.importorskip("rich", reason="needs the extra `train`")
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 
 from refkp.systems.panorama.commands.budget import budget
 from refkp.systems.panorama.commands.tiles import tiles

@@ -21,6 +21,8 @@ pytest.importorskip("rich", reason="needs the extra `train`")
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("peft", reason="needs the extra `panorama`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 
 from refkp.systems.panorama.commands.caption import caption
 from refkp.systems.panorama.commands.evaluate import evaluate

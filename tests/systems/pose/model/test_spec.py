@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 
 from refkp.systems.pose.model.spec import (
     AttentionSpec,
