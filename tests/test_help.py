@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 
 from refkp.cli import COMMANDS
+from refkp.commands import parsed
 from refkp.systems import built_systems
 
-#: What no help may wait for; each takes longer to import than a help may take.
-HEAVY = {"torch", "numpy", "lightning", "transformers", "matplotlib", "cv2", "trimesh", "PIL"}
+#: What no help may wait for.
+HEAVY = {"torch", "lightning", "transformers", "matplotlib", "cv2", "trimesh", "embreex", "PIL"}
 
 SCRIPT = """
 import contextlib, io, json, sys
@@ -43,7 +46,7 @@ def verbs() -> Iterator[tuple[str, ...]]:
 LISTINGS = [(), ("train",), *((system,) for system in built_systems())]
 
 
-def told(*arguments: str) -> dict[str, object]:
+def told(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-c", SCRIPT, *arguments, "--help"]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
@@ -55,13 +58,20 @@ def test_the_help_of_a_verb_loads_nothing_heavy_and_ends_with_an_example(argumen
     assert not HEAVY & set(help_["modules"])
     text = help_["text"]
     assert text.startswith(f"usage: refkp {' '.join(arguments)}")
-    example = text.rstrip().partition("\nexample:\n")[2].strip()
-    assert example.startswith(f"refkp {' '.join(arguments)}")
-    if arguments[0] in built_systems():
-        others = {
-            name for name in help_["modules"] if name.startswith(f"refkp.systems.{arguments[0]}.training")
-        }
-        assert not others
+    assert example_of(text)[: 1 + len(arguments)] == ["refkp", *arguments]
+
+
+def example_of(text: str) -> list[str]:
+    """The words of the last line of an example; lines before it make what it needs."""
+    return shlex.split(text.partition("\nexample:\n")[2].splitlines()[-1])
+
+
+@pytest.mark.parametrize(("system", "verb"), [call for call in verbs() if len(call) == 2])
+def test_the_example_of_a_verb_is_one_that_its_parser_takes(system: str, verb: str) -> None:
+    commands = f"refkp.systems.{system}.commands"
+    file, _ = importlib.import_module(commands).VERBS[verb]
+    parser = importlib.import_module(f"{commands}.{file}")._parser()
+    parsed(parser, example_of(parser.format_help())[3:])
 
 
 @pytest.mark.parametrize("arguments", LISTINGS, ids=" ".join)

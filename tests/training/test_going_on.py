@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("lightning", reason="needs the extra `train`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 pytest.importorskip("rich", reason="needs the extra `train`")
 

@@ -13,6 +13,7 @@ import torch
 L = pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 pytest.importorskip("tensorboard", reason="needs the extra `train`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 
 from refkp.training.curves import read_curves  # noqa: E402
 from tests.structure.tree import ROOT  # noqa: E402

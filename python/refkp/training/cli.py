@@ -11,7 +11,7 @@ import importlib.resources
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -95,11 +95,11 @@ class SystemTraining:
         return tuple(stage.name for stage in self.stages)
 
 
-@dataclass
-class Request:
+class Request(NamedTuple):
     """What of the command line is read before the configuration."""
 
     stages: tuple[Stage, ...]  # to be trained, in order
+    is_named: bool  # by `--stage`, not by default
     fresh: bool
     arguments: list[str]  # the rest
 
@@ -110,13 +110,12 @@ def read_request(system: SystemTraining, argv: Sequence[str]) -> Request:
     parser.add_argument("--fresh", action="store_true")
     if len(system.stages) == 1:
         options, rest = parser.parse_known_args(argv)
-        return Request(system.stages, options.fresh, rest)
+        return Request(system.stages, False, options.fresh, rest)
     parser.add_argument("--stage", choices=(*system.stage_names, "all"))
     options, rest = parser.parse_known_args(argv)
     chosen = options.stage or system.stage_names[0]
     stages = tuple(stage for stage in system.stages if chosen in ("all", stage.name))
-    named = [f"--stage={options.stage}"] if options.stage not in (None, "all") else []
-    return Request(stages, options.fresh, [*rest, *named])
+    return Request(stages, options.stage is not None, options.fresh, rest)
 
 
 class TrainingCLI(LightningCLI):
@@ -130,9 +129,7 @@ class TrainingCLI(LightningCLI):
 
     def __init__(self, system: SystemTraining, stage: Stage, request: Request) -> None:
         self.system, self.stage, self.fresh = system, stage, request.fresh
-        arguments = [argument for argument in request.arguments if not argument.startswith("--stage=")]
-        if len(system.stages) > 1:
-            arguments += [f"--stage={stage.name}"]
+        arguments = [*request.arguments, *([f"--stage={stage.name}"] if request.is_named else [])]
         super().__init__(
             system.module,
             system.data,

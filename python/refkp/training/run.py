@@ -24,7 +24,7 @@ from refkp._extras import named_extras
 from refkp._files import write_json, write_text
 from refkp.commands import device_line, table
 from refkp.training.checkpoint import read_checkpoint
-from refkp.training.cli import Request, SystemTraining, TrainingCLI, largest_batch, read_request
+from refkp.training.cli import SystemTraining, TrainingCLI, largest_batch, read_request
 from refkp.training.console import LogFile, quiet_console
 from refkp.training.safeguard import Stopped
 
@@ -62,7 +62,7 @@ def train(system: SystemTraining, argv: Sequence[str]) -> list[TrainingRun]:
         # Training a stage afresh puts the later ones aside, so only the first needs to be told.
         fresh = request.fresh and number == 0
         with quiet_console() as log:
-            cli = TrainingCLI(system, stage, Request(request.stages, fresh, request.arguments))
+            cli = TrainingCLI(system, stage, request._replace(fresh=fresh))
             runs.append(_reported(cli) if cli.plan.action == "report" else _trained(cli, log))
             if cli.speaks:
                 print(report(runs[-1], system), flush=True)

@@ -13,7 +13,7 @@ pytest.importorskip("hypothesis", reason="needs the extra `dev`")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refkp.geometry.pnp import PnPProblem, PnPSpec, RobustReprojection, huber_delta, move_pose, pose_cost
+from refkp.geometry.pnp import PnPProblem, PnPSpec, RobustReprojection, move_pose, pose_cost, robust_threshold
 from refkp.geometry.pnp import cost as cost_module
 from tests.support.pnp_scenes import nearby, problems, project
 
@@ -33,7 +33,7 @@ def test_the_formula_point_by_point() -> None:
         pixels = problem.pixels[b]
         spread = sum(float(pixels[:, axis].var()) for axis in range(2)) ** 0.5
         delta = 0.5 * float(problem.weights[b].mean()) * spread
-        assert huber_delta(problem, 0.5)[b].item() == pytest.approx(delta)
+        assert robust_threshold(problem, 0.5)[b].item() == pytest.approx(delta)
         want = 0.0
         residual = problem.weights[b] * (project(problem.points, pose, problem.K)[b] - pixels)
         for length in residual.norm(dim=-1).tolist():
@@ -58,7 +58,7 @@ def test_gradient_and_jacobian_are_the_derivatives() -> None:
     torch.testing.assert_close(at.gradient, gradient)
     torch.testing.assert_close(at.cost, robust.cost(pose))
     # Where no point is far, J is the Jacobian of the residual itself.
-    gentle = RobustReprojection(problem, PnPSpec(relative_delta=1e3))
+    gentle = RobustReprojection(problem, PnPSpec(relative_threshold=1e3))
     jacobian = torch.autograd.functional.jacobian(
         lambda step: gentle.linearise(move_pose(pose, step)).residual, torch.zeros(3, 6, dtype=torch.float64)
     )
@@ -96,7 +96,7 @@ def test_padding_changes_nothing() -> None:
         problem.K,
         (torch.arange(14) < 10).expand(3, 14),
     )
-    torch.testing.assert_close(huber_delta(padded, 0.5), huber_delta(problem, 0.5))
+    torch.testing.assert_close(robust_threshold(padded, 0.5), robust_threshold(problem, 0.5))
     cost = pose_cost(padded, pose, SPEC)
     torch.testing.assert_close(cost, pose_cost(problem, pose, SPEC))
     cost.sum().backward()

@@ -23,10 +23,10 @@ def test_exact_matches_give_the_pose_from_nothing() -> None:
 
 def test_with_a_fifth_of_outliers_it_stays_within_a_degree() -> None:
     problem, true = problems(12, 60, outliers=0.2)
-    spec = PnPSpec(iterations=20, relative_delta=0.02, initialisation=InitialisationSpec(6, 64, 5))
+    spec = PnPSpec(iterations=20, relative_threshold=0.02, initialisation=InitialisationSpec(6, 64, 5))
     error = pose_error(solve(problem, spec, generator()).pose, true)
     assert error.rotation.rad2deg().max() < 1
-    trusting = dataclasses.replace(spec, relative_delta=1e3)
+    trusting = dataclasses.replace(spec, relative_threshold=1e3)
     assert pose_error(solve(problem, trusting, generator()).pose, true).rotation.rad2deg().median() > 5
 
 

@@ -141,7 +141,7 @@ def test_the_covariance_is_the_scatter_of_solutions() -> None:
         problem.weights.expand(2000, 30, 2),
         problem.K.expand(2000, 3, 3),
     )
-    quadratic = PnPSpec(relative_delta=1e3)
+    quadratic = PnPSpec(relative_threshold=1e3)
     poses = levenberg_marquardt(many, true.expand(2000, 7), quadratic).pose
     steps = torch.cat((poses - true)[:, None, :3].unbind(1), 0)
     scatter = steps.mT.cov()

@@ -45,7 +45,7 @@ def golden_problem(case_id: str) -> tuple[PnPProblem, dict[str, Tensor], PnPSpec
     stored: dict[str, Array] = load_arrays(case)
     arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
     problem = PnPProblem(arrays["x3d"], arrays["x2d"], arrays["w2d"], arrays["K"])
-    spec = PnPSpec(z_min=case.params["z_min"], relative_delta=case.params["relative_delta"])
+    spec = PnPSpec(z_min=case.params["z_min"], relative_threshold=case.params["relative_delta"])
     return problem, arrays, spec
 
 
@@ -80,7 +80,7 @@ def test_the_fit_finds_the_proposal_that_drew_the_samples() -> None:
 def test_the_weights_integrate_the_posterior() -> None:
     """Where exp(-cost) is a narrow Gaussian, its integral over both signs of q is known."""
     problem, true = problems(4, 40, noise_px=1)
-    spec = PnPSpec(relative_delta=1e3, iterations=20, monte_carlo=MonteCarloSpec(samples=4096))
+    spec = PnPSpec(relative_threshold=1e3, iterations=20, monte_carlo=MonteCarloSpec(samples=4096))
     solution = levenberg_marquardt(problem, true, spec)
     population = sample_posterior(problem, solution, spec, generator())
     got = population.log_weights.logsumexp(0) - math.log(4096)

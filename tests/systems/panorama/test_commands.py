@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("PIL", reason="needs the extra `panorama`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")

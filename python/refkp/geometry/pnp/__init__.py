@@ -19,7 +19,7 @@ Source: spec pose 4.4; Chen et al., "EPro-PnP: Generalized End-to-End Probabilis
 Monocular Object Pose Estimation", CVPR 2022.
 """
 
-from refkp.geometry.pnp.cost import Linearisation, RobustReprojection, huber_delta, pose_cost
+from refkp.geometry.pnp.cost import Linearisation, RobustReprojection, pose_cost, robust_threshold
 from refkp.geometry.pnp.derivative import DerivativeLoss, derivative_loss
 from refkp.geometry.pnp.draws import Generators, draw
 from refkp.geometry.pnp.initialisation import initial_pose, solve
@@ -73,7 +73,6 @@ __all__ = [
     "fit_proposal",
     "gauss_newton",
     "gauss_newton_step",
-    "huber_delta",
     "importance_log_weights",
     "initial_pose",
     "levenberg_marquardt",
@@ -85,6 +84,7 @@ __all__ = [
     "pose_to_matrix",
     "posterior_loss",
     "quaternion_tangent_map",
+    "robust_threshold",
     "sample_posterior",
     "solution_at",
     "solve",

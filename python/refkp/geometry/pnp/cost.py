@@ -24,7 +24,7 @@ class Linearisation(NamedTuple):
     """The cost at a pose to second order in the local step (dt, dr), as nonlinear least squares.
 
     cost(step) is about cost + (J^T r)^T step + step^T J^T J step / 2. Rows are point-major, x before y, and
-    scaled by sqrt(min(1, delta/s)), so that far residuals s pull as in the robust cost.
+    scaled by sqrt(min(1, threshold/s)), so that far residuals s pull as in the robust cost.
     """
 
     cost: Tensor  # [...,B]
@@ -43,8 +43,8 @@ class Linearisation(NamedTuple):
 
 
 @full_precision
-def huber_delta(problem: PnPProblem, relative_delta: float) -> Tensor:
-    """Threshold of the robust cost: relative_delta * mean(w) * sqrt(var(u) + var(v)).
+def robust_threshold(problem: PnPProblem, relative_threshold: float) -> Tensor:
+    """Threshold of the robust cost: relative_threshold * mean(w) * sqrt(var(u) + var(v)).
 
     The mean is over points and axes, the variances of the pixels are unbiased; padding is left out.
 
@@ -60,21 +60,21 @@ def huber_delta(problem: PnPProblem, relative_delta: float) -> Tensor:
     deviation = torch.where(valid, pixels - mean[:, None], 0.0)
     variance = deviation.square().sum(1) / (count - 1).clamp(min=1)
     weight = torch.where(valid, problem.weights, 0.0).sum(1) / count.clamp(min=1)
-    return relative_delta * weight.mean(-1) * variance.sum(-1).sqrt()
+    return relative_threshold * weight.mean(-1) * variance.sum(-1).sqrt()
 
 
 class RobustReprojection:
     """The cost function of a problem.
 
-    cost(pose) = sum over points of h(s), s = |w (proj(pose) - u)|; h = s^2/2 up to delta, then
-    delta s - delta^2/2. Points nearer than `z_min`, or behind the camera, are projected as if at `z_min`.
+    cost(pose) = sum over points of h(s), s = |w (proj(pose) - u)|; h = s^2/2 up to threshold, then
+    threshold s - threshold^2/2. Points nearer than `z_min`, or behind the camera, are projected as if at `z_min`.
 
     Objects that cannot be solved (an element that is not finite, or whose square would not be; too few points)
     are replaced by an empty one, so that they neither raise nor pass on NaN; `usable` tells which were kept.
 
     Args:
         problem: the correspondences.
-        spec: `z_min`, `relative_delta` and `min_points` are read.
+        spec: `z_min`, `relative_threshold` and `min_points` are read.
     """
 
     def __init__(self, problem: PnPProblem, spec: PnPSpec) -> None:
@@ -88,7 +88,7 @@ class RobustReprojection:
         self.K = torch.where(finite[:, None, None], problem.K, identity)
         self.z_min = spec.z_min
         kept = PnPProblem(self.points, self.pixels, self.weights, self.K, valid)
-        self.delta = huber_delta(kept, spec.relative_delta)
+        self.threshold = robust_threshold(kept, spec.relative_threshold)
         self.usable = finite & ((self.weights.detach() > 0).any(-1).sum(1) >= spec.min_points)
 
     @full_precision
@@ -145,18 +145,18 @@ class RobustReprojection:
         return homogeneous[..., :2] / depth, depth
 
     def _huber(self, residual: Tensor) -> Tensor:
-        squared, delta = residual.square().sum(-1), self.delta[:, None]
-        far = squared > delta.square()
+        squared, threshold = residual.square().sum(-1), self.threshold[:, None]
+        far = squared > threshold.square()
         length = torch.where(far, squared, 1.0).sqrt()  # no root near zero: its gradient is infinite
-        return torch.where(far, delta * length - delta.square() / 2, squared / 2).sum(-1)
+        return torch.where(far, threshold * length - threshold.square() / 2, squared / 2).sum(-1)
 
     def _influence(self, residual: Tensor) -> Tensor:
-        """sqrt(min(1, delta/s)), [...,B,n]."""
-        squared, delta = residual.square().sum(-1), self.delta[:, None]
-        far = squared > delta.square()
-        nowhere = far & (delta <= 0)
+        """sqrt(min(1, threshold/s)), [...,B,n]."""
+        squared, threshold = residual.square().sum(-1), self.threshold[:, None]
+        far = squared > threshold.square()
+        nowhere = far & (threshold <= 0)
         length = torch.where(far, squared, 1.0).sqrt()
-        return torch.where(nowhere, 0.0, torch.where(far & ~nowhere, delta / length, 1.0).sqrt())
+        return torch.where(nowhere, 0.0, torch.where(far & ~nowhere, threshold / length, 1.0).sqrt())
 
 
 def pose_cost(problem: PnPProblem, pose: Tensor, spec: PnPSpec = PnPSpec()) -> Tensor:  # noqa: B008 (frozen)

@@ -108,7 +108,7 @@ class PnPSpec:
 
     Args:
         z_min: depth below which the projection divides by `z_min` instead, in the unit of the points.
-        relative_delta: threshold of the robust cost relative to the spread of the pixels.
+        relative_threshold: threshold of the robust cost relative to the spread of the pixels.
         eps: added to the diagonal of the normal equations and of the covariance's inverse.
         iterations: of Levenberg-Marquardt.
         fast_iterations: of plain Gauss-Newton.
@@ -118,7 +118,7 @@ class PnPSpec:
     """
 
     z_min: float = 0.01
-    relative_delta: float = 0.5
+    relative_threshold: float = 0.5
     eps: float = 1e-5
     iterations: int = 5
     fast_iterations: int = 3
@@ -128,7 +128,7 @@ class PnPSpec:
     monte_carlo: MonteCarloSpec = field(default_factory=MonteCarloSpec)
 
     def __post_init__(self) -> None:
-        for name in ("z_min", "relative_delta", "eps", "initial_radius"):
+        for name in ("z_min", "relative_threshold", "eps", "initial_radius"):
             if not getattr(self, name) > 0:
                 fail("PnPSpec", name, "above 0", getattr(self, name))
         if self.min_points < 4:

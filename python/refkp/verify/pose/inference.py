@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from refkp.systems.pose.inference.grid import PatchGrid
-from refkp.systems.pose.inference.lifting import crop_to_image, lift
 from refkp.systems.pose.inference.matches import (
     classify_patches,
     coarse_matches,
@@ -17,6 +16,7 @@ from refkp.systems.pose.inference.matches import (
     refined_matches,
     select_patches,
 )
+from refkp.verify.originals.lifting import crop_to_image, lift_bilinear
 from refkp.verify.registry import adapter
 
 Params = Mapping[str, Any]
@@ -71,15 +71,7 @@ def _pose_from_matches(params: Params, arrays: Arrays, backend: str | None) -> d
 
     The pose itself comes from random samples; a test judges it by the true one.
     """
-    lifted = lift(
-        arrays["t_uv"],
-        torch.zeros(len(arrays["t_uv"]), dtype=torch.int64),
-        arrays["template_depth"][None],
-        arrays["K_t"][None],
-        arrays["pose_t"][None],
-        mode="bilinear",
-        unit_scale=params["scale"],
-        pixel_offset=0.0,
-    )
+    template = (arrays[name] for name in ("template_depth", "K_t", "pose_t"))
+    lifted = lift_bilinear(arrays["t_uv"], *template, unit_scale=params["scale"])
     uv = crop_to_image(arrays["q_uv_crop"], arrays["crop_M"])
     return {"points_object": lifted.points, "q_uv_full": uv}

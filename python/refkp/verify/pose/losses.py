@@ -18,17 +18,15 @@ def _classification_loss(params: Params, arrays: Arrays, backend: str | None) ->
     """Labels of the later revision, or those of the seed with their mask of unseen patches."""
     logits = leaf(arrays["logits"])
     if "patch_cls" in arrays:
-        labels, unseen = arrays["patch_cls"], None
+        labels = arrays["patch_cls"]
     else:
-        unseen = arrays["unseen_mask"]
-        labels = torch.where(unseen, params["unseen_token_idx"], arrays["labels"])
+        labels = torch.where(arrays["unseen_mask"], params["unseen_token_idx"], arrays["labels"])
     terms = classification_loss(
         logits,
         labels,
         temperature=params["tau"],
         unseen_weight=params["weight_unseen"],
         label_smoothing=params.get("label_smoothing", 0.0),
-        unseen=unseen,
     )
     values = {name: mean.value for name, mean in terms._asdict().items()}
     return {**values, **scalar_gradients(values["loss"], {"grad_logits": logits})}

@@ -45,7 +45,7 @@ def _spec(params: Params) -> PnPSpec:
     """The constants under their names; what a case does not name it does not use."""
     names = {
         "z_min": "z_min",
-        "relative_delta": "relative_delta",
+        "relative_delta": "relative_threshold",
         "eps": "eps",
         "lm_iter": "iterations",
         "initial_trust_region_radius": "initial_radius",
@@ -68,7 +68,7 @@ def _spec(params: Params) -> PnPSpec:
 def _evaluation(problem: PnPProblem, leaves: dict[str, Tensor], arrays: Arrays, spec: PnPSpec) -> Values:
     robust = RobustReprojection(problem, spec)
     values: Values = {
-        "delta": robust.delta,
+        "delta": robust.threshold,
         "quat_tangent_map": quaternion_tangent_map(arrays["pose_init"][:, 3:]),
     }
     for name in ("init", "gt"):

@@ -12,12 +12,7 @@ transformers = pytest.importorskip("transformers", reason="needs the extra `pano
 pytest.importorskip("peft", reason="needs the extra `panorama`")
 
 from refkp.systems.panorama.model.generation import GenerationSpec  # noqa: E402
-from refkp.systems.panorama.model.language import (  # noqa: E402
-    TINY,
-    LanguageModel,
-    LanguageSpec,
-    LoraSpec,
-)
+from refkp.systems.panorama.model.language import TINY, LanguageModel, LanguageSpec, LoraSpec  # noqa: E402
 from refkp.systems.panorama.tokenizer import VISION_TOKEN, load_tokenizer  # noqa: E402
 
 LORA = LoraSpec(rank=4, alpha=8, dropout=0.0)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
+pytest.importorskip("PIL", reason="needs the extra `panorama`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("peft", reason="needs the extra `panorama`")

@@ -71,7 +71,7 @@ def test_targets_choose_the_pictures(root: Path) -> None:
     path = root / "test_targets_bop19.json"
     path.write_text(json.dumps([{"scene_id": 1, "im_id": 0, "obj_id": 7, "inst_count": 2}]))
     targets = read_targets(path)
-    assert targets == (Target(1, 0, 7, 2),)
+    assert targets == (Target(PictureKey(1, 0), 7, 2),)
     assert BopReader(root, "test", targets=targets).keys == [PictureKey(1, 0)]
 
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from refkp.geometry.cameras import project
 from refkp.geometry.rotations import axis_angle_to_matrix, rotation_angle_between
 from refkp.systems.pose.inference.failure import EstimateFailure
-from refkp.systems.pose.inference.lifting import crop_to_image, lift
+from refkp.systems.pose.inference.lifting import lift
 from refkp.systems.pose.inference.ransac import PnPPose, ransac_pnp
 from refkp.systems.pose.inference.spec import RansacSpec
+from refkp.verify.originals.lifting import crop_to_image
 from tests.structure.tree import ROOT
 
 pytest.importorskip("cv2")
@@ -137,7 +138,8 @@ def test_the_published_matches_give_their_pose() -> None:
         arrays = {name: torch.from_numpy(file[name]) for name in file.files}
     t_uv, depth, K_t, pose_t = (arrays[name] for name in ("t_uv", "template_depth", "K_t", "pose_t"))
     template = torch.zeros(len(t_uv), dtype=torch.int64)
-    lifted = lift(t_uv, template, depth[None], K_t[None], pose_t[None], pixel_offset=0.0, max_step_px=1e9)
+    middle = torch.tensor([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])  # to pixel centres at +0.5
+    lifted = lift(t_uv + 0.5, template, depth[None], (K_t + middle)[None], pose_t[None], max_step_px=1e9)
     uv = crop_to_image(arrays["q_uv_crop"], arrays["crop_M"])
     found = ransac_pnp(lifted.points, uv, arrays["K_q"], RansacSpec(threshold_px=8.0))
     assert isinstance(found, PnPPose)

@@ -53,19 +53,6 @@ def test_all_unseen_leaves_the_seen_accuracy_at_zero() -> None:
     assert got.acc_overall.value == got.acc_unseen.value
 
 
-def test_a_mask_tells_which_labels_mean_unseen() -> None:
-    """A label of the class for unseen patches that the mask leaves out has the full weight."""
-    scores, labels = logits(), torch.tensor([[4, 4, -1, 0], [1, 2, 3, 0]])
-    unseen = torch.tensor([[True, False, True, False], [False, False, False, False]])
-    got = classification_loss(scores, labels, unseen_weight=0.5, unseen=unseen)
-    losses = functional.cross_entropy(
-        scores.reshape(-1, 5), labels.reshape(-1).clamp(min=0), reduction="none"
-    )
-    weights = torch.tensor([0.5, 1, 0, 1, 1, 1, 1, 1], dtype=torch.float64)
-    torch.testing.assert_close(got.loss.value, (losses * weights).sum() / 7)
-    assert (got.acc_seen.count, got.acc_unseen.count) == (6, 1)
-
-
 def test_half_precision_is_computed_in_single() -> None:
     scores = logits().bfloat16()
     got = classification_loss(scores, LABELS)
@@ -78,8 +65,6 @@ def test_errors_name_the_argument() -> None:
         classification_loss(logits(), LABELS[:, :3])
     with pytest.raises(ValueError, match="`labels` must be of dtype int64"):
         classification_loss(logits(), LABELS.int())
-    with pytest.raises(ValueError, match=r"`unseen` must be \[2,4\]; got \[4\]"):
-        classification_loss(logits(), LABELS, unseen=LABELS[0] == 4)
     with pytest.raises(ValueError, match="`temperature` must be above 0"):
         classification_loss(logits(), LABELS, temperature=0.0)
     with pytest.raises(ValueError, match="`label_smoothing` must be in"):

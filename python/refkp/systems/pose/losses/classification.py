@@ -30,7 +30,6 @@ def classification_loss(
     temperature: float = 1.0,
     unseen_weight: float = 1.0,
     label_smoothing: float = 0.0,
-    unseen: Tensor | None = None,
 ) -> ClassificationLoss:
     """Cross entropy of softmax(logits/temperature) over the patches of a template and the unseen class.
 
@@ -39,11 +38,10 @@ def classification_loss(
 
     Args:
         logits: [...,C], float; C = N + 1 for N template patches. Half precision is computed in float32.
-        labels: [...], int64 in 0..C-1, or -1: ignored.
+        labels: [...], int64 in 0..C-1, the last of which means unseen, or -1: ignored.
         temperature: above 0.
         unseen_weight: weight of the unseen class.
         label_smoothing: e, in [0,1).
-        unseen: [...], bool, which labels mean unseen; None: those of the last class.
 
     Returns:
         The loss with gradient to `logits`, and accuracies without one.
@@ -57,12 +55,11 @@ def classification_loss(
     >>> terms.acc_seen.value, terms.acc_unseen.value, terms.acc_overall.value
     (tensor(1.), tensor(0.), tensor(0.5000))
     """
-    _check(logits, labels, temperature, label_smoothing, unseen)
+    _check(logits, labels, temperature, label_smoothing)
     classes = logits.shape[-1]
     scores = logits.reshape(-1, classes).to(torch.promote_types(logits.dtype, torch.float32))
     target = labels.reshape(-1)
-    valid = target != IGNORE
-    unseen = target == classes - 1 if unseen is None else valid & unseen.reshape(-1)
+    valid, unseen = target != IGNORE, target == classes - 1
     losses = functional.cross_entropy(
         scores / temperature, target, ignore_index=IGNORE, reduction="none", label_smoothing=label_smoothing
     )
@@ -75,17 +72,12 @@ def classification_loss(
     )
 
 
-def _check(
-    logits: Tensor, labels: Tensor, temperature: float, label_smoothing: float, unseen: Tensor | None
-) -> None:
+def _check(logits: Tensor, labels: Tensor, temperature: float, label_smoothing: float) -> None:
     require_tensor("classification_loss", "logits", logits)
     if logits.dim() == 0 or logits.shape[-1] == 0:
         fail("classification_loss", "logits", "[...,C] with at least one class", tuple(logits.shape))
     require_shape("classification_loss", "labels", labels, ",".join(map(str, logits.shape[:-1])))
     require_dtype("classification_loss", "labels", labels, (torch.int64,))
-    if unseen is not None:
-        require_shape("classification_loss", "unseen", unseen, ",".join(map(str, labels.shape)))
-        require_dtype("classification_loss", "unseen", unseen, (torch.bool,))
     if temperature <= 0:
         fail("classification_loss", "temperature", "above 0", temperature)
     if not 0 <= label_smoothing < 1:
