@@ -5,45 +5,79 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from refkp import __version__
 from refkp.commands import plain_parser
 
+if TYPE_CHECKING:
+    from refkp.viz.report import Report
+
 __all__ = ["main"]
 
 
+class Page(NamedTuple):
+    """A part of the report."""
+
+    title: str  # for the console
+    write: Callable[[Report], None]
+
+
 def main(argv: Sequence[str]) -> int:
-    """Run the demo and print where the report lies."""
+    """Run the demo; the report is on disk from its first page on, and grows with each."""
     options = _parser().parse_args(argv)
 
-    from refkp.demo import kernels, panorama, pose
     from refkp.viz.report import Report
 
     start = time.perf_counter()
-    report = Report("refkp demo", f"refkp {__version__} · {_machine()}")
-    print("1/6  panorama: tiles and their overlaps")
-    paths = panorama.find_or_render(options.input, options.out / "panoramas")
-    panorama.picture_pages(report, paths[0])
-    run = options.out / "run"
-    print("2/6  panorama: training on true overlaps")
-    panorama.training_page(report, options.input or paths[0].parent, run, options.epochs)
-    if options.input is None:
-        print("3/6  panorama: captions from tiles")
-        panorama.caption_page(report, paths, run, options.epochs)
-    else:
-        print("3/6  panorama: no captions beside your panoramas, so no language model (see docs/panorama.md)")
-    print("4/6  pose: an object, its templates and their matches")
-    pictures, held_out = pose.make_data(options.out / "pose")
-    pose.match_page(report, pictures, held_out)
-    print("5/6  pose: a short training, poses of held-out pictures")
-    pose.training_page(report, pictures, held_out, options.out / "pose" / "run", options.epochs)
-    print("6/6  kernels against their torch compositions")
-    kernels.timing_page(report, options.seconds)
-    path = report.write(options.out / "report.html")
-    print(f"report: {path} ({time.perf_counter() - start:.0f} s)")
+    report, path = Report("refkp demo", f"refkp {__version__} · {_machine()}"), options.out / "report.html"
+    pages = _pages(options)
+    for number, page in enumerate(pages, 1):
+        print(f"[{number}/{len(pages)}, {time.perf_counter() - start:.0f} s] {page.title}", flush=True)
+        page.write(report)
+        report.write(path)
+        if number == 1:
+            print(f"first page of {path} after {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"report           {path}, {time.perf_counter() - start:.0f} s")
     return 0
+
+
+def _pages(options: argparse.Namespace) -> list[Page]:
+    """In order; a page makes its own data, anew."""
+    from refkp.demo import captions, kernels, panorama, pose
+
+    out, epochs = options.out, options.epochs
+
+    def tiles(report: Report) -> None:
+        panorama.picture_pages(report, panorama.find_or_render(options.input, out / "panorama.png"))
+
+    def overlaps(report: Report) -> None:
+        source = options.input or panorama.make_scenes(out / "panoramas")
+        panorama.training_page(report, source, out / "run", epochs)
+
+    pages = [
+        Page("panorama: tiles and their overlaps", tiles),
+        Page("panorama: training on true overlaps", overlaps),
+        Page(
+            "panorama: where the sun stands, in words",
+            lambda report: captions.caption_page(report, out / "captions", epochs),
+        ),
+        Page(
+            "pose: an object, its templates and their matches",
+            lambda report: pose.match_page(report, out / "pose" / "data"),
+        ),
+        Page(
+            "pose: a short training, poses of held-out pictures",
+            lambda report: pose.training_page(report, out / "pose" / "data", out / "pose" / "run", epochs),
+        ),
+        Page(
+            "kernels against their torch compositions",
+            lambda report: kernels.timing_page(report, options.seconds),
+        ),
+    ]
+    return pages if options.input is None else [page for page in pages if "sun" not in page.title]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,15 +91,15 @@ def _parser() -> argparse.ArgumentParser:
         "--input",
         type=Path,
         metavar="DIR",
-        help="your own panoramas, two at least (default: rendered scenes)",
+        help="your own panoramas, two at least, without captions (default: rendered scenes)",
     )
     parser.add_argument(
-        "--epochs", type=int, help="epochs of the training runs (default: as many as a small report needs)"
+        "--epochs", type=int, help="epochs of each training run (default: as many as a small report needs)"
     )
     parser.add_argument(
         "--seconds",
         type=float,
-        default=2.0,
+        default=1.0,
         help="time for each row of the kernel table (default: %(default)s)",
     )
     return parser

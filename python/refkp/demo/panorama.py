@@ -1,18 +1,16 @@
-"""The panorama pages: tiles of one panorama, overlap training on several, captions from their tiles."""
+"""The panorama pages: tiles of one panorama, and overlap training on several."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from refkp._extras import named_extras
-from refkp.data.synthetic import describe_panorama, render_panorama
+from refkp._files import whole_file, whole_folder
+from refkp.data.synthetic import render_panorama
 from refkp.systems.panorama import pictures
 from refkp.systems.panorama.data.sources import find_panoramas
-from refkp.systems.panorama.inference.captioning import Request, answer
 from refkp.systems.panorama.overlaps.pairs import tile_pairs
 from refkp.systems.panorama.overlaps.spec import PairRule
-from refkp.systems.panorama.training.runs import load_run
 from refkp.systems.panorama.training.system import PANORAMA, run_training
 from refkp.systems.panorama.views.images import read_panorama
 from refkp.systems.panorama.views.layout import ErpLayout
@@ -26,25 +24,32 @@ with named_extras():
     from PIL import Image
     from rich.progress import track
 
-#: Made-up scenes where there is no input.
+#: Made-up scenes where there is no input: one to look at, and those to train on, as high as the tiny preset reads.
+_SHOWN_HEIGHT = 512
 _SCENES = 8
-_SCENE_HEIGHT = 512
-_QUERY = "the scene"
+_SCENE_HEIGHT = 256
+_EPOCHS = 4
 
 
-def find_or_render(source: Path | None, folder: Path) -> list[Path]:
-    """The panoramas of `source`, or made-up ones, rendered once into `folder`."""
+def find_or_render(source: Path | None, path: Path) -> Path:
+    """The first panorama of `source`, or a made-up one, rendered to `path`."""
     if source is not None:
-        return find_panoramas(source)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"scene_{seed}.png" for seed in range(_SCENES)]
-    for seed, path in enumerate(track(paths, description="rendering scenes")):
-        if not path.exists():
-            picture = render_panorama(seed, _SCENE_HEIGHT).permute(1, 2, 0).numpy()
-            unfinished = path.with_suffix(".part")
-            Image.fromarray(picture).save(unfinished, format="PNG")
-            unfinished.replace(path)
-    return paths
+        return find_panoramas(source)[0]
+    with whole_file(path) as unfinished:
+        _render(0, _SHOWN_HEIGHT, unfinished)
+    return path
+
+
+def make_scenes(folder: Path) -> Path:
+    """Made-up panoramas to train on; an earlier folder is replaced."""
+    with whole_folder(folder) as unfinished:
+        for seed in track(range(_SCENES), description="rendering scenes", transient=True):
+            _render(seed, _SCENE_HEIGHT, unfinished / f"scene_{seed}.png")
+    return folder
+
+
+def _render(seed: int, height: int, path: Path) -> None:
+    Image.fromarray(render_panorama(seed, height).permute(1, 2, 0).numpy()).save(path)
 
 
 def picture_pages(report: Report, path: Path) -> None:
@@ -78,7 +83,20 @@ def picture_pages(report: Report, path: Path) -> None:
 
 def training_page(report: Report, source: Path, folder: Path, epochs: int | None) -> None:
     """Train the tiny vision stage; accuracy before and after against chance, and the curves."""
-    run = run_training([*_arguments("vision", source, folder, epochs), "--fresh"])
+    epochs = _EPOCHS if epochs is None else epochs
+    options = [
+        "--config",
+        "tiny",
+        "--stage",
+        "vision",
+        "--data",
+        str(source),
+        "--out",
+        str(folder),
+        "--fresh",
+    ]
+    rarely = f"--trainer.check_val_every_n_epoch={-(-epochs // 2)}"
+    run = run_training([*options, f"--trainer.max_epochs={epochs}", rarely])
     report.section("Learning from true overlaps")
     report.text(
         f"A small vision transformer with random weights, trained for {run.seconds:.0f} s on {run.num_training} "
@@ -102,41 +120,3 @@ def training_page(report: Report, source: Path, folder: Path, epochs: int | None
         training_curves(read_curves(run.folder, names), "value"),
         "The loss and its unweighted terms over the steps.",
     )
-
-
-def caption_page(report: Report, paths: list[Path], folder: Path, epochs: int | None) -> None:
-    """Train the two text stages on made-up scenes and their true descriptions, and let the model describe them."""
-    table = folder.parent / "captions.csv"
-    truth = [describe_panorama(seed) for seed in range(len(paths))]
-    rows = [(str(path.resolve()), _QUERY, text) for path, text in zip(paths, truth, strict=True)]
-    with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("url", "query", "annotation"), *rows])
-    first, last = (
-        run_training(_arguments(stage, table, folder, epochs)) for stage in ("resampler", "finetune")
-    )
-    answers = list(answer(load_run(folder), [Request(path, _QUERY) for path in paths]))
-    report.section("A language model that reads the tiles")
-    report.text(
-        f"The trained tokens go through a projector, with the direction of each token, into a small language model "
-        f"with random weights; {first.seconds + last.seconds:.0f} s of training in the stages resampler and finetune "
-        "(LoRA) on captions that say what was rendered. So small a set is learned by heart; the held-out scenes show "
-        "what of it carries over."
-    )
-    lines = [
-        (path.name, "held out" if path.name in last.held_out else "trained", want, text)
-        for path, want, text in zip(paths, truth, answers, strict=True)
-    ]
-    repeated = [text == want for _, kind, want, text in lines if kind == "trained"]
-    report.numbers(
-        [
-            (f"{first.before['val/caption']:.2f}", "held-out caption loss before, nats per token"),
-            (f"{last.after['val/caption']:.2f}", "after"),
-            (f"{sum(repeated)} of {len(repeated)}", "training captions repeated to the letter"),
-        ]
-    )
-    report.table(("scene", "", "true description", "answer"), lines, text_columns=4)
-
-
-def _arguments(stage: str, source: Path, folder: Path, epochs: int | None) -> list[str]:
-    arguments = ["--config", "tiny", "--stage", stage, "--data", str(source), "--out", str(folder)]
-    return arguments + ([f"--trainer.max_epochs={epochs}"] if epochs is not None else [])

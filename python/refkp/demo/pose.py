@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from refkp._extras import named_extras
+from refkp._files import whole_folder
 from refkp.data.shapes import make_object
 from refkp.ops.flow_gt import patch_grid
 from refkp.systems.pose import pictures
@@ -36,7 +37,7 @@ from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.scene import Scene
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.templates.rendering import render_templates
-from refkp.systems.pose.templates.store import TemplateStore
+from refkp.systems.pose.templates.store import LINEMOD_K, TemplateStore
 from refkp.systems.pose.training.runs import load_run
 from refkp.systems.pose.training.system import POSE, run_training
 from refkp.training.curves import read_curves
@@ -47,44 +48,77 @@ from refkp.viz.report import Report
 with named_extras():
     from rich.progress import track
 
-#: So small that it trains in three to four minutes: one object, seen nearly upright.
 _KIND = "box"
-_SCENES = 300
-_HELD_OUT = 20
-_TEMPLATE_LEVEL = 0
-_EPOCHS = 24
-_INPLANE_DEG = 30.0
-_WORKERS = 2
-_PICTURE = (240, 320)
-_CROP, _PATCH = 224, 16  # of the pictures of true matches
+_CAMERA_SIZE = (240, 320)  # of the templates; half of their usual pictures
+_CROP, _PATCH = 112, 8  # of the pictures of true matches
+
+#: What the tiny preset is changed in: 6 x 6 patches, three templates a sample and half the encoder.
+_OPTIONS = {
+    "model.model.encoder.image_size": 72,
+    "model.model.encoder.depth": 2,
+    "model.model.attention.window": 3,
+    "data.samples.num_positives": 2,
+    "data.num_workers": 0,
+    "trainer.max_steps": -1,
+    "trainer.log_every_n_steps": 1,
+}
 
 
-def make_data(folder: Path) -> tuple[Path, Path]:
-    """Pictures to train on with the model and its templates, and held-out pictures of the same object, made once."""
-    folders = folder / "train", folder / "held_out"
-    models = {1: make_object(_KIND, seed=0)}
-    for seed, (where, count) in enumerate(zip(folders, (_SCENES, _HELD_OUT), strict=True)):
-        spec = GeneratorSpec(
-            count,
-            size=_PICTURE,
-            distance=(2.0, 3.0),
-            max_inplane_deg=_INPLANE_DEG,
-            max_objects=1,
-            max_occluders=0,
-            samples=1,
-        )
-        generate_scenes(models, where, spec, seed=seed, workers=_WORKERS)
-    templates = folders[0] / "templates"
-    for obj_id, mesh in models.items():
-        if not (templates / f"{obj_id:06d}").is_dir():
-            render_templates(mesh, obj_id, templates, level=_TEMPLATE_LEVEL)
-    return folders
+@dataclass(frozen=True)
+class PoseTask:
+    """A task so small that a minute can show learning: one object, seen nearly upright.
+
+    Args:
+        num_training, num_held_out: pictures.
+        size: (height, width) of the pictures.
+        max_inplane_deg: turns about the line of sight, either way.
+        template_level: of the templates, 0 for 42 views.
+        epochs: of training.
+    """
+
+    num_training: int = 200
+    num_held_out: int = 30
+    size: tuple[int, int] = (150, 200)
+    max_inplane_deg: float = 15.0
+    template_level: int = 0
+    epochs: int = 30
 
 
-def match_page(report: Report, train: Path, held_out: Path) -> None:
-    """True matches of a held-out object with a template, and the poses that follow from true matches."""
+_TASK = PoseTask()
+
+
+def make_data(folder: Path, task: PoseTask = _TASK) -> None:
+    """Pictures to train on with the model and its templates, and held-out pictures of the same object.
+
+    An earlier folder is replaced.
+    """
+    mesh = make_object(_KIND, seed=0)
+    with whole_folder(folder) as unfinished:
+        for seed, (name, count) in enumerate((("train", task.num_training), ("held_out", task.num_held_out))):
+            spec = GeneratorSpec(
+                count,
+                size=task.size,
+                distance=(2.0, 2.6),
+                max_inplane_deg=task.max_inplane_deg,
+                max_objects=1,
+                max_occluders=0,
+                samples=1,
+            )
+            generate_scenes({1: mesh}, unfinished / name, spec, seed=seed)
+        K = tuple(tuple(value / 2 for value in row) for row in LINEMOD_K[:2])
+        store = unfinished / "train" / "templates"
+        render_templates(mesh, 1, store, level=task.template_level, K=(*K, LINEMOD_K[2]), size=_CAMERA_SIZE)
+
+
+def match_page(report: Report, folder: Path, task: PoseTask = _TASK) -> None:
+    """Make the data in `folder`; true matches of a held-out picture with a template, and the poses they give."""
+    make_data(folder, task)
+    train, held_out = folder / "train", folder / "held_out"
     dataset = _samples(train, held_out, _CROP)
-    found = [_from_true_matches(dataset[index]) for index in track(range(len(dataset)), description="poses")]
+    found = [
+        _from_true_matches(dataset[index])
+        for index in track(range(len(dataset)), description="poses", transient=True)
+    ]
     errors = [_rotation_error(pose, dataset[index]) for index, pose in enumerate(found) if pose is not None]
     index = _largest(dataset)
     sample, scene = dataset[index], dataset.source[int(dataset.table.scene[index])]
@@ -120,23 +154,26 @@ def match_page(report: Report, train: Path, held_out: Path) -> None:
         )
 
 
-def training_page(report: Report, train: Path, held_out: Path, run: Path, epochs: int | None) -> None:
-    """Train the tiny preset for a few epochs, and judge it on held-out pictures against blind guesses."""
-    shutil.rmtree(run, ignore_errors=True)  # of an earlier report: its log would run into this one
+def training_page(
+    report: Report, folder: Path, run: Path, epochs: int | None, task: PoseTask = _TASK
+) -> None:
+    """Train the tiny preset on the data of `match_page`, and judge it on held-out pictures against blind guesses."""
+    train, held_out = folder / "train", folder / "held_out"
+    count = task.epochs if epochs is None else epochs
     options = {
-        "trainer.max_epochs": _EPOCHS if epochs is None else epochs,
-        "trainer.check_val_every_n_epoch": _EPOCHS // 2 if epochs is None else 1,
-        "trainer.log_every_n_steps": 1,
+        **_OPTIONS,
+        "data.source": train,
+        "trainer.default_root_dir": run,
+        "trainer.max_epochs": count,
+        "trainer.check_val_every_n_epoch": count,
     }
-    trained = run_training(
-        [*("--config", "tiny", "--data", str(train), "--out", str(run))]
-        + [f"--{name}={value}" for name, value in options.items()]
-    )
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    trained = run_training(["--config", "tiny", *arguments, "--fresh"])
     model = load_run(trained.folder)
     dataset = _samples(train, held_out, model.spec.encoder.image_size)
     result = estimate_dataset(model, dataset)
     report.section("Poses of pictures that training has not seen")
-    _tell_training(report, trained, len(dataset))
+    _tell_training(report, trained, len(dataset), task)
     _tell_result(report, result, dataset, ModelSet(train))
     names = ("train/total", "train/acc_seen")
     report.figure(
@@ -146,11 +183,11 @@ def training_page(report: Report, train: Path, held_out: Path, run: Path, epochs
     _show_prediction(report, model, dataset[_largest(dataset)])
 
 
-def _tell_training(report: Report, trained: TrainingRun, num_judged: int) -> None:
+def _tell_training(report: Report, trained: TrainingRun, num_judged: int, task: PoseTask) -> None:
     report.text(
-        f"The tiny preset with random weights, trained for {trained.seconds:.0f} s on {trained.num_training} crops of "
-        f"this one object, turned by up to {_INPLANE_DEG:.0f} degrees about the line of sight, by the losses of "
-        "classes and flow alone: a small task, so that a few minutes can show learning. "
+        f"The tiny preset, made smaller, with random weights, trained for {trained.seconds:.0f} s on "
+        f"{trained.num_training} crops of this one object, turned by up to {task.max_inplane_deg:.0f} degrees about "
+        "the line of sight, by the losses of classes and flow alone: a small task, so that a minute can show learning. "
         "`refkp train pose` trains on many objects at any angle. It is judged on "
         f"{num_judged} crops of other pictures of the object, choosing among all templates; their true visible masks "
         "stand for a detector. A crop without a pose counts as infinitely wrong."
