@@ -19,6 +19,7 @@ from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp.training.console import ProgressLine
 from refkp.training.data import SystemData
+from refkp.training.keeping import ModelCheckpoints, WholeCheckpoints
 from refkp.training.module import SystemModule
 from refkp.training.precision import Precision, chosen_precision
 from refkp.training.safeguard import Safeguard
@@ -26,7 +27,7 @@ from refkp.training.stages import RunFolder, Stage
 
 with named_extras():
     import lightning as L
-    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+    from lightning.pytorch.callbacks import EarlyStopping
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.tuner import Tuner
@@ -183,12 +184,14 @@ class TrainingCLI(LightningCLI):
         add("--save_every_minutes", type=float, default=10.0, help="between two checkpoints to go on from")
         add("--patience", type=int | None, default=None, help="validations without progress before it stops")
         add("--auto_batch", action="store_true", help="search the largest batch that fits")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoints, "checkpoint")
         parser.set_defaults(
             {
                 "checkpoint.monitor": self.stage.monitor,
                 "checkpoint.mode": self.stage.mode,
                 "checkpoint.save_top_k": 3,
+                # A run that goes on after a `kill -9` writes the same ones again.
+                "checkpoint.enable_version_counter": False,
             }
         )
         parser.link_arguments(
@@ -244,6 +247,7 @@ class TrainingCLI(LightningCLI):
             "precision": self.resolved["precision"],
             "enable_progress_bar": False,  # ours is in its place
             "callbacks": list(settings.get("callbacks") or []),
+            "plugins": [*(settings.get("plugins") or []), WholeCheckpoints()],
         }
         if settings.get("logger") is None:
             options["logger"] = TensorBoardLogger(
@@ -265,10 +269,7 @@ class TrainingCLI(LightningCLI):
 def _decisive(config: Any, system: SystemTraining) -> dict[str, Any]:
     """The options that decide the result of a stage, as plain values."""
     values = config.as_dict()
-    chosen = {
-        name: values[name]
-        for name in ("seed_everything", "precision", "patience", "auto_batch", "model", "data")
-    }
+    chosen = {name: values[name] for name in _DECISIVE_OURS}
     chosen["trainer"] = {name: values["trainer"][name] for name in _DECISIVE}
     for option in system.free:
         *groups, name = option.split(".")
@@ -283,6 +284,8 @@ def _seed(seed: bool | int) -> int:
     if isinstance(seed, bool):
         remedy = "A run that goes on has to draw the same numbers."
         fail("train", "seed", "a number", seed, remedy)
+    if not 0 <= seed < 2**32:
+        fail("train", "seed", "in [0,2^32)", seed)
     return seed
 
 

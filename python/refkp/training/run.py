@@ -102,10 +102,8 @@ def _trained(cli: TrainingCLI, log: LogFile) -> TrainingRun:
     cli.datamodule.setup("fit")  # an error in the data leaves no files behind
     is_first = cli.speaks
     name, going_on = cli.stage.name, cli.plan.action == "resume"
-    if is_first and not going_on:
-        cli.run.begin(name, cli.stages(), cli.decisive, cli.resolved)
-        write_text(cli.folder / "config.yaml", cli.parser.dump(cli.config, skip_none=False))
     if is_first:
+        _prepare_folder(cli, going_on)
         log.open(cli.folder / "log.txt")
     if cli.plan.start_from is not None and not going_on:
         cli.model.start_from(read_checkpoint(cli.plan.start_from, cli.system.name))
@@ -136,6 +134,14 @@ def _trained(cli: TrainingCLI, log: LogFile) -> TrainingRun:
         cli.run.complete(name, best)
     cli.trainer.strategy.barrier()  # the other processes plan their next stage from these files
     return done
+
+
+def _prepare_folder(cli: TrainingCLI, going_on: bool) -> None:
+    if going_on:
+        cli.run.remove_unfinished(cli.stage.name)
+        return
+    cli.run.begin(cli.stage.name, cli.stages(), cli.decisive, cli.resolved)
+    write_text(cli.folder / "config.yaml", cli.parser.dump(cli.config, skip_none=False))
 
 
 def _first_line(cli: TrainingCLI) -> str:

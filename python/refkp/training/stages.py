@@ -169,6 +169,11 @@ class RunFolder:
         self.state.begun[stage] = Begun(dict(config), dict(resolved))
         self._write()
 
+    def remove_unfinished(self, stage: str) -> None:
+        """Remove the checkpoints that a `kill -9` came upon while they were written."""
+        for path in self.last(stage).parent.glob(".*.ckpt"):
+            path.unlink()
+
     def note_before(self, stage: str, values: Mapping[str, float]) -> None:
         """Keep the held-out values before the first step, for the report of an interrupted training too."""
         self.state.begun[stage].before = dict(values)
