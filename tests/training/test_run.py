@@ -18,6 +18,7 @@ from refkp.training.checkpoint import read_checkpoint
 from refkp.training.console import quiet_console
 from refkp.training.precision import bfloat16_speedup, chosen_precision
 from refkp.training.run import train
+from refkp.training.safeguard import Safeguard
 from tests.training.small_system import SMALL, STAGED, SmallModule
 
 
@@ -120,6 +121,9 @@ def test_the_seed_is_that_of_everything_random(
     with pytest.raises(SystemExit):
         train(SMALL, small(tmp_path / "new", "--seed", "true"))
     assert "`seed` must be a number; got True" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train(SMALL, small(tmp_path / "new", "--seed=-1"))
+    assert "`seed` must be in [0,2^32); got -1" in capsys.readouterr().err
 
 
 def test_fresh_puts_the_old_run_aside(tmp_path: Path) -> None:
@@ -183,7 +187,25 @@ def test_a_run_without_a_validation_says_so(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"SmallModule: `loss` must be finite; got total (nan|inf), error"):
-        train(SMALL, small(tmp_path, "--model.optimizer.lr=1.0e30", "--trainer.max_epochs=20"))
+        train(SMALL, small(tmp_path, "--model.optimizer.lr=1.0e30", "--data.size=100"))
+
+
+def test_weights_that_are_not_finite_are_no_best_checkpoint(tmp_path: Path) -> None:
+    """The last steps, which no look at the loss follows."""
+    with pytest.raises(ValueError, match="`loss` must be finite on held-out data; got nan at step 5"):
+        train(SMALL, small(tmp_path, "--model.optimizer.lr=1.0e30", "--trainer.max_epochs=1"))
+    assert not (tmp_path / "train" / "summary.json").exists()
+
+
+def test_ranks_look_at_each_other_by_optimiser_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By batches, no look would be at a whole step where gradients of two are accumulated."""
+    looks: list[int] = []
+    monkeypatch.setattr(
+        Safeguard, "_of_all_ranks", lambda self, trainer, due: looks.append(trainer.global_step) or (False, 0)
+    )
+    monkeypatch.setattr("refkp.training.safeguard._several", lambda trainer: True)
+    train(SMALL, small(tmp_path, "--trainer.accumulate_grad_batches=2", "--data.size=100"))
+    assert {10, 20} <= set(looks)
 
 
 # ---- precision ----------------------------------------------------------------------------------
