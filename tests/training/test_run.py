@@ -172,6 +172,20 @@ def test_unknown_options_are_rejected(
     assert option.partition("=")[0].removeprefix("--") in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "rule"),
+    [
+        ("--checkpoint.save_last=true", "`checkpoint.save_last` must be left out; got True"),
+        ("--save_every_minutes=-1", "`save_every_minutes` must be at least 0; got -1.0"),
+        ("--patience=0", "`patience` must be at least 1; got 0"),
+    ],
+)
+def test_options_without_a_meaning_are_refused(option: str, rule: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rule):
+        train(SMALL, small(tmp_path / "run", option))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

@@ -45,7 +45,7 @@ SHORT_OPTIONS = {
 _DECISIVE = (
     *("max_epochs", "max_steps", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
     *("limit_train_batches", "limit_val_batches", "overfit_batches"),
-    *("check_val_every_n_epoch", "val_check_interval"),
+    *("check_val_every_n_epoch", "val_check_interval", "max_time"),
 )
 
 #: The other options that do.
@@ -271,6 +271,7 @@ def _decisive(config: Any, system: SystemTraining) -> dict[str, Any]:
     values = config.as_dict()
     chosen = {name: values[name] for name in _DECISIVE_OURS}
     chosen["trainer"] = {name: values["trainer"][name] for name in _DECISIVE}
+    chosen["checkpoint"] = {name: values["checkpoint"][name] for name in ("monitor", "mode")}
     for option in system.free:
         *groups, name = option.split(".")
         section = chosen
@@ -304,6 +305,12 @@ def _require_checkpoints(config: Any) -> None:
         value = config[section][name]
         if value is not None and value == without:
             fail("train", option, "set so that held-out values choose a checkpoint", value)
+    if config["checkpoint"]["save_last"]:
+        remedy = "last.ckpt is written anyway, where going on from it is exact: see --save_every_minutes."
+        fail("train", "checkpoint.save_last", "left out", True, remedy)
+    for name, least in (("save_every_minutes", 0), ("patience", 1)):
+        if config[name] is not None and config[name] < least:
+            fail("train", name, f"at least {least}", config[name])
 
 
 def largest_batch(cli: TrainingCLI) -> int:

@@ -158,11 +158,12 @@ def _batch_size(cli: TrainingCLI, going_on: bool) -> None:
     """With `--auto_batch`: search the largest batch, or take what was found when the stage was begun."""
     if not cli.config["auto_batch"]:
         return
-    resolved = cli.run.state.begun[cli.stage.name].resolved
     if going_on:
-        cli.datamodule.batch_size = resolved["batch_size"]
-    else:
-        cli.run.note_resolved(cli.stage.name, {**resolved, "batch_size": largest_batch(cli)})
+        cli.datamodule.batch_size = cli.resolved["batch_size"]
+        return
+    size = largest_batch(cli)
+    if cli.speaks:
+        cli.run.note_resolved(cli.stage.name, {**cli.resolved, "batch_size": size})
 
 
 def _validated(cli: TrainingCLI, checkpoint: Path | None = None) -> dict[str, float]:
