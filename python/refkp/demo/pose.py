@@ -23,6 +23,7 @@ from refkp.systems.pose.inference.bank import TemplateBank, build_bank
 from refkp.systems.pose.inference.estimator import PoseEstimate, estimate_pose
 from refkp.systems.pose.inference.evaluation import (
     RunResult,
+    RunSpec,
     estimate_dataset,
     object_models,
     summary,
@@ -30,6 +31,7 @@ from refkp.systems.pose.inference.evaluation import (
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.ground_truth import TargetPredictor
 from refkp.systems.pose.inference.predictor import ModelPredictor
+from refkp.systems.pose.inference.spec import EstimatorSpec, MatchSpec, ModeSpec
 from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.metrics.evaluation import evaluate_estimates
 from refkp.systems.pose.metrics.pose_errors import pose_errors
@@ -60,8 +62,12 @@ _OPTIONS = {
     "data.samples.num_positives": 2,
     "data.num_workers": 0,
     "trainer.max_steps": -1,
-    "trainer.log_every_n_steps": 1,
+    "trainer.log_every_n_steps": 5,
 }
+
+
+#: Few matches of each template, since RANSAC takes most of the time of an estimate.
+_JUDGING = RunSpec(EstimatorSpec(modes=ModeSpec(matching=MatchSpec(max_count=300))))
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class PoseTask:
     num_training: int = 200
     num_held_out: int = 30
     size: tuple[int, int] = (150, 200)
-    max_inplane_deg: float = 15.0
+    max_inplane_deg: float = 5.0
     template_level: int = 0
     epochs: int = 30
 
@@ -171,9 +177,9 @@ def training_page(
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
     trained = run_training(["--config", "tiny", *arguments, "--fresh"])
-    model = load_run(trained.folder)
+    model = load_run(run)
     dataset = _samples(train, held_out, model.spec.encoder.image_size)
-    result = estimate_dataset(model, dataset)
+    result = estimate_dataset(model, dataset, _JUDGING)
     report.section("Poses of pictures that training has not seen")
     _tell_training(report, trained, len(dataset), task)
     _tell_result(report, result, dataset, ModelSet(train))
