@@ -66,7 +66,8 @@ def _calls(dtype: torch.dtype) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
         images = torch.zeros(batch, channels, *size, dtype=dtype)
         theta = torch.eye(3, dtype=torch.float64)[:2].repeat(batch, 1, 1)
         yield "affine_warp", "forward", (images, theta, size, False, ())
-        yield "affine_warp", "backward", (images, images, theta, False, (), True, True)
+        gradient = import_module("refkp.ops.affine_warp.arguments").WarpGradient
+        yield "affine_warp", "backward", (gradient(images, images, theta, False, (), True, True),)
         for coverage in (False, True):
             yield "equivariance_loss", "forward", (images, images, theta, coverage)
             yield "equivariance_loss", "backward", (theta[:, 0, 0], images, images, theta, coverage)
