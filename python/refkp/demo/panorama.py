@@ -84,19 +84,9 @@ def picture_pages(report: Report, path: Path) -> None:
 def training_page(report: Report, source: Path, folder: Path, epochs: int | None) -> None:
     """Train the tiny vision stage; accuracy before and after against chance, and the curves."""
     epochs = _EPOCHS if epochs is None else epochs
-    options = [
-        "--config",
-        "tiny",
-        "--stage",
-        "vision",
-        "--data",
-        str(source),
-        "--out",
-        str(folder),
-        "--fresh",
-    ]
-    rarely = f"--trainer.check_val_every_n_epoch={-(-epochs // 2)}"
-    run = run_training([*options, f"--trainer.max_epochs={epochs}", rarely])
+    options = [f"--trainer.max_epochs={epochs}", f"--trainer.check_val_every_n_epoch={epochs}", "--fresh"]
+    where = ["--data", str(source), "--out", str(folder)]
+    run = run_training(["--config", "tiny", "--stage", "vision", *where, *options], reports=False)
     report.section("Learning from true overlaps")
     report.text(
         f"A small vision transformer with random weights, trained for {run.seconds:.0f} s on {run.num_training} "

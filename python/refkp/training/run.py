@@ -49,8 +49,13 @@ class TrainingRun:
     reported: bool = False  # it was complete already
 
 
-def train(system: SystemTraining, argv: Sequence[str]) -> list[TrainingRun]:
+def train(system: SystemTraining, argv: Sequence[str], *, reports: bool = True) -> list[TrainingRun]:
     """Train as `refkp train SYSTEM ARGUMENTS` does; the stages that it asked for.
+
+    Args:
+        system: what is trained.
+        argv: its command line.
+        reports: print one after each stage; else who calls tells what came out.
 
     Raises:
         KeyboardInterrupt: a signal ended it, after its checkpoint was written.
@@ -64,7 +69,7 @@ def train(system: SystemTraining, argv: Sequence[str]) -> list[TrainingRun]:
         with quiet_console() as log:
             cli = TrainingCLI(system, stage, request._replace(fresh=fresh))
             runs.append(_reported(cli) if cli.plan.action == "report" else _trained(cli, log))
-            if cli.speaks:
+            if cli.speaks and reports:
                 print(report(runs[-1], system), flush=True)
     return runs
 

@@ -54,6 +54,6 @@ PANORAMA = SystemTraining(
 )
 
 
-def run_training(argv: Sequence[str]) -> TrainingRun:
+def run_training(argv: Sequence[str], *, reports: bool = True) -> TrainingRun:
     """Train as `refkp train panorama ARGV` does; the last stage that it asked for."""
-    return train(PANORAMA, argv)[-1]
+    return train(PANORAMA, argv, reports=reports)[-1]

@@ -41,6 +41,6 @@ POSE = SystemTraining(
 )
 
 
-def run_training(argv: Sequence[str]) -> TrainingRun:
+def run_training(argv: Sequence[str], *, reports: bool = True) -> TrainingRun:
     """Train as `refkp train pose ARGV` does."""
-    return train(POSE, argv)[-1]
+    return train(POSE, argv, reports=reports)[-1]
