@@ -100,7 +100,7 @@ def settings_of(options: argparse.Namespace, card: dict[str, Any], scratch: Path
     if options.rehearse:
         return Settings(
             out=out, scratch=scratch, device="cpu", architecture="90" if options.nvcc else None, workers=2,
-            dtypes=("float32",), select="native-cpu-float32 and repeats",
+            dtypes=("float32",), select="native-cpu-float32 and not compile",
             rest=("-k", "rotation and geometry"), suites=("equivariance_loss",), bench=("--smoke",),
         )  # fmt: skip
     major, minor = card["capability"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +152,40 @@ class SignalAt(L.Callback):
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+class SignalToAll(L.Callback):
+    """Sends a signal to all processes of its group before the first batch of the epoch at a step is used."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number = step, number
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step and batch_idx == 0:
+            kill = [
+                "kill",
+                f"-{self.number}",
+                "--",
+                f"-{os.getpgrp()}",
+            ]  # not from this process, that may end them
+            subprocess.run(kill, check=False)
+            time.sleep(0.2)  # a loader's process that obeys is gone then
+
+
+class SignalAfterEpoch(L.Callback):
+    """Sends this process a signal when the validation after an epoch is over, and its best checkpoint written."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number = step, number
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        trainer.callbacks.append(
+            trainer.callbacks.pop(trainer.callbacks.index(self))
+        )  # behind what keeps them
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.state.fn == "fit" and trainer.global_step == self.step:
             os.kill(os.getpid(), self.number)
 
 

@@ -125,6 +125,62 @@ def test_kill_9_loses_what_came_after_the_last_checkpoint_alone(tmp_path: Path) 
     assert result(tmp_path / "cut") == result(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_leaves_those_of_the_loader(number: int, tmp_path: Path) -> None:
+    """Ctrl-C in a terminal: the step and the validation that follow still need batches."""
+    options = [
+        "--workers=2",
+        "--trainer.accumulate_grad_batches=5",
+    ]  # of five batches, so none is a place to stop
+    train(SMALL, small(tmp_path / "whole", *options))
+    signals = signal_at(1, number, when="SignalToAll")
+    command = [
+        sys.executable,
+        "-m",
+        "tests.training.small_system",
+        *small(tmp_path / "cut", *options, *signals),
+    ]
+    cut = subprocess.run(
+        command, cwd=ROOT, env=os.environ, capture_output=True, text=True, start_new_session=True
+    )
+    assert "at step 2: checkpoint written; the same command goes on." in cut.stdout
+    assert cut.stderr.strip().splitlines()[-1:] == ["KeyboardInterrupt"]
+    train(SMALL, small(tmp_path / "cut", *options))
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")
+
+
+def test_kill_9_between_a_best_checkpoint_and_the_last_one_leaves_no_second_copy(tmp_path: Path) -> None:
+    options = ["--save_every_minutes=0"]
+    train(SMALL, small(tmp_path / "whole", *options))
+    kill = signal_at(10, signal.SIGKILL, when="SignalAfterEpoch")
+    command = [sys.executable, "-m", "tests.training.small_system", *small(tmp_path / "cut", *options, *kill)]
+    assert (
+        subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True).returncode == -signal.SIGKILL
+    )
+    checkpoints = tmp_path / "cut" / "train" / "checkpoints"
+    (checkpoints / ".last.1.ckpt").touch()  # as when it comes upon one that is being written
+    train(SMALL, small(tmp_path / "cut", *options))
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")
+
+
+def test_a_checkpoint_is_written_beside_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by way of /tmp, which may be another disk: from there it would be a copy, that can be cut off."""
+    monkeypatch.setattr("tempfile.mkstemp", None)
+    train(SMALL, small(tmp_path, "--trainer.logger=false"))
+
+
+def test_a_run_that_was_moved_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its best checkpoints: at this rate the last of them are written after the others."""
+    options = ["--model.optimizer.lr=0.5", "--trainer.max_epochs=6"]
+    train(SMALL, small(tmp_path / "whole", *options))
+    interrupted(tmp_path / "cut", 22, signal.SIGINT, *options)
+    moved = (tmp_path / "cut").rename(tmp_path / "moved")
+    capsys.readouterr()
+    train(SMALL, small(moved, *options))
+    assert "dirpath" not in capsys.readouterr().err
+    assert result(moved) == result(tmp_path / "whole")
+
+
 def test_a_run_that_was_killed_before_its_report_reports(tmp_path: Path) -> None:
     train(SMALL, small(tmp_path / "whole"))
     want = result(tmp_path / "whole")

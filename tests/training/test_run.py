@@ -18,6 +18,7 @@ from refkp.training.checkpoint import read_checkpoint
 from refkp.training.console import quiet_console
 from refkp.training.precision import bfloat16_speedup, chosen_precision
 from refkp.training.run import train
+from refkp.training.safeguard import Safeguard
 from tests.training.small_system import SMALL, STAGED, SmallModule
 
 
@@ -32,6 +33,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as Python does where no test runs
 def test_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What runs on what, a line per validation, the report with every path; nothing else on either stream."""
     train(SMALL, small(tmp_path))
@@ -106,15 +108,22 @@ def test_other_options_are_an_error_that_names_the_difference(finished: Path) ->
     assert train(SMALL, small(finished, "--workers=1"))[0].reported  # changes nothing
 
 
-def test_the_seed_is_that_of_everything_random(finished: Path, tmp_path: Path) -> None:
+def test_the_seed_is_that_of_everything_random(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Order, draws and weights; the held-out part stays, so that runs of several seeds can be compared."""
     first = json.loads((finished / "train" / "summary.json").read_text())
     [other] = train(SMALL, small(tmp_path, "--seed", "1"))
     assert other.held_out == first["held_out"]
     assert other.before != first["before"]
-    assert "  seed: 1" in (tmp_path / "train" / "config.yaml").read_text()
-    with pytest.raises(ValueError, match="`seed` must be a number; got True"):
+    config = json.loads((tmp_path / "run.json").read_text())["begun"]["train"]["config"]
+    assert (config["seed_everything"], config["data"]["seed"]) == (1, 1)
+    with pytest.raises(SystemExit):
         train(SMALL, small(tmp_path / "new", "--seed", "true"))
+    assert "`seed` must be a number; got True" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train(SMALL, small(tmp_path / "new", "--seed=-1"))
+    assert "`seed` must be in [0,2^32); got -1" in capsys.readouterr().err
 
 
 def test_fresh_puts_the_old_run_aside(tmp_path: Path) -> None:
@@ -163,6 +172,20 @@ def test_unknown_options_are_rejected(
     assert option.partition("=")[0].removeprefix("--") in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "rule"),
+    [
+        ("--checkpoint.save_last=true", "`checkpoint.save_last` must be left out; got True"),
+        ("--save_every_minutes=-1", "`save_every_minutes` must be at least 0; got -1.0"),
+        ("--patience=0", "`patience` must be at least 1; got 0"),
+    ],
+)
+def test_options_without_a_meaning_are_refused(option: str, rule: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rule):
+        train(SMALL, small(tmp_path / "run", option))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -178,7 +201,25 @@ def test_a_run_without_a_validation_says_so(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"SmallModule: `loss` must be finite; got total (nan|inf), error"):
-        train(SMALL, small(tmp_path, "--model.optimizer.lr=1.0e30", "--trainer.max_epochs=20"))
+        train(SMALL, small(tmp_path, "--model.optimizer.lr=1.0e30", "--data.size=100"))
+
+
+def test_weights_that_are_not_finite_are_no_best_checkpoint(tmp_path: Path) -> None:
+    """The last steps, which no look at the loss follows."""
+    with pytest.raises(ValueError, match="`loss` must be finite on held-out data; got nan at step 5"):
+        train(SMALL, small(tmp_path, "--model.optimizer.lr=1.0e30", "--trainer.max_epochs=1"))
+    assert not (tmp_path / "train" / "summary.json").exists()
+
+
+def test_ranks_look_at_each_other_by_optimiser_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By batches, no look would be at a whole step where gradients of two are accumulated."""
+    looks: list[int] = []
+    monkeypatch.setattr(
+        Safeguard, "_of_all_ranks", lambda self, trainer, due: looks.append(trainer.global_step) or (False, 0)
+    )
+    monkeypatch.setattr("refkp.training.safeguard._several", lambda trainer: True)
+    train(SMALL, small(tmp_path, "--trainer.accumulate_grad_batches=2", "--data.size=100"))
+    assert {10, 20} <= set(looks)
 
 
 # ---- precision ----------------------------------------------------------------------------------

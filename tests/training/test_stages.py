@@ -135,6 +135,7 @@ def test_the_checkpoint_that_a_run_stands_for(tmp_path: Path) -> None:
     first, last = (tmp_path / stage / "checkpoints" / "last.ckpt" for stage in STAGES[:2])
     assert run_checkpoint(tmp_path, "panorama", STAGES) == last
     assert run_checkpoint(tmp_path, "panorama", STAGES, "vision") == first
+    assert run_checkpoint(tmp_path / "vision", "panorama", STAGES) == first
     assert run_checkpoint(first, "panorama", STAGES) == first
     with pytest.raises(ValueError, match=r"Train it with `refkp train pose --out"):
         run_checkpoint(tmp_path / "new", "pose", ("train",))

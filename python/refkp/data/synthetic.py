@@ -70,19 +70,6 @@ def render_panorama(seed: int, height: int = 512, *, supersample: int = 2) -> Te
     return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
 
 
-def describe_panorama(seed: int) -> str:
-    """What `render_panorama(seed)` shows, in a sentence: a true caption to train and judge a language model on.
-
-    >>> describe_panorama(0)
-    'A square with 11 houses and 5 posts; the sun stands behind the camera.'
-    """
-    boxes = _scene(np.random.default_rng(seed))
-    houses = int((boxes.window > 0).sum())
-    quarter = round(sun_azimuth_deg(seed) / 90) % 4
-    side = ("ahead", "on the right", "behind the camera", "on the left")[quarter]
-    return f"A square with {houses} houses and {len(boxes.window) - houses} posts; the sun stands {side}."
-
-
 def sun_azimuth_deg(seed: int) -> float:
     """Where the sun stands in `render_panorama(seed)`: degrees to the right of the picture's middle, in [-180,180].
 

@@ -116,9 +116,10 @@ def make_data(folder: Path, task: PoseTask = _TASK) -> None:
                 samples=1,
             )
             generate_scenes({1: mesh}, unfinished / name, spec, seed=seed)
-        K = tuple(tuple(value / 2 for value in row) for row in LINEMOD_K[:2])
+        (fx, skew, cx), (_, fy, cy), last = LINEMOD_K
+        K = ((fx / 2, skew / 2, cx / 2), (0.0, fy / 2, cy / 2), last)
         store = unfinished / "train" / "templates"
-        render_templates(mesh, 1, store, level=task.template_level, K=(*K, LINEMOD_K[2]), size=_CAMERA_SIZE)
+        render_templates(mesh, 1, store, level=task.template_level, K=K, size=_CAMERA_SIZE)
 
 
 def match_page(report: Report, folder: Path, task: PoseTask = _TASK) -> None:
@@ -145,10 +146,7 @@ def match_page(report: Report, folder: Path, task: PoseTask = _TASK) -> None:
     report.numbers(
         [
             (f"{int(shown.matched.sum())} of {int((shown.state >= 0).sum())}", "patches see this template"),
-            (
-                f"{torch.tensor(errors).median():.3f}°" if errors else "-",
-                "median rotation error from true matches",
-            ),
+            (_median(errors), "median rotation error from true matches"),
             (f"{len(errors)} of {len(found)}", "held-out objects with a pose"),
         ]
     )
@@ -163,6 +161,10 @@ def match_page(report: Report, folder: Path, task: PoseTask = _TASK) -> None:
             pictures.overlay_picture(scene.rgb, mesh, scene.K, pose, truth=sample.query.cam_from_obj),
             "The pose from true matches with four templates, by RANSAC and weighted least squares.",
         )
+
+
+def _median(errors: list[float]) -> str:
+    return f"{torch.tensor(errors).median():.3f}°" if errors else "-"
 
 
 def training_page(

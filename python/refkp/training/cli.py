@@ -19,6 +19,7 @@ from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp.training.console import ProgressLine
 from refkp.training.data import SystemData
+from refkp.training.keeping import ModelCheckpoints, WholeCheckpoints
 from refkp.training.module import SystemModule
 from refkp.training.precision import Precision, chosen_precision
 from refkp.training.safeguard import Safeguard
@@ -26,7 +27,7 @@ from refkp.training.stages import RunFolder, Stage
 
 with named_extras():
     import lightning as L
-    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+    from lightning.pytorch.callbacks import EarlyStopping
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.tuner import Tuner
@@ -44,7 +45,7 @@ SHORT_OPTIONS = {
 _DECISIVE = (
     *("max_epochs", "max_steps", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
     *("limit_train_batches", "limit_val_batches", "overfit_batches"),
-    *("check_val_every_n_epoch", "val_check_interval"),
+    *("check_val_every_n_epoch", "val_check_interval", "max_time"),
 )
 
 #: The other options that do.
@@ -183,12 +184,14 @@ class TrainingCLI(LightningCLI):
         add("--save_every_minutes", type=float, default=10.0, help="between two checkpoints to go on from")
         add("--patience", type=int | None, default=None, help="validations without progress before it stops")
         add("--auto_batch", action="store_true", help="search the largest batch that fits")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoints, "checkpoint")
         parser.set_defaults(
             {
                 "checkpoint.monitor": self.stage.monitor,
                 "checkpoint.mode": self.stage.mode,
                 "checkpoint.save_top_k": 3,
+                # A run that goes on after a `kill -9` writes the same ones again.
+                "checkpoint.enable_version_counter": False,
             }
         )
         parser.link_arguments(
@@ -244,6 +247,7 @@ class TrainingCLI(LightningCLI):
             "precision": self.resolved["precision"],
             "enable_progress_bar": False,  # ours is in its place
             "callbacks": list(settings.get("callbacks") or []),
+            "plugins": [*(settings.get("plugins") or []), WholeCheckpoints()],
         }
         if settings.get("logger") is None:
             options["logger"] = TensorBoardLogger(
@@ -265,11 +269,9 @@ class TrainingCLI(LightningCLI):
 def _decisive(config: Any, system: SystemTraining) -> dict[str, Any]:
     """The options that decide the result of a stage, as plain values."""
     values = config.as_dict()
-    chosen = {
-        name: values[name]
-        for name in ("seed_everything", "precision", "patience", "auto_batch", "model", "data")
-    }
+    chosen = {name: values[name] for name in _DECISIVE_OURS}
     chosen["trainer"] = {name: values["trainer"][name] for name in _DECISIVE}
+    chosen["checkpoint"] = {name: values["checkpoint"][name] for name in ("monitor", "mode")}
     for option in system.free:
         *groups, name = option.split(".")
         section = chosen
@@ -283,6 +285,8 @@ def _seed(seed: bool | int) -> int:
     if isinstance(seed, bool):
         remedy = "A run that goes on has to draw the same numbers."
         fail("train", "seed", "a number", seed, remedy)
+    if not 0 <= seed < 2**32:
+        fail("train", "seed", "in [0,2^32)", seed)
     return seed
 
 
@@ -301,6 +305,12 @@ def _require_checkpoints(config: Any) -> None:
         value = config[section][name]
         if value is not None and value == without:
             fail("train", option, "set so that held-out values choose a checkpoint", value)
+    if config["checkpoint"]["save_last"]:
+        remedy = "last.ckpt is written anyway, where going on from it is exact: see --save_every_minutes."
+        fail("train", "checkpoint.save_last", "left out", True, remedy)
+    for name, least in (("save_every_minutes", 0), ("patience", 1)):
+        if config[name] is not None and config[name] < least:
+            fail("train", name, f"at least {least}", config[name])
 
 
 def largest_batch(cli: TrainingCLI) -> int:

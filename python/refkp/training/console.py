@@ -35,7 +35,6 @@ SILENCED = {
     "Checkpoint directory ": "a run that goes on keeps its folder",
     "You're resuming from a checkpoint that ended before the epoch ended": "the loaders are resumable",
     "LightningCLI's args parameter": "the command line is read before Lightning sees it",
-    "By default only one JsonargparseDeprecationWarning": "of Lightning towards the parser below it",
     "The `srun` command is available": "a run inside an interactive job is fine",
     "Experiment logs directory ": "a run that goes on keeps its logs",
     "`isinstance(treespec, LeafSpec)` is deprecated": "of libraries among themselves",

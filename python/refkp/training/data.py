@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp.training.sampling import EpochSampler, ResumableLoader
+from refkp.training.signals import obey_the_parent_alone
 
 with named_extras():
     import lightning as L
@@ -75,5 +76,6 @@ class SystemData(L.LightningDataModule):
             prefetch_factor=self.prefetch if self.num_workers else None,
             pin_memory=torch.accelerator.is_available(),
             collate_fn=collate,
+            worker_init_fn=obey_the_parent_alone,
             generator=torch.Generator(),  # or each epoch would draw from the random state that a run resumes
         )

@@ -133,6 +133,10 @@ class SystemModule(L.LightningModule):
         """Log the held-out values, and go on with the random numbers of training."""
         values = all_rank_means(self._held_out)
         values["total"] = self.held_out_total(values)
+        if not bool(torch.isfinite(values["total"])):  # the same on all ranks
+            remedy = "Lower `optimizer.lr`, or look at the held-out data."
+            got = f"{float(values['total']):g} at step {self.global_step}"
+            fail(type(self).__name__, "loss", "finite on held-out data", got, remedy)
         self.log_dict({f"val/{name}": value.float() for name, value in values.items()})
         set_random_state(self._training_state)
 

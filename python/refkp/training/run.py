@@ -107,10 +107,8 @@ def _trained(cli: TrainingCLI, log: LogFile) -> TrainingRun:
     cli.datamodule.setup("fit")  # an error in the data leaves no files behind
     is_first = cli.speaks
     name, going_on = cli.stage.name, cli.plan.action == "resume"
-    if is_first and not going_on:
-        cli.run.begin(name, cli.stages(), cli.decisive, cli.resolved)
-        write_text(cli.folder / "config.yaml", cli.parser.dump(cli.config, skip_none=False))
     if is_first:
+        _prepare_folder(cli, going_on)
         log.open(cli.folder / "log.txt")
     if cli.plan.start_from is not None and not going_on:
         cli.model.start_from(read_checkpoint(cli.plan.start_from, cli.system.name))
@@ -143,6 +141,14 @@ def _trained(cli: TrainingCLI, log: LogFile) -> TrainingRun:
     return done
 
 
+def _prepare_folder(cli: TrainingCLI, going_on: bool) -> None:
+    if going_on:
+        cli.run.remove_unfinished(cli.stage.name)
+        return
+    cli.run.begin(cli.stage.name, cli.stages(), cli.decisive, cli.resolved)
+    write_text(cli.folder / "config.yaml", cli.parser.dump(cli.config, skip_none=False))
+
+
 def _first_line(cli: TrainingCLI) -> str:
     """What runs on what, and where it lies."""
     several = len(cli.system.stages) > 1
@@ -157,11 +163,12 @@ def _batch_size(cli: TrainingCLI, going_on: bool) -> None:
     """With `--auto_batch`: search the largest batch, or take what was found when the stage was begun."""
     if not cli.config["auto_batch"]:
         return
-    resolved = cli.run.state.begun[cli.stage.name].resolved
     if going_on:
-        cli.datamodule.batch_size = resolved["batch_size"]
-    else:
-        cli.run.note_resolved(cli.stage.name, {**resolved, "batch_size": largest_batch(cli)})
+        cli.datamodule.batch_size = cli.resolved["batch_size"]
+        return
+    size = largest_batch(cli)
+    if cli.speaks:
+        cli.run.note_resolved(cli.stage.name, {**cli.resolved, "batch_size": size})
 
 
 def _validated(cli: TrainingCLI, checkpoint: Path | None = None) -> dict[str, float]:

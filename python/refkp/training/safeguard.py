@@ -16,12 +16,11 @@ import torch
 from torch import distributed
 
 from refkp._extras import named_extras
+from refkp.training.signals import ENDING
 
 with named_extras():
     import lightning as L
     from lightning.pytorch.callbacks import Checkpoint
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 #: Steps between two looks at what the other ranks were told; each look waits for all of them.
 _LOOK_EVERY = 10
@@ -54,7 +53,7 @@ class Safeguard(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """From here on there is something to keep."""
         self._written = time.monotonic()
-        for number in _SIGNALS:
+        for number in ENDING:
             self._handlers[number] = signal.signal(number, self._note)
 
     def on_train_batch_end(
@@ -65,16 +64,16 @@ class Safeguard(Checkpoint):
         if fetcher is None or loop.batch_progress.is_last_batch or loop._should_accumulate():
             return
         if not loop._should_check_val_fx(fetcher):
-            self._look(trainer, batch_idx)
+            self._look(trainer, always=not _several(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """After a validation within an epoch."""
         if trainer.state.fn == "fit" and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self._look(trainer, 0)
+            self._look(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """After the last step of an epoch and the validation that may follow it."""
-        self._look(trainer, 0)
+        self._look(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The whole training: what is left is to judge it."""
@@ -98,9 +97,9 @@ class Safeguard(Checkpoint):
             signal.signal(number, handler)
         self._handlers = {}
 
-    def _look(self, trainer: L.Trainer, step: int) -> None:
+    def _look(self, trainer: L.Trainer, *, always: bool = True) -> None:
         """Write the checkpoint if it is time, on all ranks alike, and stop if one of them was told to."""
-        if trainer.world_size > 1 and step % _LOOK_EVERY:
+        if not always and trainer.global_step % _LOOK_EVERY:
             return
         due = time.monotonic() - self._written >= 60 * self.minutes
         due, number = self._of_all_ranks(trainer, due)
@@ -112,9 +111,13 @@ class Safeguard(Checkpoint):
             raise Stopped(number, trainer.global_step)
 
     def _of_all_ranks(self, trainer: L.Trainer, due: bool) -> tuple[bool, int]:
-        if trainer.world_size == 1:
+        if not _several(trainer):
             return due, self._signal
         both = torch.tensor([int(due), self._signal], device=trainer.strategy.root_device)
         distributed.all_reduce(both, op=distributed.ReduceOp.MAX)
         due_now, number = both.tolist()
         return bool(due_now), int(number)
+
+
+def _several(trainer: L.Trainer) -> bool:
+    return trainer.world_size > 1

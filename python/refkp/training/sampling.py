@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from refkp._checks import fail
+from refkp.training.signals import ending_waits
 
 
 class SampleIndex(NamedTuple):
@@ -118,7 +119,9 @@ class ResumableLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         sampler = self._sampler()
         self._seen = sampler.start
-        for batch in super().__iter__():
+        with ending_waits():
+            batches = super().__iter__()  # starts the processes
+        for batch in batches:
             self._seen = min(self._seen + sampler.batch_of_all_ranks, len(sampler) * sampler.num_replicas)
             yield batch
 

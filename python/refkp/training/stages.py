@@ -169,6 +169,11 @@ class RunFolder:
         self.state.begun[stage] = Begun(dict(config), dict(resolved))
         self._write()
 
+    def remove_unfinished(self, stage: str) -> None:
+        """Remove the checkpoints that a `kill -9` came upon while they were written."""
+        for path in self.last(stage).parent.glob(".*.ckpt"):
+            path.unlink()
+
     def note_before(self, stage: str, values: Mapping[str, float]) -> None:
         """Keep the held-out values before the first step, for the report of an interrupted training too."""
         self.state.begun[stage].before = dict(values)
@@ -204,14 +209,19 @@ def run_checkpoint(run: Path | str, system: str, stages: Sequence[str], stage: s
     """The checkpoint that a run stands for: the best of a complete stage (None: the last), or the file itself.
 
     Args:
-        run: folder of `refkp train SYSTEM`, or a checkpoint.
+        run: folder of `refkp train SYSTEM` or of one of its stages, or a checkpoint.
         system, stages: whose run.
         stage: which stage of a folder.
 
     Raises:
         ValueError: no such stage is complete.
     """
-    return Path(run) if Path(run).is_file() else RunFolder(run, system).best(stage, stages)
+    path = Path(run)
+    if path.is_file():
+        return path
+    if path.name in stages and (path.parent / "run.json").exists():
+        return RunFolder(path.parent, system).best(path.name, stages)
+    return RunFolder(path, system).best(stage, stages)
 
 
 def _selected(config: Mapping[str, Any], options: Sequence[str]) -> dict[str, Any]:

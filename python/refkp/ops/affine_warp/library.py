@@ -10,6 +10,7 @@ from torch import Tensor
 
 from refkp.ops._backends import kernels
 from refkp.ops._theta import check_theta_values
+from refkp.ops.affine_warp.arguments import WarpGradient
 
 
 @torch.library.custom_op("refkp::affine_warp", mutates_args=())
@@ -37,13 +38,15 @@ def affine_warp_backward(
     """The gradients of image and theta; one that is not needed comes back empty."""
     with torch.cuda.device_of(image):
         grad_image, grad_theta = kernels("affine_warp", backend).backward(
-            grad_out.contiguous(),
-            image.contiguous(),
-            theta.detach().double().contiguous(),
-            inverse,
-            fill,
-            needs_image,
-            needs_theta,
+            WarpGradient(
+                grad_out.contiguous(),
+                image.contiguous(),
+                theta.detach().double().contiguous(),
+                inverse,
+                fill,
+                needs_image,
+                needs_theta,
+            )
         )
     return grad_image, grad_theta.to(theta.dtype)
 
@@ -56,16 +59,8 @@ def _(
 
 
 @affine_warp_backward.register_fake
-def _(
-    grad_out: Tensor,
-    image: Tensor,
-    theta: Tensor,
-    inverse: bool,
-    fill: Sequence[float],
-    needs_image: bool,
-    needs_theta: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor]:
+def _(grad_out: Tensor, image: Tensor, theta: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    _, _, needs_image, needs_theta, _ = options
     grad_image = (
         torch.empty_like(image, memory_format=torch.contiguous_format) if needs_image else image.new_empty(0)
     )

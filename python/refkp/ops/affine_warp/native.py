@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from refkp import _native
+from refkp.ops.affine_warp.arguments import WarpGradient
 
 
 def forward(
@@ -28,15 +29,8 @@ def forward(
     return out
 
 
-def backward(
-    grad_out: Tensor,
-    image: Tensor,
-    theta: Tensor,
-    inverse: bool,
-    fill: Sequence[float],
-    needs_image: bool,
-    needs_theta: bool,
-) -> tuple[Tensor, Tensor]:
+def backward(gradient: WarpGradient) -> tuple[Tensor, Tensor]:
+    grad_out, image, theta, inverse, fill, needs_image, needs_theta = gradient
     grad_image = torch.empty_like(image) if needs_image else image.new_empty(0)
     grad_theta = torch.empty_like(theta) if needs_theta else theta.new_empty(0)
     fills = _fill_tensor(fill, image)

@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from refkp.ops._theta import pixel_map, pixel_map_backward
+from refkp.ops.affine_warp.arguments import WarpGradient
 
 _BLOCK = 256
 
@@ -42,15 +43,8 @@ def forward(
     return out
 
 
-def backward(
-    grad_out: Tensor,
-    image: Tensor,
-    theta: Tensor,
-    inverse: bool,
-    fill: Sequence[float],
-    needs_image: bool,
-    needs_theta: bool,
-) -> tuple[Tensor, Tensor]:
+def backward(gradient: WarpGradient) -> tuple[Tensor, Tensor]:
+    grad_out, image, theta, inverse, fill, needs_image, needs_theta = gradient
     batch, channels, in_height, in_width = image.shape
     size = grad_out.shape[2:]
     grad_image = torch.zeros_like(image) if needs_image else image.new_empty(0)

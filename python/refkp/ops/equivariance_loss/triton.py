@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from refkp.ops._theta import pixel_map
+from refkp.ops.affine_warp.arguments import WarpGradient
 from refkp.ops.affine_warp.triton import backward as affine_warp_backward
 from refkp.ops.affine_warp.triton import item_and_pixels, sample, taps
 
@@ -52,7 +53,8 @@ def backward(
             COVERAGE=coverage,
             BLOCK=_BLOCK,
         )
-    grad_maps_warped, _ = affine_warp_backward(grad_returned, maps_warped, theta, True, (), True, False)
+    gradient = WarpGradient(grad_returned, maps_warped, theta, True, (), needs_image=True, needs_theta=False)
+    grad_maps_warped, _ = affine_warp_backward(gradient)
     return grad_maps, grad_maps_warped
 
 

@@ -19,6 +19,7 @@ pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from PIL import Image
 
+from refkp import __version__
 from refkp.cli import main
 from refkp.data.meshes import Mesh, save_mesh
 from refkp.data.rendering import MeshRenderer
@@ -30,6 +31,7 @@ from refkp.systems.pose.model.spec import AttentionSpec, ClassifierSpec, Encoder
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.templates.rendering import render_templates, rendered_views
 from refkp.systems.pose.views import Views
+from refkp.training.checkpoint import KEY
 
 SIZE = (120, 160)
 K = ((150.0, 0.0, 80.0), (0.0, 150.0, 60.0), (0.0, 0.0, 1.0))
@@ -68,7 +70,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, mesh: Mesh) -> Path:
     render_templates(mesh, 7, folder / "templates", level=0, size=SIZE, K=K)
     torch.manual_seed(0)
     weights = {f"model.{name}": value for name, value in Vpog(SPEC).state_dict().items()}
-    torch.save({"pose": {"model": asdict(SPEC)}, "state_dict": weights}, folder / "run.ckpt")
+    about = {"system": "pose", "version": __version__, "specs": {"model": asdict(SPEC)}}
+    torch.save({KEY: about, "state_dict": weights}, folder / "run.ckpt")
     return folder
 
 

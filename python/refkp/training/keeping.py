@@ -1,0 +1,38 @@
+"""How checkpoints are written and which are kept: whole or not at all, and wherever the folder of the run lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refkp._extras import named_extras
+from refkp._files import whole_file
+
+with named_extras():
+    from lightning.fabric.plugins import TorchCheckpointIO
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes beside the checkpoint and renames; Lightning's own way is a copy where /tmp is another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Lightning calls it on the first rank alone."""
+        with whole_file(path) as unfinished:
+            torch.save(checkpoint, unfinished)
+
+
+class ModelCheckpoints(ModelCheckpoint):
+    """The best checkpoints; a run that was moved keeps them."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the same files in the folder of the run as it is called now."""
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        here = {name: self._here(state_dict[name]) for name in paths}
+        best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **here, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(str(self.dirpath), Path(path).name)) if path else path
