@@ -78,7 +78,7 @@ class SunTask:
     num_choosing: int = 32
     num_judged: int = 96
     height: int = 64
-    epochs: int = 6
+    epochs: int = 5
 
 
 _TASK = SunTask()

@@ -44,12 +44,14 @@ def make_scenes(folder: Path) -> Path:
     """Made-up panoramas to train on; an earlier folder is replaced."""
     with whole_folder(folder) as unfinished:
         for seed in track(range(_SCENES), description="rendering scenes", transient=True):
-            _render(seed, _SCENE_HEIGHT, unfinished / f"scene_{seed}.png")
+            _render(seed, _SCENE_HEIGHT, unfinished / f"scene_{seed}.png", supersample=1)
     return folder
 
 
-def _render(seed: int, height: int, path: Path) -> None:
-    Image.fromarray(render_panorama(seed, height).permute(1, 2, 0).numpy()).save(path)
+def _render(seed: int, height: int, path: Path, supersample: int = 2) -> None:
+    Image.fromarray(render_panorama(seed, height, supersample=supersample).permute(1, 2, 0).numpy()).save(
+        path
+    )
 
 
 def picture_pages(report: Report, path: Path) -> None:

@@ -61,6 +61,7 @@ _OPTIONS = {
     "model.model.encoder.depth": 2,
     "model.model.attention.depth": 1,
     "model.model.attention.window": 3,
+    "model.loss.unseen_weight": 0.3,  # the partners of the patches that are seen are learned first
     "model.optimizer.lr": 2.5e-3,
     "data.samples.num_positives": 2,
     "data.num_workers": 0,
@@ -91,7 +92,7 @@ class PoseTask:
     size: tuple[int, int] = (150, 200)
     max_inplane_deg: float = 5.0
     template_level: int = 0
-    epochs: int = 22
+    epochs: int = 17
 
 
 _TASK = PoseTask()
