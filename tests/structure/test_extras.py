@@ -82,9 +82,9 @@ def test_every_import_of_an_optional_package_names_its_extra(path: Path) -> None
     ("module", "package", "extra"),
     [
         ("refkp.systems.panorama.views.images", "PIL", "viz"),
-        ("refkp.systems.panorama.training.module", "lightning", "train"),
+        ("refkp.training.module", "lightning", "train"),
         ("refkp.systems.panorama.pictures", "matplotlib", "viz"),
-        ("refkp.demo.kernels", "rich", "train"),
+        ("refkp.training.console", "rich", "train"),
         ("refkp.training.cli", "lightning", "train"),
     ],
 )

@@ -19,6 +19,7 @@ RANKS = {
     "refkp._native": 0,
     "refkp._extras": 0,
     "refkp._files": 0,
+    "refkp._progress": 1,
     "refkp.geometry": 1,
     "refkp.ops": 2,
     "refkp.nn": 3,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from refkp._extras import named_extras
 from refkp._files import whole_folder, write_text
+from refkp._progress import progress_bar
 from refkp.data.synthetic import render_panorama, sun_azimuth_deg
 from refkp.systems.panorama import pictures
 from refkp.systems.panorama.data.captions import Caption, read_captions
@@ -30,7 +31,6 @@ from refkp.viz.report import Report
 with named_extras():
     from matplotlib.figure import Figure
     from PIL import Image
-    from rich.progress import track
 
 _QUERY = "the sun"
 #: Clockwise from the picture's middle, each a quarter of the circle.
@@ -145,7 +145,7 @@ def make_scenes(folder: Path, task: SunTask) -> None:
     for name, end, size in zip(("train", "choose", "judged"), ends, count, strict=True):
         turns = task.num_turns if name == "train" else 0
         rows = []
-        for seed in track(range(end - size, end), description="rendering scenes", transient=True):
+        for seed in progress_bar(range(end - size, end), "rendering scenes"):
             for number, scene in enumerate(scenes_of(seed, task.height, turns)):
                 path = f"{seed:04d}_{number}.png"
                 _save(scene.picture, folder / path)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from refkp._extras import named_extras
 from refkp._measure import Step, fitting_rounds, take_turns
+from refkp._progress import progress_bar
 from refkp.geometry.affine import random_affine
 from refkp.geometry.sphere import view_rotation
 from refkp.ops import affine_warp, e2p, equivariance_loss, flow_gt, vicreg
@@ -17,9 +17,6 @@ from refkp.peers import flow_gt as flow_peers
 from refkp.peers import vicreg as vicreg_peers
 from refkp.peers import warps as warp_peers
 from refkp.viz.report import Report
-
-with named_extras():
-    from rich.progress import track
 
 
 class Contest(NamedTuple):
@@ -39,7 +36,7 @@ def timing_page(report: Report, seconds: float) -> None:
         "and how many times faster the op is. `refkp bench` measures more shapes, other peers and memory."
     )
     rows = []
-    for contest in track(_contests(), description="timing kernels"):
+    for contest in progress_bar(_contests(), "timing kernels"):
         ours, torch_ = _race(contest, seconds)
         rows.append(
             (

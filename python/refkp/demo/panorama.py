@@ -6,6 +6,7 @@ from pathlib import Path
 
 from refkp._extras import named_extras
 from refkp._files import whole_file, whole_folder
+from refkp._progress import progress_bar
 from refkp.data.synthetic import render_panorama
 from refkp.systems.panorama import pictures
 from refkp.systems.panorama.data.sources import find_panoramas
@@ -22,13 +23,12 @@ from refkp.viz.report import Report
 
 with named_extras():
     from PIL import Image
-    from rich.progress import track
 
 #: Made-up scenes where there is no input: one to look at, and those to train on, as high as the tiny preset reads.
 _SHOWN_HEIGHT = 512
 _SCENES = 8
 _SCENE_HEIGHT = 256
-_EPOCHS = 4
+_EPOCHS = 3
 
 
 def find_or_render(source: Path | None, path: Path) -> Path:
@@ -43,7 +43,7 @@ def find_or_render(source: Path | None, path: Path) -> Path:
 def make_scenes(folder: Path) -> Path:
     """Made-up panoramas to train on; an earlier folder is replaced."""
     with whole_folder(folder) as unfinished:
-        for seed in track(range(_SCENES), description="rendering scenes", transient=True):
+        for seed in progress_bar(range(_SCENES), "rendering scenes"):
             _render(seed, _SCENE_HEIGHT, unfinished / f"scene_{seed}.png", supersample=1)
     return folder
 

@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from refkp._checks import fail
-from refkp._extras import named_extras
 from refkp._files import write_json
+from refkp._progress import progress_bar
 from refkp.data.meshes import Mesh, save_mesh
 from refkp.data.rendering import MeshRenderer, Rendering
 from refkp.data.shapes import make_object
@@ -37,9 +37,6 @@ from refkp.systems.pose.data.records import parse_json, visible_box
 from refkp.systems.pose.data.shard_writer import ShardWriter
 from refkp.systems.pose.data.spec import GeneratorSpec
 from refkp.systems.pose.scene import Instance, PictureKey, Scene
-
-with named_extras():
-    from rich.progress import Progress
 
 Array = NDArray[np.float64]
 
@@ -82,10 +79,8 @@ def generate_scenes(
         unfinished.unlink()
     count = -(-spec.num_scenes // spec.scenes_per_shard)
     missing = [number for number in range(count) if not writer.path(number).is_file()]
-    with Progress(transient=True) as progress:
-        task = progress.add_task("rendering pictures", total=count, completed=count - len(missing))
-        for _ in _rendered(out, spec, seed, missing, workers):
-            progress.advance(task)
+    for _ in progress_bar(_rendered(out, spec, seed, missing, workers), "rendering pictures", len(missing)):
+        pass
     writer.write_key_table()
     return writer.folder
 
@@ -127,10 +122,10 @@ class Studio(NamedTuple):
     alone: tuple[MeshRenderer, ...]  # of each object
 
 
-def open_studio(models: ModelSet, seed: int) -> Studio:
-    """Load the models of a set and make the occluders."""
+def open_studio(models: ModelSet, seed: int, *, occluded: bool) -> Studio:
+    """Load the models of a set, and make the occluders if there are to be any."""
     meshes = [models.mesh(obj_id) for obj_id in models.obj_ids]
-    others = _occluders(seed)
+    others = _occluders(seed) if occluded else ()
     return Studio(
         models.obj_ids,
         tuple(Ball.of(mesh) for mesh in meshes),
@@ -201,7 +196,7 @@ def _rendered(out: Path, spec: GeneratorSpec, seed: int, numbers: list[int], wor
 
 def _render_shard(out: Path, spec: GeneratorSpec, seed: int, number: int) -> int:
     """Pictures are always of the meshes as written, so that a reader's meshes are those of the pictures."""
-    studio = _studio_of(out, seed)
+    studio = _studio_of(out, seed, spec.max_occluders > 0)
     first = number * spec.scenes_per_shard
     scenes = range(first, min(first + spec.scenes_per_shard, spec.num_scenes))
     _writer(out, spec).write(number, (render_scene(studio, spec, seed, scene) for scene in scenes))
@@ -209,8 +204,8 @@ def _render_shard(out: Path, spec: GeneratorSpec, seed: int, number: int) -> int
 
 
 @functools.lru_cache(maxsize=1)
-def _studio_of(out: Path, seed: int) -> Studio:
-    return open_studio(ModelSet(out), seed)
+def _studio_of(out: Path, seed: int, occluded: bool) -> Studio:
+    return open_studio(ModelSet(out), seed, occluded=occluded)
 
 
 def _writer(out: Path, spec: GeneratorSpec) -> ShardWriter:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from refkp._checks import fail, require_choice
-from refkp._extras import named_extras
+from refkp._progress import progress_bar
 from refkp.data.images import decode_depth, decode_rgb
 from refkp.systems.pose.data.records import (
     Annotation,
@@ -34,9 +34,6 @@ from refkp.systems.pose.data.records import (
 from refkp.systems.pose.data.rle import decode_mask
 from refkp.systems.pose.data.shard_index import RGB_SUFFIXES, Sample, load_index, read_sample
 from refkp.systems.pose.scene import Instance, PictureKey, Scene
-
-with named_extras():
-    from rich.progress import track
 
 KEY_TABLE = "key_to_shard.json"
 
@@ -196,4 +193,4 @@ def _read_key_table(folder: Path) -> dict[int, set[str]]:
 
 def _with_progress(paths: list[Path]) -> Any:
     """The paths, with a bar where reading them for the first time takes long."""
-    return track(paths, "reading shards", transient=True) if len(paths) > 20 else paths
+    return progress_bar(paths, "reading shards") if len(paths) > 20 else paths

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from refkp._extras import named_extras
+from refkp._progress import progress_bar
 from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, collate
 from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.inference.bank import FeatureCache, TemplateBank, build_bank
@@ -27,9 +27,6 @@ from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.scene import PictureKey
 from refkp.systems.pose.symmetry import symmetry_transforms
 from refkp.systems.pose.targets import TargetSpec, pose_targets
-
-with named_extras():
-    from rich.progress import track
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,7 @@ def estimate_dataset(
     """
     banks, numbers = FeatureCache(), range(len(dataset))
     answers = [
-        _answer(model, dataset, number, banks, spec)
-        for number in track(numbers, description="estimating poses", transient=True)
+        _answer(model, dataset, number, banks, spec) for number in progress_bar(numbers, "estimating poses")
     ]
     num_drawn = min(spec.estimator.modes.num_templates, *(len(answer.templates) for answer in answers))
     drawn = [

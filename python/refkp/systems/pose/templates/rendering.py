@@ -6,7 +6,7 @@ Source: spec pose 2.1 and 2.4.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refkp._checks import fail
-from refkp._extras import named_extras
+from refkp._progress import progress_bar
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer, Rendering
 from refkp.geometry.icosphere import cam_from_obj, icosphere_views
@@ -197,18 +197,10 @@ def _rendered(
 ) -> Iterator[Any]:
     """What `finish` makes of each view, in their order."""
     views = list(enumerate(poses.numpy()))
+    with_bar = partial(progress_bar, description="templates", total=len(views)) if progress else iter
     if workers == 1:
-        yield from _with_bar(map(_Painter(mesh, K, size, finish), views), len(views), progress)
+        yield from with_bar(map(_Painter(mesh, K, size, finish), views))
         return
     spawn = multiprocessing.get_context("spawn")  # forking is not safe beside torch's threads
     with ProcessPoolExecutor(workers, spawn, _start_worker, (mesh, K, size, finish)) as pool:
-        yield from _with_bar(pool.map(_paint, views, chunksize=4), len(views), progress)
-
-
-def _with_bar(done: Iterable[Any], total: int, progress: bool) -> Iterable[Any]:
-    if not progress:
-        return done
-    with named_extras():
-        from rich.progress import track
-
-    return track(done, "templates", total=total, transient=True)
+        yield from with_bar(pool.map(_paint, views, chunksize=4))
