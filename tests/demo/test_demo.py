@@ -171,17 +171,18 @@ def test_the_whole_demo_as_it_is(tmp_path: Path) -> None:
     busy = max(1.0, 2 * seconds / used)  # how much longer than two quiet cores this machine takes
     first = next(line for line in lines if line.startswith("first page"))
     assert int(re.findall(r"after (\d+) s", first)[0]) < 60 * busy
-    assert used < 420 * 1.25
+    assert used < 2 * 240
     text = (out / "report.html").read_text()
     assert re.findall("<h2>(.*?)</h2>", text) == TITLES
     numbers = {what: value for value, what in re.findall("<b>(.*?)</b><span>(.*?)</span>", text)}
     right, *guesses = (value for what, value in numbers.items() if _is_about_the_sun(what))
     assert _number(right) > 15 + max(map(_number, guesses))
-    pose_deg, random_deg = (
-        _number(numbers[what]) for what in ("median rotation error", "of a random template")
+    near, blind = (
+        _number(value)
+        for what, value in numbers.items()
+        if what in ("of the poses within 20°", "of the templates")
     )
-    nearest_deg = next(_number(v) for what, v in numbers.items() if what.startswith("of the nearest of"))
-    assert pose_deg < 0.75 * min(random_deg, nearest_deg)
+    assert near > 5 * blind
     for name in (
         "panorama.png",
         "panoramas",
