@@ -64,7 +64,9 @@ def test_two_signals_in_one_run_change_nothing(schedule: str, tmp_path: Path) ->
     options = SCHEDULES[schedule]
     train(SMALL, small(tmp_path / "whole", *options))
     interrupted(tmp_path / "cut", 2, signal.SIGINT, *options)
-    interrupted(tmp_path / "cut", 5, signal.SIGTERM, *options)
+    interrupted(
+        tmp_path / "cut", 4, signal.SIGTERM, *options
+    )  # the last step of an epoch, but for some schedules
     train(SMALL, small(tmp_path / "cut", *options))
     assert result(tmp_path / "cut") == result(tmp_path / "whole")
 

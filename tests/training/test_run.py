@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from refkp.training.console import quiet_console
 from refkp.training.precision import bfloat16_speedup, chosen_precision
 from refkp.training.run import train
 from refkp.training.safeguard import Safeguard
-from tests.training.small_system import SMALL, STAGED, SmallModule
+from tests.training.small_system import SMALL, STAGED, SmallModule, signal_at
 
 
 def small(folder: Path, *options: str) -> list[str]:
@@ -266,3 +267,60 @@ def test_warnings_that_help_stay_and_all_are_logged(
     assert "bottleneck" in text
     assert "negative" in text
     assert warnings.formatwarning is shown
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"system": "small"}', '{"system": "small", "begun": [], "complete": 3}']
+)
+def test_a_broken_run_is_told_as_such(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"a broken .*run\.json.*Choose another `--out`"):
+        train(SMALL, small(tmp_path))
+
+
+def test_a_file_is_no_folder_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(ValueError, match=r"a file\. Choose another `--out`"):
+        train(SMALL, small(tmp_path / "run"))
+
+
+def test_a_broken_checkpoint_is_not_gone_on_from(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, small(tmp_path, *signal_at(3, signal.SIGTERM)))
+    last = tmp_path / "train" / "checkpoints" / "last.ckpt"
+    whole = last.read_bytes()
+    last.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"last\.ckpt.*`--fresh`"):
+        train(SMALL, small(tmp_path))
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]"])
+def test_a_complete_stage_without_its_summary_says_what_helps(tmp_path: Path, content: str | None) -> None:
+    train(SMALL, small(tmp_path))
+    summary = tmp_path / "train" / "summary.json"
+    summary.unlink()
+    if content is not None:
+        summary.write_text(content)
+    with pytest.raises(ValueError, match="`--fresh` trains the stage again"):
+        train(SMALL, small(tmp_path))
+
+
+def test_fresh_in_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("fresh: true\n")
+    with pytest.raises(ValueError, match="Add `--fresh`"):
+        train(SMALL, small(tmp_path / "run", "--config", str(tmp_path / "mine.yaml")))
+
+
+def test_options_that_lightning_refuses_end_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train: .*limit_train_batches"):
+        train(SMALL, small(tmp_path, "--trainer.limit_train_batches=0.1"))
+
+
+def test_the_last_of_max_steps_is_judged_too(tmp_path: Path) -> None:
+    """Though it is in the middle of an epoch."""
+    train(SMALL, small(tmp_path, "--trainer.max_epochs=-1", "--trainer.max_steps=12"))
+    checkpoint = torch.load(tmp_path / "train" / "checkpoints" / "epoch=2-step=12.ckpt", weights_only=True)
+    scores = next(value for name, value in checkpoint["callbacks"].items() if "ModelCheckpoint" in name)
+    values = [float(score) for score in scores["best_k_models"].values()]
+    assert len(values) == 3
+    assert len(set(values)) == 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -40,15 +39,21 @@ def read_checkpoint(path: Path | str, system: str) -> Checkpoint:
     """A checkpoint that a training of `system` wrote; no code in it is run.
 
     Raises:
+        OSError: it cannot be opened.
         ValueError: not a whole checkpoint, or one of another system.
     """
     rule = f"a whole checkpoint of `refkp train {system}`"
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, IndexError):  # whatever a file of another kind leads to
+    except Exception as error:  # whatever a file of another content leads to
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # it cannot be opened
         saved = {}
     if not isinstance(saved, dict) or KEY not in saved:
-        fail("read_checkpoint", "path", rule, repr(str(path)))
+        remedy = "A run goes on without a broken last.ckpt only from its beginning: `--fresh`."
+        fail(
+            "read_checkpoint", "path", rule, repr(str(path)), remedy if Path(path).name == "last.ckpt" else ""
+        )
     ours = saved[KEY]
     if ours["system"] != system:
         fail("read_checkpoint", "path", rule, f"one of system {ours['system']!r}: {str(path)!r}")

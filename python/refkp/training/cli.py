@@ -210,6 +210,14 @@ class TrainingCLI(LightningCLI):
         if self.config.get("stage", stage) != stage:
             remedy = f"Add `--stage {self.config['stage']}`."
             fail("train", "stage", "given on the command line", "one in a configuration file alone", remedy)
+        if self.config["fresh"] and not self.fresh:  # `--stage all` takes it for the first stage alone
+            fail(
+                "train",
+                "fresh",
+                "given on the command line",
+                "true in a configuration file",
+                "Add `--fresh`.",
+            )
         _require_checkpoints(self.config)
         self.device = _device(self.config["device"])
         self.run = RunFolder(self.config["trainer"]["default_root_dir"], system.name)

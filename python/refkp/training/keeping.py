@@ -11,6 +11,7 @@ from refkp._extras import named_extras
 from refkp._files import whole_file
 
 with named_extras():
+    import lightning as L
     from lightning.fabric.plugins import TorchCheckpointIO
     from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -26,6 +27,12 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 class ModelCheckpoints(ModelCheckpoint):
     """The best checkpoints; a run that was moved keeps them."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        """After the last of `max_steps`: what is told to stop is validated first, so that it can be the best."""
+        super().on_train_batch_end(trainer, *arguments)
+        if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+            trainer.should_stop = True
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the same files in the folder of the run as it is called now."""

@@ -24,12 +24,13 @@ from refkp._extras import named_extras
 from refkp._files import write_json, write_text
 from refkp.commands import device_line, table
 from refkp.training.checkpoint import read_checkpoint
-from refkp.training.cli import SystemTraining, TrainingCLI, largest_batch, read_request
+from refkp.training.cli import Request, SystemTraining, TrainingCLI, largest_batch, read_request
 from refkp.training.console import LogFile, quiet_console
 from refkp.training.safeguard import Stopped
 
 with named_extras():
     from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,13 @@ def train(system: SystemTraining, argv: Sequence[str], *, reports: bool = True) 
         ValueError: what is wrong with the options, the data or the run that is there.
     """
     request = read_request(system, argv)
+    try:
+        return _stages(system, request, reports)
+    except MisconfigurationException as error:  # options that contradict each other, in Lightning's words
+        raise ValueError(f"train: {error}") from error
+
+
+def _stages(system: SystemTraining, request: Request, reports: bool) -> list[TrainingRun]:
     runs = []
     for number, stage in enumerate(request.stages):
         # Training a stage afresh puts the later ones aside, so only the first needs to be told.
@@ -98,8 +106,18 @@ def reported_values(run: TrainingRun, system: SystemTraining) -> list[tuple[str,
 
 
 def _reported(cli: TrainingCLI) -> TrainingRun:
-    summary = json.loads((cli.folder / "summary.json").read_text())
-    return TrainingRun(**summary, folder=cli.folder, reported=True)
+    file = cli.folder / "summary.json"
+    try:
+        return TrainingRun(**json.loads(file.read_text()), folder=cli.folder, reported=True)
+    except (OSError, ValueError, TypeError):  # gone, or of another content
+        remedy = "`--fresh` trains the stage again; its checkpoints can still be used."
+        fail(
+            "train",
+            "out",
+            f"a complete stage with its {file.name}",
+            f"none that can be read in {cli.folder}",
+            remedy,
+        )
 
 
 def _trained(cli: TrainingCLI, log: LogFile) -> TrainingRun:
@@ -110,7 +128,9 @@ def _trained(cli: TrainingCLI, log: LogFile) -> TrainingRun:
     if is_first:
         _prepare_folder(cli, going_on)
         log.open(cli.folder / "log.txt")
-    if cli.plan.start_from is not None and not going_on:
+    if cli.plan.resume_from is not None:
+        read_checkpoint(cli.plan.resume_from, cli.system.name)  # a broken one is told as such
+    elif cli.plan.start_from is not None:
         cli.model.start_from(read_checkpoint(cli.plan.start_from, cli.system.name))
     _batch_size(cli, going_on)
     if is_first:

@@ -52,6 +52,7 @@ class Safeguard(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """From here on there is something to keep."""
+        _begin_next_epoch(trainer)
         self._written = time.monotonic()
         for number in ENDING:
             self._handlers[number] = signal.signal(number, self._note)
@@ -117,6 +118,18 @@ class Safeguard(Checkpoint):
         distributed.all_reduce(both, op=distributed.ReduceOp.MAX)
         due_now, number = both.tolist()
         return bool(due_now), int(number)
+
+
+def _begin_next_epoch(trainer: L.Trainer) -> None:
+    """Where a run with `max_steps` goes on from the end of an epoch, that epoch is over.
+
+    Lightning would run it once more, without a batch, and count it twice: the epoch after it would be left out.
+    """
+    loop = trainer.fit_loop
+    if loop.restarted_on_epoch_end:
+        loop.epoch_progress.increment_completed()
+        loop.reset_restart_stage()
+        loop._restarting = loop.epoch_loop._restarting = loop.epoch_loop.val_loop._restarting = False
 
 
 def _several(trainer: L.Trainer) -> bool:

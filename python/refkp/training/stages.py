@@ -72,16 +72,22 @@ class RunFolder:
         system: whose run it is or will be.
 
     Raises:
-        ValueError: there is a run of another system.
+        ValueError: there is a run of another system, or none that can be read.
     """
 
     def __init__(self, path: Path | str, system: str) -> None:
         self.path = Path(path)
-        self.state = RunState(system)
-        if (self.path / "run.json").exists():
-            saved = json.loads((self.path / "run.json").read_text())
-            begun = {name: Begun(**values) for name, values in saved["begun"].items()}
-            self.state = RunState(saved["system"], begun, saved["complete"])
+        if self.path.exists() and not self.path.is_dir():
+            got = f"{str(self.path)!r}, a file"
+            fail(
+                "RunFolder",
+                "path",
+                "a folder, or one that does not exist yet",
+                got,
+                "Choose another `--out`.",
+            )
+        file = self.path / "run.json"
+        self.state = _read_state(file) if file.exists() else RunState(system)
         if self.state.system != system:
             got = f"{str(self.path)!r} with one of {self.state.system!r}"
             fail("RunFolder", "path", f"a folder for a run of {system!r}", got, "Choose another `--out`.")
@@ -203,6 +209,16 @@ class RunFolder:
         )
         remedy = "Repeat its options, put it aside with `--fresh`, or choose another `--out`."
         fail("train", "options", f"those of {folder}", got, remedy)
+
+
+def _read_state(file: Path) -> RunState:
+    try:
+        saved = json.loads(file.read_text())
+        begun = {name: Begun(**values) for name, values in saved["begun"].items()}
+        return RunState(saved["system"], begun, dict(saved["complete"]))
+    except (ValueError, KeyError, TypeError, AttributeError):  # whatever another content leads to
+        remedy = "Choose another `--out`; the checkpoints beside it can still be used by their own path."
+        fail("RunFolder", "path", "a run whose run.json `refkp train` wrote", f"a broken {file}", remedy)
 
 
 def run_checkpoint(run: Path | str, system: str, stages: Sequence[str], stage: str | None = None) -> Path:
