@@ -65,7 +65,7 @@ _OPTIONS = {
     "data.samples.num_positives": 2,
     "data.num_workers": 0,
     "trainer.max_steps": -1,
-    "trainer.log_every_n_steps": 5,
+    "trainer.log_every_n_steps": 1,
 }
 
 
