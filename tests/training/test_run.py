@@ -324,3 +324,9 @@ def test_the_last_of_max_steps_is_judged_too(tmp_path: Path) -> None:
     values = [float(score) for score in scores["best_k_models"].values()]
     assert len(values) == 3
     assert len(set(values)) == 3
+
+
+def test_the_same_weights_have_the_same_held_out_values(tmp_path: Path) -> None:
+    """Though validation draws numbers, and training has drawn others in between; no step changes a weight."""
+    [done] = train(SMALL, small(tmp_path, "--model.optimizer.lr=1.0e-30"))
+    assert done.after == done.before

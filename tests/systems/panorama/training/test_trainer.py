@@ -302,7 +302,8 @@ def test_auto_batch_takes_what_the_data_holds(caption_file: Path, tmp_path: Path
 
 def test_patience_stops_early(caption_file: Path, tmp_path: Path) -> None:
     frozen = ["--model.optimizer.lr=1.0e-20", "--patience=1", "--trainer.max_epochs=9"]
-    run_training(arguments(caption_file, tmp_path / "run", *frozen))
+    run = run_training(arguments(caption_file, tmp_path / "run", *frozen))
+    assert run.after == run.before
     last = torch.load(tmp_path / "run" / "vision" / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 4  # the second epoch was no better than the first
 
