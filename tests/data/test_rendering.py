@@ -113,7 +113,7 @@ def test_convention_texture_stands_upright() -> None:
         (0, 0, 250),
         (90, 90, 90),
     )
-    picture = MeshRenderer([square(uv=UPRIGHT, texture=texture)]).render([pose_at(300)], K, SIZE)
+    picture = MeshRenderer([square(uv=UPRIGHT, textures=(texture,))]).render([pose_at(300)], K, SIZE)
     rows, columns = np.nonzero(picture.depth)
     top, bottom, left, right = rows.min(), rows.max(), columns.min(), columns.max()
     corners = picture.rgb[[top, top, bottom, bottom], [left, right, left, right]]
@@ -122,7 +122,7 @@ def test_convention_texture_stands_upright() -> None:
 
 def test_samples_average_the_texture() -> None:
     texture = (255 * (np.indices((200, 200)).sum(0) % 2)).astype(np.uint8)[..., None].repeat(3, -1)
-    renderer = MeshRenderer([square(uv=UPRIGHT, texture=texture)])
+    renderer = MeshRenderer([square(uv=UPRIGHT, textures=(texture,))])
     spreads = []
     for samples in (1, 4):
         picture = renderer.render([pose_at(500, turn=0.2)], K, SIZE, samples=samples)
@@ -167,7 +167,7 @@ def test_vertex_colours_are_mixed_across_faces() -> None:
 def test_turning_object_and_camera_alike_changes_nothing() -> None:
     mesh = make_object("mug", seed=1)
     rotation = tilt(0.4) @ pose_at(0, turn=1.1)
-    turned = Mesh(mesh.vertices @ rotation[:3, :3].T, mesh.faces, mesh.uv, mesh.texture)
+    turned = Mesh(mesh.vertices @ rotation[:3, :3].T, mesh.faces, mesh.uv, mesh.textures)
     pose = pose_at(500) @ tilt(1.0)
     one = MeshRenderer([mesh]).render([pose], K, SIZE)
     other = MeshRenderer([turned]).render([pose @ np.linalg.inv(rotation)], K, SIZE)

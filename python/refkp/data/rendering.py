@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
+from refkp.data.mesh_files.parts import GREY
 from refkp.data.meshes import Mesh
 from refkp.data.surfaces import corner_normals, texture_colours
 
@@ -24,9 +25,6 @@ with named_extras():
     from embreex.rtcore_scene import EmbreeScene
 
 Array = NDArray[np.float64]
-
-#: The colour of a mesh without colours.
-GREY = 160
 
 
 @dataclass(frozen=True)
@@ -264,11 +262,17 @@ class _Solid:
 
     def _colours(self, face: NDArray[np.int32], weights: Array) -> Array:
         mesh, corners = self.mesh, self.mesh.faces[face]
-        if mesh.texture is not None and mesh.uv is not None:
-            return texture_colours(mesh.texture, np.einsum("hc,hci->hi", weights, mesh.uv[corners]))
-        if mesh.vertex_colours is not None:
-            return np.einsum("hc,hci->hi", weights, mesh.vertex_colours[corners].astype(np.float64))
-        return np.full((len(face), 3), float(GREY))
+        if mesh.vertex_colours is None:
+            colour = np.full((len(face), 3), float(GREY))
+        else:
+            colour = np.einsum("hc,hci->hi", weights, mesh.vertex_colours[corners].astype(np.float64))
+        chosen = mesh.texture_of_face[face]
+        for number, texture in enumerate(mesh.textures):
+            at = np.flatnonzero(chosen == number)
+            if mesh.uv is not None and len(at):
+                uv = np.einsum("hc,hci->hi", weights[at], mesh.uv[corners[at]])
+                colour[at] = texture_colours(texture, uv)
+        return colour
 
 
 def _rays(K: Array, pixels: NDArray[np.int64], width: int) -> Array:

@@ -160,7 +160,7 @@ def _claim(out: Path, models: Mapping[int, Mesh], spec: GeneratorSpec, seed: int
 
 
 def _digest(mesh: Mesh) -> str:
-    parts = (mesh.vertices, mesh.faces, mesh.uv, mesh.texture, mesh.vertex_colours)
+    parts = (mesh.vertices, mesh.faces, mesh.uv, *mesh.textures, mesh.face_texture, mesh.vertex_colours)
     return sha256(b"|".join(b"" if part is None else part.tobytes() for part in parts)).hexdigest()
 
 
