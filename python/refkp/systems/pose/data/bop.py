@@ -24,6 +24,7 @@ from refkp.systems.pose.data.records import (
     parse_full_box,
     parse_json,
     parse_pose,
+    read_centres,
 )
 from refkp.systems.pose.scene import Instance, PictureKey, Scene
 
@@ -83,6 +84,7 @@ class BopReader:
         ground_truth: bool = True,
     ) -> None:
         self.root, self.split = Path(root), split
+        self._centres = read_centres(self.root)
         paths = sorted(path for path in (self.root / split).glob("[0-9]*") if path.is_dir())
         wanted = None if targets is None else {target.picture for target in targets}
         names = ("camera", "gt", "gt_info") if ground_truth else ("camera",)
@@ -124,7 +126,7 @@ class BopReader:
             _instance(folder, image, number, annotation)
             for number, annotation in enumerate(self.annotations(index))
         )
-        return check_scene(Scene(self.keys[index], rgb, depth, camera.K, instances), where)
+        return check_scene(Scene(self.keys[index], rgb, depth, camera.K, instances), where, self._centres)
 
 
 def _instance(folder: _Folder, image: int, number: int, annotation: Annotation) -> Instance:

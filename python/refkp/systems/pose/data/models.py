@@ -18,7 +18,7 @@ from torch import Tensor
 
 from refkp._checks import fail
 from refkp.data.meshes import Mesh, load_mesh
-from refkp.systems.pose.data.records import parse_json
+from refkp.systems.pose.data.records import box_middle, parse_json
 from refkp.systems.pose.symmetry import ContinuousSymmetry
 
 _SUFFIXES = (".ply", ".obj")
@@ -100,6 +100,11 @@ class ModelSet:
             self._infos[obj_id] = self._info(obj_id)
         return self._infos[obj_id]
 
+    def centre(self, obj_id: int) -> Tensor:
+        """float64 [3], the middle of an object's box in its frame, millimetres."""
+        centre = None if self._is_normalised else box_middle(self._entry(obj_id))
+        return torch.from_numpy(self.mesh(obj_id).centre) if centre is None else centre
+
     def _info(self, obj_id: int) -> ModelInfo:
         entry = self._entry(obj_id)
         if self._is_normalised:
@@ -141,8 +146,7 @@ def normalise_mesh(mesh: Mesh) -> Mesh:
 
 def info_entry(mesh: Mesh) -> dict[str, float]:
     """The entry of a mesh in `models_info.json`, without symmetries."""
-    low = mesh.vertices.min(0)
-    named = {f"min_{axis}": float(value) for axis, value in zip("xyz", low, strict=True)}
+    named = {f"min_{axis}": float(value) for axis, value in zip("xyz", mesh.bounds[0], strict=True)}
     sizes = {f"size_{axis}": float(value) for axis, value in zip("xyz", mesh.extent, strict=True)}
     return {"diameter": float(mesh.diameter), **named, **sizes}
 

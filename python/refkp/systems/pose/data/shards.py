@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from refkp._checks import fail, require_choice
 from refkp._progress import progress_bar
@@ -30,6 +31,7 @@ from refkp.systems.pose.data.records import (
     parse_full_box,
     parse_json,
     parse_pose,
+    read_centres,
 )
 from refkp.systems.pose.data.rle import decode_mask
 from refkp.systems.pose.data.shard_index import RGB_SUFFIXES, Sample, load_index, read_sample
@@ -71,6 +73,7 @@ class ShardReader:
     ) -> None:
         require_choice("ShardReader", "on_broken", on_broken, ("raise", "skip"))
         self.folder = Path(folder)
+        self._centres = read_centres(self.folder.parent)
         self._on_broken = on_broken
         self._index_folder = None if index_folder is None else Path(index_folder)
         self.broken: tuple[BrokenShard, ...] = ()
@@ -94,7 +97,7 @@ class ShardReader:
         """Read and decode a scene; see `refkp.systems.pose.data.records` for what is checked."""
         shard = self._shards[self._shard_of[index]]
         members = read_sample(shard, *self._spans[index].tolist())
-        return scene_from_members(self.keys[index], members, shard.name)
+        return scene_from_members(self.keys[index], members, shard.name, self._centres)
 
     def annotations(self, index: int) -> tuple[Annotation, ...]:
         """Object and visibility of the instances of a scene, from the index."""
@@ -133,8 +136,13 @@ class ShardReader:
         self._visible = np.array([annotation.visible_fraction for annotation in annotations])
 
 
-def scene_from_members(key: PictureKey, members: dict[str, bytes], shard: str) -> Scene:
-    """The scene of a sample: ending -> content of its members; `shard` names the place in messages."""
+def scene_from_members(
+    key: PictureKey, members: dict[str, bytes], shard: str, centres: Mapping[int, Tensor]
+) -> Scene:
+    """The scene of a sample: ending -> content of its members; `shard` names the place in messages.
+
+    `centres` are the middles of its objects, as of `check_scene`.
+    """
     where = {suffix: f"{shard}: member {key}.{suffix}" for suffix in members}
     table = {
         suffix.removesuffix(".json"): parse_json(data, where[suffix])
@@ -152,7 +160,7 @@ def scene_from_members(key: PictureKey, members: dict[str, bytes], shard: str) -
         (),
     )
     instances = _instances(table, (scene.rgb.shape[1], scene.rgb.shape[2]), f"{shard}: member {key}")
-    return check_scene(scene._replace(instances=instances), f"{shard}: sample {key}")
+    return check_scene(scene._replace(instances=instances), f"{shard}: sample {key}", centres)
 
 
 def _instances(table: dict[str, Any], size: tuple[int, int], where: str) -> tuple[Instance, ...]:
