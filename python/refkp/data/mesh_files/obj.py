@@ -190,7 +190,8 @@ def _look(
 ) -> tuple[Material | None, NDArray[np.uint8] | None]:
     """The material of faces and its texture, and what is lost of them."""
     if name is None or name not in materials:
-        losses.append("faces without a material" if name is None else f"there is no material {name!r}")
+        if materials or not losses:  # else it is told that the file of the materials is not there
+            losses.append("faces without a material" if name is None else f"there is no material {name!r}")
         return None, None
     material = materials[name]
     if material.map is None:

@@ -209,7 +209,7 @@ def test_the_cache_keeps_what_was_used_last(pose_root: Path, monkeypatch: pytest
     monkeypatch.setattr(
         store, "views", lambda obj_id, index, size: read.extend(index.tolist()) or views(obj_id, index, size)
     )
-    cache = TemplateCache(store, SIZE, 2 * (6 * SIZE**2 + 8 * (9 + 16)))
+    cache = TemplateCache(store, SIZE, 2 * (6 * SIZE**2 + 4 + 8 * (9 + 16)))
     for number in (0, 1, 0, 2, 0, 1):
         cache.views(1, torch.tensor([number]))
     assert read == [0, 1, 2, 1]
