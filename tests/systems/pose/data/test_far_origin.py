@@ -12,6 +12,7 @@ import torch
 
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.meshes import Mesh
