@@ -120,6 +120,19 @@ def test_texture_transform_and_other_coordinates(tmp_path: Path) -> None:
     np.testing.assert_allclose(mesh.uv, np.tile([[0.7, 1 - 0.85]], (24, 1)), atol=1e-6)
 
 
+def test_convention_a_texture_turns_counter_clockwise_in_coordinates_with_v_down(tmp_path: Path) -> None:
+    glb = Glb()
+    moved = {"rotation": np.pi / 2, "scale": [0.5, 1], "offset": [0, 0.25]}
+    info = {"index": glb.add_texture(flat()), "extensions": {"KHR_texture_transform": moved}}
+    glb.add_part(base(baseColorTexture=info))
+    for number, uv in enumerate(((1, 0), (0, 1))):
+        glb.add_part(base(baseColorTexture=info), TEXCOORD_0=np.tile(np.array([uv], np.float32), (24, 1)))
+        mesh = read(glb.save(tmp_path / "a.glb"))
+        assert mesh.uv is not None
+        wanted = ((0, -0.5 + 0.25), (1, 0.25))[number]
+        np.testing.assert_allclose(mesh.uv[-1], (wanted[0], 1 - wanted[1]), atol=1e-6)
+
+
 def test_specular_glossiness_and_unlit(tmp_path: Path) -> None:
     glb = Glb()
     glb.add_part(
