@@ -91,7 +91,7 @@ def test_without_ground_truth_or_depth(root: Path) -> None:
 def test_a_grey_picture_becomes_three_channels(root: Path) -> None:
     folder = root / "test/000000"
     (folder / "rgb/000000.png").unlink()
-    with pytest.raises(ValueError, match=r"picture 0 of .*000000 is missing; looked for rgb/000000.png"):
+    with pytest.raises(ValueError, match=r"picture 0 of .*000000 is missing; looked for rgb/000000 and gray/000000 with .png"):
         BopReader(root, "test")[0]
     (folder / "gray").mkdir()
     (folder / "gray/000000.png").write_bytes(mask_picture(make_scene().instances[0].mask))

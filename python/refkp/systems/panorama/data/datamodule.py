@@ -61,7 +61,7 @@ from refkp.systems.panorama.data.viewing import Viewing
 from refkp.systems.panorama.stages import Stage
 from refkp.systems.panorama.tokenizer import QWEN, load_tokenizer
 from refkp.systems.panorama.views.augmentation import Augmentation
-from refkp.training.data import SystemData
+from refkp.training.data import SystemData, require_unseen
 from refkp.training.sampling import batch_generator, held_out_groups
 
 with named_extras():
@@ -89,7 +89,8 @@ class PanoramaData(SystemData):
     Args:
         source: a folder or a CSV file of panoramas, or several CSV files.
         val_source: the held-out ones; None holds out `val_fraction` of the panoramas of `source`, with all
-            their rows.
+            their rows. A held-out panorama that is also trained on, under another name say, is an error; only
+            who names the `source` itself judges on what was trained on.
         val_fraction: part of `source` that is held out when there is no `val_source`, at least one, in (0,1).
         stage: what is trained; "vision" needs no texts.
         viewing: the views; their size is set by the encoder. Only layouts, and crops with tiles, have overlaps
@@ -159,6 +160,8 @@ class PanoramaData(SystemData):
             processor = TextProcessor(load_tokenizer(self.language), self.text)
             self._pad_id = processor.pad_id
         train, held_out = self._split()
+        if self.val_source != self.source:
+            require_unseen((row.path for row in train), (row.path for row in held_out))
         self.train_set = self._dataset(train, processor, self.augmentation, self.repeat)
         self.val_set = self._dataset(held_out, processor, None, 1)
 
