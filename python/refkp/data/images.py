@@ -18,13 +18,12 @@ more than `MAX_PIXELS`.
 from __future__ import annotations
 
 import io
-import struct
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
 
 with named_extras():
-    from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+    from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 #: From which value on something is inside where values blur: alpha, and masks stored with loss.
 HALF = 128
@@ -53,6 +52,7 @@ _PNG_AS_OPENCV = {"compress_level": 1, "compress_type": 3}  # run lengths: a ten
 
 #: Byte order of colours of 16 bits -> the order under whose name Pillow gives the other, lower, bytes.
 _OTHER_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_UPPER = np.uint16(256)
 _OPENING = threading.Lock()
 
 
@@ -141,7 +141,7 @@ def decode_mask_picture(data: bytes, where: str) -> Tensor:
     """
     stored = _stored(data, where)
     colours, opaque = _colours_and_alpha(stored)
-    drawn = (colours >= HALF if stored.is_lossy else colours != 0).any(2)
+    drawn: NDArray[np.bool_] = (colours >= HALF if stored.is_lossy else colours != 0).any(2)
     if opaque is None or opaque.all():
         return torch.from_numpy(drawn)
     is_told_twice = len(np.unique(drawn[opaque])) == 2 and (colours[drawn] == colours[drawn][:1]).all()
@@ -219,7 +219,7 @@ def _stored(data: bytes, where: str, rows: int | None = None) -> _Stored:
     return _Stored(turned, _is_lossy(image, data), _colours_of_16_bits(data, turned, raw_modes, where))
 
 
-def _opened(data: bytes, where: str) -> Image.Image:
+def _opened(data: bytes, where: str) -> ImageFile.ImageFile:
     """The picture with its header read alone."""
     with _decoding(where), _OPENING:  # Pillow's own limit is less than ours, and of the whole process
         kept, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -279,16 +279,16 @@ def _colours_of_16_bits(
         fail("decode_rgb", where, rule, ", ".join(sorted(raw_modes)), remedy)
     if layout == "LA":  # both bytes of both values, as if they were four colours
         four = _decoded_as("RGBA", data, where)
-        return four[..., ::2] << 8 | four[..., 1::2]
+        return four[..., ::2] * _UPPER + four[..., 1::2]
     lower = _decoded_as(f"{layout};16{_OTHER_BYTES[order]}", data, where)
-    return np.array(upper).astype(np.uint16) << 8 | lower
+    return np.array(upper).astype(np.uint16) * _UPPER + lower
 
 
 def _decoded_as(raw_mode: str, data: bytes, where: str) -> NDArray[np.uint16]:
     image = _opened(data, where)
     with _decoding(where):
         image.tile = [
-            tile._replace(args=raw_mode if isinstance(tile.args, str) else (raw_mode, *tile.args[1:]))
+            tile._replace(args=(raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode)
             for tile in image.tile
         ]
         return np.array(upright(image)).astype(np.uint16)
@@ -319,7 +319,7 @@ def _bytes_of_floats(values: NDArray[np.float32], where: str) -> NDArray[np.uint
     return np.rint(values * 255).astype(np.uint8)
 
 
-def _colours_and_alpha(stored: _Stored) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+def _colours_and_alpha(stored: _Stored) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """[H,W,C], and [H,W], whether a pixel is at least half opaque; None for a picture without alpha."""
     image, wide = stored.image, stored.wide
     if wide is not None:

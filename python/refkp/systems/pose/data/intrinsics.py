@@ -1,4 +1,4 @@
-"""Intrinsics as files hold them, and whether they can belong to their picture: for photos, BOP folders and shards alike.
+"""Intrinsics in files, and whether they can belong to their picture: for photos, BOP folders and shards alike.
 
 A camera that contradicts its picture gives poses that are wrong without a sign of it, so it is an error that says what
 contradicts and, where that can be told, the numbers that would fit.
@@ -21,7 +21,7 @@ Size = tuple[int, int]  # height, width
 #: Shorter focal lengths, as shares of the picture's sides, would see 157 degrees and more.
 LEAST_FOCAL_LENGTH = 0.1
 
-#: How far from the picture the principal point may be, as a share of the picture's sides: that of a crop is off its middle.
+#: How far from the picture the principal point may be, as a share of its sides: that of a crop is off its middle.
 FARTHEST_PRINCIPAL_POINT = 0.5
 
 #: K is of a picture of another size if its principal point is the middle of one this many times as large, or as small.
@@ -138,7 +138,9 @@ def _check_principal_point(K: Tensor, size: Size, where: str, is_stated: bool) -
                   f"If this one is a crop, say so with \"width\": {width}, \"height\": {height} beside K.")  # fmt: skip
         fail("checked_intrinsics", where, rule, got, remedy)
     if far:
-        fail("checked_intrinsics", where, rule, f"{got}, far outside", "Give the camera of this very picture.")
+        fail(
+            "checked_intrinsics", where, rule, f"{got}, far outside", "Give the camera of this very picture."
+        )
     is_turned = abs(2 * cx / height - 1) < 0.05 and abs(2 * cy / width - 1) < 0.05
     if is_turned and not is_stated and not 1 / 1.2 < width / height < 1.2:
         remedy = "The picture was turned upright as its EXIF orientation says: turn the camera with it."
@@ -172,12 +174,11 @@ def _intrinsics(content: Mapping[str, Any]) -> Tensor | None:
 
 def _stated_size(content: Mapping[str, Any], size: Size) -> Size | None:
     """(height, width) of the picture that K belongs to; a `resolution` is read in either order."""
+    stated: Any = content.get("resolution")
     if "width" in content and "height" in content:
         stated = content["height"], content["width"]
-    else:
-        stated = content.get("resolution")
     try:
-        height, width = (round(float(side)) for side in stated)  # type: ignore[union-attr]
+        height, width = (round(float(side)) for side in stated)
     except (TypeError, ValueError, OverflowError):
         return None
     is_swapped = "width" not in content and (width, height) == size

@@ -26,7 +26,9 @@ from refkp.systems.pose.symmetry import ContinuousSymmetry
 
 _SUFFIXES = (".ply", ".obj", ".glb")
 _FOLDERS = ("models", "models_cad")
-_SAME_SIZE = 1.5  # the measured and the stated diameter are at most this factor apart, the units of a GLB are 1000
+_SAME_SIZE = (
+    1.5  # the measured and the stated diameter are at most this factor apart, the units of a GLB are 1000
+)
 _NORMALISED_HALF_MM = 100.0  # half the longest side of a normalised mesh
 _NAME_FIELDS = ("gso_id", "shapenet_id", "name")
 
@@ -118,9 +120,7 @@ class ModelSet:
             )
             for item in entry.get("symmetries_continuous", [])
         )
-        return ModelInfo(
-            self._diameter(obj_id), _matrices(entry.get("symmetries_discrete", [])), continuous
-        )
+        return ModelInfo(self._diameter(obj_id), _matrices(entry.get("symmetries_discrete", [])), continuous)
 
     def _diameter(self, obj_id: int) -> float:
         entry = self._entry(obj_id)
@@ -148,7 +148,9 @@ def _mesh_of_size(path: Path, diameter: float) -> Mesh:
         if 1 / _SAME_SIZE < mesh.diameter * scale / diameter < _SAME_SIZE:
             return replace(mesh, vertices=mesh.vertices * scale)
     got = f"{mesh.diameter:g} in the unit of {str(path)!r}"
-    fail("ModelSet", "models_info.json", f"of meshes {diameter:g} mm large, in millimetres or metres", got)
+    return fail(
+        "ModelSet", "models_info.json", f"of meshes {diameter:g} mm large, in millimetres or metres", got
+    )
 
 
 def normalise_mesh(mesh: Mesh) -> Mesh:

@@ -20,7 +20,6 @@ from refkp.systems.pose.crops import Box, mask_box
 from refkp.systems.pose.scene import Instance, Scene
 from refkp.systems.pose.units import PLAUSIBLE_DEPTH_FACTOR
 
-
 #: A published rotation with a larger `rotation_error` is counted in a warning.
 EXACT_ROTATION = 1e-3
 
