@@ -141,7 +141,7 @@ def decode_mask_picture(data: bytes, where: str) -> Tensor:
     """
     stored = _stored(data, where)
     colours, opaque = _colours_and_alpha(stored)
-    drawn: NDArray[np.bool_] = (colours >= HALF if stored.is_lossy else colours != 0).any(2)
+    drawn = np.any(colours >= HALF if stored.is_lossy else colours != 0, axis=2)
     if opaque is None or opaque.all():
         return torch.from_numpy(drawn)
     is_told_twice = len(np.unique(drawn[opaque])) == 2 and (colours[drawn] == colours[drawn][:1]).all()
