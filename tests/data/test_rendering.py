@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,23 @@ def test_the_bottle_is_rendered_as_in_the_golden_case(bottle_file: Path) -> None
         np.testing.assert_allclose(
             renderer.render_depth(pose[None], arrays["K"], (224, 224)), depth, atol=1e-4
         )
+
+
+def test_a_published_rotation_that_is_not_exact_is_drawn_where_it_projects() -> None:
+    """Its transpose is no inverse: rays turned by it would miss by one part in a hundred of the distance."""
+    loose = np.eye(4)
+    loose[:3, :3] = [[0.996, 0.003, 0.0], [0.0, 1.003, -0.002], [0.004, 0.0, 0.997]]
+    loose[:3, 3] = [40, -20, 700]
+    mesh = make_object("box", seed=3)
+    turned = replace(mesh, vertices=mesh.vertices @ loose[:3, :3].T)
+    exact = np.eye(4)
+    exact[:3, 3] = loose[:3, 3]
+    K = np.array([[900.0, 0, 64], [0, 900, 48], [0, 0, 1]])
+    got, want = (
+        MeshRenderer([m]).render_depth(pose[None], K, (96, 128))
+        for m, pose in ((mesh, loose), (turned, exact))
+    )
+    assert (want > 0).sum() > 100
+    assert ((got > 0) != (want > 0)).sum() <= 2
+    both = (got > 0) & (want > 0)
+    np.testing.assert_allclose(got[both], want[both], rtol=1e-5)

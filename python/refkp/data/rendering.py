@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from refkp._checks import fail, shape_text
@@ -19,6 +20,7 @@ from refkp._extras import named_extras
 from refkp.data.mesh_files.parts import GREY
 from refkp.data.meshes import Mesh
 from refkp.data.surfaces import corner_normals, texture_colours
+from refkp.geometry.rotations import LARGEST_ROTATION_ERROR, rotation_error
 
 with named_extras():
     from embreex.mesh_construction import TriangleMesh
@@ -221,8 +223,9 @@ class _Solid:
     def cast(self, rays: Array, pose: Array) -> _SolidHits:
         """First hits of rays [r,3] from the camera centre whose z is 1, so that a hit's distance is its depth."""
         rotation = pose[:3, :3]
-        origin = -rotation.T @ (pose[:3, 3] + rotation @ self.mesh.centre)
-        directions = rays @ rotation
+        inverse = np.linalg.inv(rotation)  # published rotations are no exact ones
+        origin = -inverse @ pose[:3, 3] - self.mesh.centre
+        directions = rays @ inverse.T
         origins = np.broadcast_to(origin.astype(np.float32), directions.shape).copy()
         result = self._scene.run(origins, directions.astype(np.float32), output=1)
         ray = np.flatnonzero(result["primID"] >= 0)
@@ -320,9 +323,8 @@ def _checked_poses(cam_from_obj: ArrayLike) -> Array:
         fail("MeshRenderer.render", "cam_from_obj", "[n,4,4]", shape_text(poses.shape))
     if not np.isfinite(poses).all():
         fail("MeshRenderer.render", "cam_from_obj", "finite", "NaN or infinite elements")
-    rotation = poses[:, :3, :3]
-    off = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0)
-    if off > 1e-3 or (np.linalg.det(rotation) < 0).any():
+    off = float(rotation_error(torch.from_numpy(poses[:, :3, :3])).amax()) if len(poses) else 0.0
+    if off > LARGEST_ROTATION_ERROR:
         fail(
             *("MeshRenderer.render", "cam_from_obj", "rigid, with a rotation of determinant 1"),
             f"a matrix off by {off:.2g}",

@@ -8,16 +8,21 @@ poses, are found here and raise.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from refkp.geometry.rotations import LARGEST_ROTATION_ERROR, rotation_error
 from refkp.systems.pose.crops import Box, mask_box
 from refkp.systems.pose.scene import Instance, Scene
 from refkp.systems.pose.units import PLAUSIBLE_DEPTH_FACTOR
+
+#: A published rotation with a larger `rotation_error` is counted in a warning.
+EXACT_ROTATION = 1e-3
 
 
 class Annotation(NamedTuple):
@@ -25,13 +30,6 @@ class Annotation(NamedTuple):
 
     obj_id: int
     visible_fraction: float
-
-
-class Camera(NamedTuple):
-    """Intrinsics, and the millimetres of one step of the depth map."""
-
-    K: Tensor  # float64 [3,3]
-    depth_scale: float | None  # None: the picture has no depth
 
 
 def parse_json(data: bytes | str, where: str) -> Any:
@@ -42,19 +40,14 @@ def parse_json(data: bytes | str, where: str) -> Any:
         raise ValueError(f"{where} is not JSON: {error}. Fetch or write it again.") from None
 
 
-def parse_camera(entry: Mapping[str, Any], where: str, *, has_depth: bool) -> Camera:
-    """The camera of a picture; a picture with depth needs its `depth_scale`."""
-    K = _numbers(entry, "cam_K", (3, 3), where)
-    if not (K[0, 0] > 0 and K[1, 1] > 0):
-        raise ValueError(f"{where}: `cam_K` has no positive focal lengths: {K.tolist()}.")
-    if not has_depth:
-        return Camera(K, None)
+def parse_depth_scale(entry: Mapping[str, Any], where: str) -> float:
+    """The millimetres of one step of the depth map."""
     if "depth_scale" not in entry:
         raise ValueError(
             f"{where}: `depth_scale` is missing, so the unit of the depth map is unknown. "
             "Add it: millimetres per step, 0.1 in the published shards."
         )
-    return Camera(K, float(_numbers(entry, "depth_scale", (), where)))
+    return float(_numbers(entry, "depth_scale", (), where))
 
 
 def parse_annotations(gt: Sequence[Any], gt_info: Sequence[Any], where: str) -> tuple[Annotation, ...]:
@@ -62,21 +55,54 @@ def parse_annotations(gt: Sequence[Any], gt_info: Sequence[Any], where: str) -> 
     if len(gt) != len(gt_info):
         raise ValueError(f"{where}: {len(gt)} poses but {len(gt_info)} visibilities.")
     return tuple(
-        Annotation(int(_entry(pose, "obj_id", where)), float(_entry(info, "visib_fract", where)))
+        Annotation(int(_entry(pose, "obj_id", where)), _visible_fraction(info, where))
         for pose, info in zip(gt, gt_info, strict=True)
     )
 
 
+def _visible_fraction(info: Mapping[str, Any], where: str) -> float:
+    """`visib_fract`; where it is null, for 0 of 0 pixels say, that of the pixel counts beside it."""
+    told = _entry(info, "visib_fract", where)
+    if told is not None:
+        return float(told)
+    visible, whole = info.get("px_count_visib"), info.get("px_count_all")
+    if visible is None or (visible > 0 and not whole):
+        raise ValueError(
+            f"{where}: `visib_fract` is null, and `px_count_visib` of `px_count_all` does not tell it either. "
+            "Write a number, 0 for an object that is not seen."
+        )
+    return visible / whole if visible else 0.0
+
+
 def parse_pose(entry: Mapping[str, Any], where: str) -> Tensor:
-    """`cam_from_obj` float64 [4,4] of an entry; it must be a rigid motion."""
+    """`cam_from_obj` float64 [4,4] of an entry, as published; it must be a rigid motion.
+
+    Published rotations are not all exact: `LARGEST_ROTATION_ERROR` passes, and `num_inexact` counts them.
+    """
     pose = torch.eye(4, dtype=torch.float64)
     pose[:3, :3] = _numbers(entry, "cam_R_m2c", (3, 3), where)
     pose[:3, 3] = _numbers(entry, "cam_t_m2c", (3,), where)
-    rotation = pose[:3, :3]
-    error = float((rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max())
-    if error > 1e-3 or torch.linalg.det(rotation) < 0:
-        raise ValueError(f"{where}: `cam_R_m2c` is no rotation: {rotation.tolist()}.")
+    if not float(rotation_error(pose[:3, :3])) <= LARGEST_ROTATION_ERROR:
+        raise ValueError(f"{where}: `cam_R_m2c` is no rotation: {pose[:3, :3].tolist()}.")
     return pose
+
+
+def num_inexact(poses: Iterable[Mapping[str, Any]]) -> int:
+    """How many `cam_R_m2c` are rotations by less than `EXACT_ROTATION` alone; broken ones are not counted."""
+    rows = [pose.get("cam_R_m2c") for pose in poses]
+    numbers = [row for row in rows if isinstance(row, list) and len(row) == 9]
+    error = rotation_error(torch.tensor(numbers, dtype=torch.float64).reshape(-1, 3, 3))
+    return int(((error > EXACT_ROTATION) & (error <= LARGEST_ROTATION_ERROR)).sum())
+
+
+def warn_of_inexact(reader: str, count: int, total: int) -> None:
+    """One message of how many rotations are not exact, if any."""
+    if count:
+        warnings.warn(
+            f"{reader}: {count} of {total} rotations are orthonormal to no better than {EXACT_ROTATION:g}. They are "
+            "taken as published, and count as rigid.",
+            stacklevel=3,
+        )
 
 
 def parse_full_box(info: Mapping[str, Any]) -> Box | None:
