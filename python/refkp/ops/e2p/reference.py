@@ -116,7 +116,7 @@ def _sample_pyramid(
 
 
 def _weighted(weight: Tensor, value: Tensor) -> Tensor:
-    """weight * value. What has no weight does not count, be it NaN or its gradient be; the weight keeps its derivative."""
+    """weight * value; what has no weight does not count, be it or its gradient NaN. The weight keeps its derivative."""
     value = torch.where(weight != 0, value, value.detach())
     return torch.where((weight != 0) | value.isfinite(), weight * value, 0)
 
