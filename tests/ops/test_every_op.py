@@ -10,7 +10,7 @@ import torch
 from refkp import _native
 from refkp.ops import OPS
 from tests.support.op_call import Case, OpCall
-from tests.support.op_checks import check_agreement
+from tests.support.op_checks import backend_names, check_agreement
 from tests.support.op_scenes import every_op
 from tests.support.scripts import run_script
 
@@ -70,7 +70,7 @@ def test_the_number_of_threads_changes_no_bit(op: str, dtype: torch.dtype) -> No
             assert torch.equal(*same), f"{name} with {count} threads"
 
 
-@pytest.mark.parametrize("backend", ["reference", "native", "triton"])
+@pytest.mark.parametrize("backend", backend_names())
 @pytest.mark.parametrize("op", [op for op in OPS if op != "flow_gt"])
 def test_a_gradient_that_is_wanted_alone_is_the_same(op: str, backend: str) -> None:
     call = every_op(9, 10)[op].to("cpu", torch.float32)
