@@ -15,6 +15,7 @@ from refkp.systems import SYSTEMS
 from refkp.systems.pose.model.alternating import AlternatingAttention
 from refkp.systems.pose.model.spec import AttentionSpec
 from refkp.verify.command import default_golden
+from refkp.verify.originals.croco_decoder import CrocoDecoder
 from refkp.verify.registry import adapters
 from refkp.verify.runner import run
 from refkp.verify.skipped import SKIPPED
@@ -51,6 +52,20 @@ def test_adapters_name_ops_that_exist(system: str) -> None:
 def test_committed_cases_pass(system: str, backend: str) -> None:
     rows = run(GOLDEN, system=system, backend=backend)
     assert [(row.id, row.status, row.reason) for row in rows if row.status != "pass"] == []
+
+
+@pytest.mark.parametrize(("encoder_dim", "dim", "mlp_ratio"), [(24, 16, 2.0), (16, 24, 3.0), (16, 16, 4.0)])
+def test_a_decoder_of_any_width(encoder_dim: int, dim: int, mlp_ratio: float) -> None:
+    decoder = CrocoDecoder(encoder_dim, dim, 2, 2, mlp_ratio=mlp_ratio).eval()
+    arrays = {f"w/{name}": value for name, value in decoder.state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    arrays |= {name: torch.randn(1, 6, encoder_dim, generator=generator) for name in ("x", "y")}
+    arrays["pos"] = torch.cartesian_prod(torch.arange(2), torch.arange(3))[None]
+    params = {"dim": dim, "heads": 2, "depth": 2, "rope_base": 100, "ln_eps": 1e-6}
+    got = adapters("pose")["croco_decoder"].adapter(params, arrays, None)
+    want = decoder(arrays["x"], arrays["y"], arrays["pos"], arrays["pos"])
+    torch.testing.assert_close(got["decoder_out"], want)
+    assert ("block_out" in got) == (encoder_dim == dim)
 
 
 def call(function: str, params: Mapping[str, Any], **arrays: Tensor) -> Mapping[str, Any]:

@@ -118,7 +118,13 @@ def test_whatever_an_adapter_raises_is_an_error_of_its_case(make_golden: MakeGol
 
     answer(raising)
     row = only(run(make_golden(x=([1.0], "input"), y=([2.0], "output"))))
-    assert (row.status, row.reason) == ("error", "KeyError: 'theta'")
+    assert (row.status, row.reason) == ("error", "the case has no 'theta'")
+
+
+def test_a_case_that_lacks_something_says_what(make_golden: MakeGolden, answer: Answer) -> None:
+    answer(lambda params, arrays, backend: {"y": arrays["x"] * params["slope"]})
+    row = only(run(make_golden(x=([1.0], "input"), y=([2.0], "output"))))
+    assert (row.status, row.reason) == ("error", "the case has no 'slope'")
 
 
 def test_unknown_function_and_system_are_skipped_with_a_reason(make_golden: MakeGolden) -> None:

@@ -42,7 +42,7 @@ from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.scene import Scene
 from refkp.systems.pose.targets import pose_targets
 from refkp.systems.pose.templates.rendering import render_templates
-from refkp.systems.pose.templates.store import LINEMOD_K, TemplateStore
+from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.training.runs import load_run
 from refkp.systems.pose.training.system import POSE, run_training
 from refkp.training.curves import read_curves
@@ -51,7 +51,7 @@ from refkp.viz.curves import training_curves
 from refkp.viz.report import Report
 
 _KIND = "box"
-_CAMERA_SIZE = (240, 320)  # of the templates; half of their usual pictures
+_TEMPLATE_SIZE = (240, 320)  # of the templates; half of their usual pictures
 _CROP, _PATCH = 112, 8  # of the pictures of true matches
 
 #: What the tiny preset is changed in: 6 x 6 patches, three templates a sample, half the encoder and attention.
@@ -65,7 +65,7 @@ _OPTIONS = {
     "data.samples.num_positives": 2,
     "data.num_workers": 0,
     "trainer.max_steps": -1,
-    "trainer.log_every_n_steps": 5,
+    "trainer.log_every_n_steps": 1,
 }
 
 
@@ -124,10 +124,8 @@ def make_data(folder: Path, task: PoseTask = _TASK) -> None:
                 samples=1,
             )
             generate_scenes({1: mesh}, unfinished / name, spec, seed=seed)
-        (fx, skew, cx), (_, fy, cy), last = LINEMOD_K
-        K = ((fx / 2, skew / 2, cx / 2), (0.0, fy / 2, cy / 2), last)
         store = unfinished / "train" / "templates"
-        render_templates(mesh, 1, store, level=task.template_level, K=K, size=_CAMERA_SIZE)
+        render_templates(mesh, 1, store, level=task.template_level, size=_TEMPLATE_SIZE)
 
 
 def match_page(report: Report, folder: Path, task: PoseTask = _TASK) -> None:

@@ -164,6 +164,8 @@ def _run_on(
         if missing:
             return "fail", None, f"did not come back: {', '.join(missing)}"
         worst, reason = _compare_all(case, results, arrays, float32)
+    except KeyError as error:  # what an adapter reads of a case, it reads by its name
+        return "error", None, f"the case has no {error}"
     except Exception as error:  # whatever an adapter or op raises is the outcome of this case, not of the run
         return "error", None, f"{type(error).__name__}: {error}".strip()
     if reason:

@@ -23,12 +23,15 @@ class CrocoDecoder(nn.Module):
         heads: int,
         *,
         rope_base: float = 100.0,
+        mlp_ratio: float = 4.0,
         layer_norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
         self.head_dim, self.rope_base = dim // heads, rope_base
         self.decoder_embed = nn.Linear(encoder_dim, dim)
-        self.dec_blocks = nn.ModuleList(DecoderBlock(dim, heads, eps=layer_norm_eps) for _ in range(depth))
+        self.dec_blocks = nn.ModuleList(
+            DecoderBlock(dim, heads, mlp_ratio, layer_norm_eps) for _ in range(depth)
+        )
         self.dec_norm = nn.LayerNorm(dim, eps=layer_norm_eps)
         self.apply(init_transformer)
 

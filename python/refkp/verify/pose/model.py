@@ -111,23 +111,24 @@ def _croco_encoder(params: Params, arrays: Arrays, backend: str | None) -> Value
 
 @adapter("pose", "croco_decoder")
 def _croco_decoder(params: Params, arrays: Arrays, backend: str | None) -> Values:
-    """One block on its own, and the whole decoder."""
-    dim = params["dim"]
+    """The whole decoder, and one block on its own where tokens of the encoder are as wide as those of the decoder."""
+    dim, encoder_dim = arrays["w/decoder_embed.weight"].shape
     decoder = CrocoDecoder(
-        arrays["w/decoder_embed.weight"].shape[1],
+        encoder_dim,
         dim,
         params["depth"],
         params["heads"],
         rope_base=params["rope_base"],
+        mlp_ratio=arrays["w/dec_blocks.0.mlp.fc1.weight"].shape[0] / dim,
         layer_norm_eps=params["ln_eps"],
     )
     _with_weights(decoder, arrays)
     x, y, positions = arrays["x"], arrays["y"], arrays["pos"]
-    code = decoder.code(positions, x)
-    return {
-        "block_out": decoder.dec_blocks[0](x, y, code, code),
-        "decoder_out": decoder(x, y, positions, positions),
-    }
+    values: Values = {"decoder_out": decoder(x, y, positions, positions)}
+    if encoder_dim == dim:
+        code = decoder.code(positions, x)
+        values["block_out"] = decoder.dec_blocks[0](x, y, code, code)
+    return values
 
 
 @adapter("pose", "aa_module")

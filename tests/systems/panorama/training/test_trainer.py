@@ -287,7 +287,7 @@ def test_two_processes_train_every_stage_once(caption_file: Path, tmp_path: Path
             timeout=300,
             check=True,
         )
-        assert done.stdout.count("held out") == 3  # one process reports
+        assert done.stdout.count(": held out") == 3  # one process reports
     names = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
     assert names == {*STAGES, *(f"{stage}_1" for stage in STAGES)}
     assert list(RunFolder(tmp_path / "run", "panorama").state.complete) == list(STAGES)

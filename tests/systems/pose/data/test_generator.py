@@ -17,6 +17,7 @@ pytest.importorskip("cv2", reason="needs the extra `pose`")
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 import numpy as np
+from PIL import Image
 
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer
@@ -29,6 +30,7 @@ from refkp.systems.pose.data.generator import generate_scenes
 from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.data.shards import ShardReader
 from refkp.systems.pose.data.spec import GeneratorSpec
+from refkp.systems.pose.templates.store import TemplateStore, camera_of_size
 
 SPEC = GeneratorSpec(5, size=(48, 64), scenes_per_shard=2, samples=1)
 
@@ -188,7 +190,7 @@ def test_occluders_hide_objects() -> None:
 
 def test_the_command_writes_a_whole_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size = ["--size", "[48,64]", "--samples", "1"]
-    assert generate(["--out", str(tmp_path / "set"), "--scenes", "2", "--shapes", "2", *size]) == 0
+    assert generate(["--out", str(tmp_path / "set"), "--scenes", "2", "--objects", "2", *size]) == 0
     assert "2 pictures of 2 objects" in capsys.readouterr().out
     assert len(ShardReader(tmp_path / "set" / "shards")) == 2
     assert json.loads((tmp_path / "set/models/models_info.json").read_text()).keys() == {"1", "2"}
@@ -196,6 +198,32 @@ def test_the_command_writes_a_whole_data_set(tmp_path: Path, capsys: pytest.Capt
         generate(["--out", str(tmp_path / "b"), "--scenes", "2", "--meshes", "a.obj"])
     with pytest.raises(ValueError, match="at least one object"):
         generate(["--out", str(tmp_path / "b"), "--scenes", "2"])
+
+
+def test_no_made_up_object_is_of_two_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures of one seed hold nothing that was trained on with another; the same seed gives the same again."""
+    size = ["--size", "[16,24]", "--samples", "1", "--scenes", "1", "--objects", "2", "--max_occluders", "0"]
+    digests = {}
+    for name, seed in (("a", 0), ("b", 9), ("again", 9)):
+        assert generate(["--out", str(tmp_path / name), "--seed", str(seed), *size]) == 0
+        digests[name] = generator.object_digests(tmp_path / name)
+        said = capsys.readouterr().out
+        assert all(f"object {obj_id}: {digest[:12]}" in said for obj_id, digest in digests[name].items())
+    assert digests["b"] == digests["again"]
+    assert len({*digests["a"].values(), *digests["b"].values()}) == 4
+
+
+def test_templates_have_the_level_and_the_size_asked_for(tmp_path: Path) -> None:
+    size = ["--size", "[16,24]", "--samples", "1", "--scenes", "1", "--objects", "1", "--max_occluders", "0"]
+    templates = ["--templates_level", "0", "--templates_size", "[60,100]"]
+    assert generate(["--out", str(tmp_path), *size, *templates]) == 0
+    store = TemplateStore(tmp_path / "templates")
+    assert len(store.poses(1)) == 42
+    assert torch.allclose(store.K, torch.tensor(camera_of_size((60, 100)), dtype=store.K.dtype))
+    with Image.open(tmp_path / "templates" / "000001" / "000000.png") as picture:
+        assert picture.size == (100, 60)
+        columns = np.flatnonzero(np.asarray(picture)[..., 3].any(0))
+    assert abs(columns.mean() - 49.5) < 1
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _COMMAND = "refkp pose eval"
 _EXAMPLE = f"""\
-refkp pose generate --shapes 1 --scenes 20 --templates_level 0 --out data
+refkp pose generate --objects 1 --scenes 20 --templates_level 0 --out data
 refkp train pose --config tiny --data data --out runs/pose
 {_COMMAND} --run runs/pose --data data --limit 5"""
 

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from refkp.data.meshes import Mesh
     from refkp.systems.pose.data.spec import GeneratorSpec
 
+#: How many seeds there are, and made-up objects of each.
+_SEEDS = 2**32
+
 _COMMAND = "refkp pose generate"
-_EXAMPLE = f"{_COMMAND} --shapes 3 --scenes 20 --size '[120, 160]' --templates_level 0 --out data"
+_EXAMPLE = f"{_COMMAND} --objects 3 --scenes 20 --size '[120, 160]' --templates_level 0 --out data"
 
 
 def generate(argv: list[str]) -> int:
@@ -26,7 +29,7 @@ def generate(argv: list[str]) -> int:
     spec = _spec(options)
     meshes = _meshes(options)
 
-    from refkp.systems.pose.data.generator import generate_scenes
+    from refkp.systems.pose.data.generator import generate_scenes, object_digests
     from refkp.systems.pose.data.shards import ShardReader
 
     shards = generate_scenes(meshes, options.out, spec, seed=options.seed, workers=options.workers)
@@ -36,8 +39,10 @@ def generate(argv: list[str]) -> int:
         f"{len(reader)} pictures of {len(meshes)} objects in {shards}: {len(visible)} instances, "
         f"{sum(part < 0.9 for part in visible)} of them partly hidden"
     )
+    for obj_id, digest in object_digests(options.out).items():
+        print(f"object {obj_id}: {digest[:12]}")
     if options.templates_level is not None:
-        _render_templates(options.out, options.templates_level, options.workers)
+        _render_templates(options)
     return 0
 
 
@@ -51,8 +56,13 @@ def _parser() -> ArgumentParser:
     add("--scenes", type=int, required=True, help="how many pictures")
     add("--meshes", type=Path, nargs="+", default=[], help="OBJ, PLY or GLB files, ids 1, 2 ...")
     add("--unit", type=Unit | None, default=None, help="of the meshes")
-    add("--shapes", type=int, default=0, help="generated objects, numbered after the meshes")
-    add("--seed", type=int, default=0, help="of everything random")
+    add(
+        "--objects",
+        type=int,
+        default=0,
+        help="made-up ones, other ones for each seed, numbered after the meshes",
+    )
+    add("--seed", type=int, default=0, help="of everything random, the made-up objects too")
     add("--workers", type=int, default=1, help="processes; 1 renders in this one")
     add(
         "--templates_level",
@@ -60,6 +70,7 @@ def _parser() -> ArgumentParser:
         default=None,
         help="also render templates: 0, 1 or 2 for 42, 162 or 642 views; default: none",
     )
+    add("--templates_size", type=tuple[int, int], default=(480, 640), help="height and width of templates")
     command.add_class_arguments(GeneratorSpec, nested_key=None, skip={"num_scenes"}, instantiate=False)
     return command
 
@@ -75,8 +86,10 @@ def _meshes(options: Any) -> dict[int, Mesh]:
     """The meshes named, then the generated objects."""
     if options.meshes and options.unit is None:
         fail(_COMMAND, "unit", "given with meshes: m, cm or mm", "none", "Files do not tell their unit.")
-    if options.shapes < 0 or not (options.meshes or options.shapes):
-        fail(_COMMAND, "meshes, shapes", "at least one object", (options.meshes, options.shapes))
+    if options.objects < 0 or not (options.meshes or options.objects):
+        fail(_COMMAND, "meshes, objects", "at least one object", (options.meshes, options.objects))
+    if not 0 <= options.seed < _SEEDS or options.objects > _SEEDS:
+        fail(_COMMAND, "seed", f"in [0,{_SEEDS})", options.seed)
 
     from refkp.data.meshes import load_mesh
     from refkp.data.shapes import KINDS, make_object
@@ -86,16 +99,20 @@ def _meshes(options: Any) -> dict[int, Mesh]:
         if not mesh.has_colour:
             print(f"{path} has neither texture nor colours: it is rendered in one grey")
     kinds = tuple(KINDS)
-    meshes += [make_object(kinds[number % len(kinds)], seed=number) for number in range(options.shapes)]
+    meshes += [
+        make_object(kinds[number % len(kinds)], seed=options.seed * _SEEDS + number)  # none is of two seeds
+        for number in range(options.objects)
+    ]
     return dict(enumerate(meshes, start=1))
 
 
-def _render_templates(out: Path, level: int, workers: int) -> None:
+def _render_templates(options: Any) -> None:
     from refkp.systems.pose.data.models import ModelSet
     from refkp.systems.pose.templates.rendering import render_templates
 
-    models = ModelSet(out)
+    models, out = ModelSet(options.out), options.out / "templates"
     for obj_id in models.obj_ids:
         mesh = models.mesh(obj_id)
-        render_templates(mesh, obj_id, out / "templates", level=level, workers=workers, progress=True)
-    print(f"templates in {out / 'templates'}")
+        level, size, workers = options.templates_level, options.templates_size, options.workers
+        render_templates(mesh, obj_id, out, level=level, size=size, workers=workers, progress=True)
+    print(f"templates in {out}")

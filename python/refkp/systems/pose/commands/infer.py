@@ -32,7 +32,7 @@ _COMMAND = "refkp pose infer"
 
 #: A rendered template stands for the photo.
 _EXAMPLE = """\
-refkp pose generate --shapes 1 --scenes 20 --templates_level 0 --out data
+refkp pose generate --objects 1 --scenes 20 --templates_level 0 --out data
 refkp train pose --config tiny --data data --out runs/pose
 echo '{"fx": 572.4114, "fy": 573.57043, "cx": 320, "cy": 240}' > camera.json
 refkp pose infer data/templates/000001/000000.png --camera camera.json --box 220 140 420 340 \

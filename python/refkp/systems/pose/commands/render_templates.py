@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _COMMAND = "refkp pose render-templates"
 _EXAMPLE = f"""\
-refkp pose generate --shapes 1 --scenes 1 --out data
+refkp pose generate --objects 1 --scenes 1 --out data
 {_COMMAND} data/models/obj_000001.obj --unit mm --level 0 --out templates"""
 
 
@@ -40,6 +40,7 @@ def render_templates(argv: list[str]) -> int:
         options.obj_id,
         options.out,
         level=options.level,
+        size=options.size,
         depth_steps_per_mm=options.depth_steps_per_mm,
         workers=options.workers,
         progress=True,
@@ -60,6 +61,7 @@ def _parser() -> ArgumentParser:
     add_out(command, "the template store")
     add("--obj_id", type=int, default=1, help="number of the object in the store")
     add("--level", type=int, default=1, help="0, 1 or 2: 42, 162 or 642 views")
+    add("--size", type=tuple[int, int], default=(480, 640), help="height and width of the pictures")
     add("--depth_steps_per_mm", type=float, default=10.0, help="resolution of the depth")
     add("--workers", type=int, default=1, help="processes that render")
     return command

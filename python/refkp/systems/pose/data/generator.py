@@ -159,6 +159,14 @@ def _claim(out: Path, models: Mapping[int, Mesh], spec: GeneratorSpec, seed: int
     write_json(path, request)
 
 
+def object_digests(out: Path | str) -> dict[int, str]:
+    """Object id -> SHA-256 of its mesh, of pictures that `generate_scenes` made in `out`."""
+    path = Path(out) / _REQUEST
+    return {
+        int(obj_id): digest for obj_id, digest in parse_json(path.read_bytes(), str(path))["models"].items()
+    }
+
+
 def _digest(mesh: Mesh) -> str:
     parts = (mesh.vertices, mesh.faces, mesh.uv, mesh.texture, mesh.vertex_colours)
     return sha256(b"|".join(b"" if part is None else part.tobytes() for part in parts)).hexdigest()

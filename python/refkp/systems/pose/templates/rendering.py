@@ -23,7 +23,13 @@ from refkp.data.meshes import Mesh
 from refkp.data.rendering import MeshRenderer, Rendering
 from refkp.geometry.icosphere import cam_from_obj, icosphere_views
 from refkp.systems.pose.crops import crop_views, mask_box
-from refkp.systems.pose.templates.store import LINEMOD_K, StoreFormat, new_object, write_view
+from refkp.systems.pose.templates.store import (
+    LINEMOD_K,
+    StoreFormat,
+    camera_of_size,
+    new_object,
+    write_view,
+)
 from refkp.systems.pose.views import Views
 
 _SAMPLES = 2  # rays per pixel along either axis for the colours
@@ -97,7 +103,7 @@ def render_templates(
     root: str | Path,
     *,
     level: int = 1,
-    K: Intrinsics = LINEMOD_K,
+    K: Intrinsics | None = None,
     size: tuple[int, int] = (480, 640),
     depth_steps_per_mm: float = 10.0,
     workers: int = 1,
@@ -108,9 +114,10 @@ def render_templates(
     The pictures depend on nothing but the arguments, not on `workers`.
 
     Args:
-        mesh, level, K, workers, progress: as of `rendered_views`.
+        mesh, level, workers, progress: as of `rendered_views`.
         obj_id: its number in the store; what the store has under it is replaced.
         root: folder of the store, made if need be.
+        K: of their camera; None: that of the published templates, for pictures of `size`.
         size: (height, width) of the pictures.
         depth_steps_per_mm: resolution of the stored depth; 10 reaches 6.5 m.
 
@@ -123,6 +130,7 @@ def render_templates(
     if obj_id < 0:
         fail("render_templates", "obj_id", "0 or more", obj_id)
     _require_workers("render_templates", workers)
+    K = camera_of_size(size) if K is None else K
     form, poses = StoreFormat(1.0, depth_steps_per_mm, K, size), template_poses(mesh, level)
     with new_object(
         root, obj_id, poses, diameter=mesh.diameter, distance=camera_distance(mesh), form=form

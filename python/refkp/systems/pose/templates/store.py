@@ -35,6 +35,20 @@ from refkp.systems.pose.views import Views
 
 #: Camera of the published templates (LineMOD).
 LINEMOD_K = ((572.4114, 0.0, 320.0), (0.0, 573.57043, 240.0), (0.0, 0.0, 1.0))
+_LINEMOD_SIZE = (480, 640)  # height and width of its pictures
+
+
+def camera_of_size(size: tuple[int, int]) -> tuple[tuple[float, float, float], ...]:
+    """`LINEMOD_K` for pictures of another (height, width): what it shows, as large as fits, in the middle.
+
+    >>> camera_of_size((240, 400))
+    ((286.2057, 0.0, 200.0), (0.0, 286.785215, 120.0), (0.0, 0.0, 1.0))
+    """
+    height, width = size
+    (fx, _, cx), (_, fy, cy), last = LINEMOD_K
+    scale = min(height / _LINEMOD_SIZE[0], width / _LINEMOD_SIZE[1])
+    left, top = (width - scale * _LINEMOD_SIZE[1]) / 2, (height - scale * _LINEMOD_SIZE[0]) / 2
+    return (scale * fx, 0.0, scale * cx + left), (0.0, scale * fy, scale * cy + top), last
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ class StoreFormat:
     scale_factor: float = 1.0  # units of the translations per millimetre
     depth_steps_per_mm: float = 10.0
     K: tuple[tuple[float, float, float], ...] = LINEMOD_K
-    size: tuple[int, int] = (480, 640)  # height and width of the pictures
+    size: tuple[int, int] = _LINEMOD_SIZE  # height and width of the pictures
 
 
 class TemplateStore:
