@@ -163,7 +163,7 @@ def height_and_width(function: str, argument: str, value: object) -> tuple[int, 
 
 
 def _whole(value: object) -> int:
-    return value if isinstance(value, int) else operator.index(value)  # type: ignore[call-overload, no-any-return]
+    return value if isinstance(value, int) else operator.index(value)  # type: ignore[arg-type]
 
 
 def refuse_tangents(function: str, remedy: str, **tensors: Tensor | None) -> None:

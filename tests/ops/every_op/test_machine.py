@@ -45,7 +45,7 @@ def test_every_op_agrees_under_every_instruction_set(isa: str) -> None:
     script = """
         import sys
         from refkp import _native
-        from tests.ops.test_every_op import check_every_op
+        from tests.ops.every_op.test_machine import check_every_op
         assert _native.build_info()["isa"] == sys.argv[1]
         check_every_op()
     """
@@ -111,7 +111,9 @@ def check_buffers(op: str) -> None:
 
 @pytest.mark.parametrize("op", OPS)
 def test_nothing_is_read_beyond_the_inputs(op: str) -> None:
-    script = "import sys; from tests.ops.test_every_op import check_buffers; check_buffers(sys.argv[1])"
+    script = (
+        "import sys; from tests.ops.every_op.test_machine import check_buffers; check_buffers(sys.argv[1])"
+    )
     done = run_script(script, op)
     assert done.returncode == 0, done.stderr or f"ended by signal {-done.returncode}"
 
