@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from refkp import _native
+from refkp.geometry.sphere import view_rotation
 from refkp.ops import OPS
 from tests.support.op_call import Case, OpCall
 from tests.support.op_checks import backend_names, check_agreement
@@ -87,20 +88,31 @@ def interleaved(call: OpCall) -> OpCall:
     return dataclasses.replace(call, tensors={**call.tensors, "erp": pixels}, gradients=())
 
 
+def corners() -> OpCall:
+    """Narrow views of the first and of the last pixels of a panorama, no tap beyond a pole or the seam."""
+    base = every_op(16, 32, 3)["e2p"]
+    views = torch.stack([view_rotation(-168.0, 80.0), view_rotation(168.0, -80.0)]).double()
+    options = {"hfov_deg": 1.0, "size": (4, 40)}
+    return dataclasses.replace(base, tensors={**base.tensors, "rotation": views}, options=options)
+
+
+def calls_of(op: str) -> list[OpCall]:
+    """Calls of an op on the CPU that take its different ways of reading."""
+    calls = [every_op(*size)[op] for size in ((5, 6), (13, 40))]
+    if op == "e2p":
+        calls += [corners()]
+        calls += [dataclasses.replace(call, options={**call.options, "mode": "nearest"}) for call in calls]
+        mip = {"hfov_deg": 120.0, "size": (3, 3), "antialias": "mip"}
+        calls += [dataclasses.replace(every_op(16, 64, 4)[op], options=mip)]
+        calls += [interleaved(call) for call in calls]
+    return [call.to("cpu", dtype) for call in calls for dtype in DTYPES]
+
+
 def check_buffers(op: str) -> None:
     """Run an op on inputs that end, then on inputs that begin, at forbidden memory; the results are the same."""
     from tests.support.guarded import guarded
 
-    calls = [every_op(*size)[op].to("cpu", dtype) for size in ((5, 6), (13, 40)) for dtype in DTYPES]
-    if op == "e2p":
-        calls += [interleaved(call) for call in calls]
-        nearest = [dataclasses.replace(call, options={**call.options, "mode": "nearest"}) for call in calls]
-        pyramid = [
-            dataclasses.replace(
-                every_op(16, 64, 4)[op], options={"hfov_deg": 120.0, "size": (3, 3), "antialias": "mip"}
-            )
-        ]
-        calls += nearest + [call.to("cpu", dtype) for call in pyramid for dtype in DTYPES]
+    calls = calls_of(op)
     for call in calls:
         want = call.run("native")
         for at_end in (True, False):
