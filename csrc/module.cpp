@@ -138,13 +138,14 @@ PYBIND11_MODULE(_C, m) {
   // sizes: images, tiles, channels, ERP height and width, tile height and width. strides: of the ERP images [B,C,H,W].
   py::class_<E2pGeometry>(m, "E2pGeometry")
       .def(py::init([](uintptr_t rays, uintptr_t grid, uintptr_t samples, uintptr_t image_index,
-                       std::array<int64_t, 7> sizes, std::array<int64_t, 4> strides, int64_t num_levels, bool equilib,
-                       bool nearest) {
+                       std::array<int64_t, 7> sizes, std::array<int64_t, 4> strides, int64_t num_levels,
+                       std::array<double, 2> centre, bool equilib, bool nearest) {
         return E2pGeometry{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], strides[0], strides[1],
-                           strides[2], strides[3], num_levels, equilib, nearest, pointer<double>(rays),
-                           pointer<double>(grid), pointer<int64_t>(samples), pointer<int64_t>(image_index)};
+                           strides[2], strides[3], num_levels, centre[0], centre[1], equilib, nearest,
+                           pointer<double>(rays), pointer<double>(grid), pointer<int64_t>(samples),
+                           pointer<int64_t>(image_index)};
       }), py::kw_only(), py::arg("rays"), py::arg("grid"), py::arg("samples"), py::arg("image_index"), py::arg("sizes"),
-         py::arg("strides"), py::arg("num_levels"), py::arg("equilib"), py::arg("nearest"));
+         py::arg("strides"), py::arg("num_levels"), py::arg("centre"), py::arg("equilib"), py::arg("nearest"));
   m.def("e2p_pyramid_cpu", [](uintptr_t erp, const E2pGeometry& geometry, uintptr_t pyramid, const std::string& dtype,
                               int threads) {
     REFKP_CALL_BEST(e2p_pyramid, dtype_from_name(dtype), pointer<void>(erp), geometry, pointer<void>(pyramid), threads);

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, hidden ones, and copies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from refkp._files import put_aside, whole_file, whole_folder, write_text
+from refkp._files import equal_files, put_aside, visible_files, whole_file, whole_folder, write_text
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -58,3 +58,20 @@ def test_nothing_is_lost_by_putting_aside(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / "run").mkdir()
         assert put_aside(tmp_path / "run") == tmp_path / f"run_{number}"
+
+
+def test_hidden_files_and_folders_are_not_listed(tmp_path: Path) -> None:
+    root = tmp_path / ".kept" / "photos"  # hidden itself, which whoever names it knows
+    for name in ("b/c.jpg", "a.jpg", "._a.jpg", ".ipynb_checkpoints/a.jpg", "b/.DS_Store"):
+        write_text(root / name, name)
+    assert visible_files(root) == [root / "a.jpg", root / "b" / "c.jpg"]
+    assert visible_files(tmp_path / "nothing") == []
+
+
+def test_copies_are_found_by_content(tmp_path: Path) -> None:
+    for name, text in {"a": "one", "b": "two", "c": "three", "x": "two", "y": "four!"}.items():
+        write_text(tmp_path / name, text)
+    a, b, c, x, y = (tmp_path / name for name in "abcxy")
+    assert equal_files([x, y], [a, b, c]) == [(x, b)]
+    assert equal_files([a], [a, b]) == [(a, a)]
+    assert equal_files([], [a]) == []

@@ -130,6 +130,26 @@ Square<T> fetch_square(const T* plane, int64_t width, int32_t offset) {
   return {top[0], top[1], top[width], top[width + 1]};
 }
 
+// Whether any of `count` values is NaN or infinite.
+template <typename T>
+bool any_not_finite(const T* values, int64_t count) {
+  int broken = 0;
+  for (int64_t j = 0; j < count; ++j) broken |= !(values[j] - values[j] == T(0));
+  return broken != 0;
+}
+
+// The bilinear value by its definition: a tap without weight does not count, be it NaN.
+template <typename T>
+T weighted_sum(const Square<T>& v, T wx, T wy) {
+  const T taps[4] = {v.upper_left, v.upper_right, v.lower_left, v.lower_right};
+  T value = 0;
+  for (int k = 0; k < 4; ++k) {
+    const T weight = ((k & 1) ? wx : 1 - wx) * ((k >> 1) ? wy : 1 - wy);
+    if (weight != 0) value += weight * taps[k];
+  }
+  return value;
+}
+
 #ifdef REFKP_HAS_FLOAT_PAIRS
 
 // The squares around kPairLanes inner pixels from j on.
@@ -149,7 +169,8 @@ inline SquareLanes fetch_square_lanes(const float* plane, int64_t width, const B
 
 #endif
 
-// out[j] = bilinear value of `plane` at the inner pixels of the row.
+// out[j] = bilinear value of `plane` at the inner pixels of the row. Differences are quick, and keep a constant constant,
+// but would turn infinities to NaN and spread what is not finite to pixels that do not read it.
 template <typename T>
 void sample_inner(const T* plane, int64_t width, const BilinearRow<T>& taps, T* out) {
   int64_t j = taps.inner_begin;
@@ -170,6 +191,9 @@ void sample_inner(const T* plane, int64_t width, const BilinearRow<T>& taps, T* 
     const T lower = v.lower_left + taps.wx[j] * (v.lower_right - v.lower_left);
     out[j] = upper + taps.wy[j] * (lower - upper);
   }
+  if (!any_not_finite(out + taps.inner_begin, taps.inner_end - taps.inner_begin)) return;
+  for (j = taps.inner_begin; j < taps.inner_end; ++j)
+    if (any_not_finite(out + j, 1)) out[j] = weighted_sum(fetch_square(plane, width, taps.offset[j]), taps.wx[j], taps.wy[j]);
 }
 
 // out[j] = bilinear value of `plane`, blended with `fill` by the coverage of the image, for a whole row.
@@ -183,7 +207,7 @@ void sample_row(const T* plane, int64_t height, int64_t width, int64_t out_width
       const BorderTaps<T> t = border_taps(taps, j, plane, height, width);
       T value = 0, coverage = 0;
       for (int k = 0; k < 4; ++k) {
-        value += t.weight[k] * t.value[k];
+        if (t.weight[k] != 0) value += t.weight[k] * t.value[k];
         coverage += t.weight[k];
       }
       out[j] = value + (1 - coverage) * fill;
@@ -223,8 +247,10 @@ struct Quad {
   typedef T Vector __attribute__((vector_size(kGroup * sizeof(T))));
 };
 
+// A tap without weight gets nothing, be the value NaN.
 template <typename T>
 void add_weighted(T weight, typename Quad<T>::Vector value, T* to) {
+  if (weight == 0) return;
   typename Quad<T>::Vector sum;
   std::memcpy(&sum, to, sizeof(sum));
   sum += weight * value;

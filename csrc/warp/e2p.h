@@ -1,7 +1,8 @@
 // The contract of e2p: perspective tiles cut from equirectangular (ERP) images.
 //
-// A pixel (column c, row r) of tile n looks along d = M_n (c, r, 1), a direction with x right, y up, z forward; M_n is
-// `rays[n]`, the tile's rotation times the map from pixels to tangents. The ERP index of d is
+// A pixel (column c, row r) of tile n looks along d = M_n (c - centre_column, r - centre_row, 1), a direction with x right,
+// y up, z forward; M_n is `rays[n]`, the tile's rotation times the map from pixels to tangents, which are 0 at the centre.
+// Counted from there no digits cancel, so that a wide tile's direction keeps its relative accuracy. The ERP index of d is
 //   column = (lon / 2 pi + 1/2) W + shift,  row = (1/2 - lat / pi) H + shift,  lon = atan2(x, z),  lat = atan2(y, |(x, z)|),
 // where integers are pixel centres and shift is -1/2, or +1/2 in the equilib convention. Columns wrap modulo W. Beyond
 // the first and last row lies the same row half a turn away; equilib clamps rows to [0, H-1] instead.
@@ -25,6 +26,7 @@ struct E2pGeometry {
   int64_t num_images, num_tiles, num_channels, erp_height, erp_width, height, width;
   int64_t stride_image, stride_channel, stride_row, stride_column;  // of the ERP images or their gradient, in elements
   int64_t num_levels;  // of the pyramid beyond the ERP image; 2^num_levels divides erp_height and erp_width / 2
+  double centre_column, centre_row;
   bool equilib, nearest;
   const double* rays;          // [num_tiles, 3, 3]
   const double* grid;          // [num_tiles, 4]: step and start of the tangents of columns, then of rows, growing down

@@ -38,18 +38,19 @@ struct Chunk {
 // Centre of sample i of s in a pixel, relative to the pixel's centre.
 inline double sample_offset(int64_t i, int64_t s) { return (i + 0.5) / s - 0.5; }
 
-// Positions of kChunk pixels from (column, row) on; rows are doubles so that the start is exact before it is rounded.
+// Positions of kChunk pixels from (column, row) on, which count from the centre; what a row shares is formed in double.
 template <class Real>
 void locate_chunk(const Sphere<Real>& sphere, const double* rays, double column, double row, Chunk<Real>& chunk) {
-  Real start[3], step[3];
+  Real base[3], step[3];
   for (int i = 0; i < 3; ++i) {
-    start[i] = static_cast<Real>(rays[3 * i] * column + rays[3 * i + 1] * row + rays[3 * i + 2]);
+    base[i] = static_cast<Real>(rays[3 * i + 1] * row + rays[3 * i + 2]);
     step[i] = static_cast<Real>(rays[3 * i]);
   }
+  const Real first = static_cast<Real>(column);
   const Sphere<Real> local = sphere;
   for (int k = 0; k < kChunk; ++k) {
-    const Real t = static_cast<Real>(k);
-    const Position<Real> at = locate(local, start[0] + step[0] * t, start[1] + step[1] * t, start[2] + step[2] * t);
+    const Real t = first + static_cast<Real>(k);
+    const Position<Real> at = locate(local, base[0] + step[0] * t, base[1] + step[1] * t, base[2] + step[2] * t);
     chunk.column[k] = at.column;
     chunk.row[k] = at.row;
     chunk.column_fraction[k] = at.column_fraction;

@@ -28,13 +28,21 @@ struct Image {
   const T* end;   // one past the last element that any image of the batch reaches; read of bytes alone
 };
 
+// Differences keep a constant image constant; where they are not finite the taps that have a weight are added up.
 template <class Real>
 void add_bilinear(const Chunk<Real>& at, const Real (&tap)[4][kChunk], Real* sum) {
+  alignas(64) Real value[kChunk];
+  int broken = 0;
   for (int k = 0; k < kChunk; ++k) {
     const Real above = tap[0][k] + at.column_fraction[k] * (tap[1][k] - tap[0][k]);
     const Real below = tap[2][k] + at.column_fraction[k] * (tap[3][k] - tap[2][k]);
-    sum[k] += above + at.row_fraction[k] * (below - above);
+    value[k] = above + at.row_fraction[k] * (below - above);
+    broken |= !(value[k] - value[k] == Real(0));
   }
+  for (int k = 0; broken != 0 && k < kChunk; ++k)
+    if (!(value[k] - value[k] == Real(0)))
+      value[k] = weighted_sum(tap[0][k], tap[1][k], tap[2][k], tap[3][k], at.column_fraction[k], at.row_fraction[k]);
+  for (int k = 0; k < kChunk; ++k) sum[k] += value[k];
 }
 
 template <class T, class Real>
@@ -136,7 +144,7 @@ struct Forward {
         add_samples(coarse, coarser, Image<Real>{data, nullptr}, first, channels, there, part);
       }
       for (int c = 0; c < channels; ++c)
-        for (int k = 0; k < kChunk; ++k) sum[c][k] += share[k] * part[c][k];
+        for (int k = 0; k < kChunk; ++k) sum[c][k] += share[k] != 0 ? share[k] * part[c][k] : Real(0);
     }
   }
 
@@ -153,7 +161,7 @@ struct Forward {
         Chunk<Real> at;
         for (int64_t i = 0; i < s * s; ++i) {
           const double c = column + sample_offset(i % s, s), r = row + sample_offset(i / s, s);
-          locate_chunk(sphere, g.rays + 9 * tile, c, r, at);
+          locate_chunk(sphere, g.rays + 9 * tile, c - g.centre_column, r - g.centre_row, at);
           if (g.num_levels == 0) add_samples(g, sphere, image(tile), first, channels, at, sum);
           else add_levels(tile, find_levels(grid, c, r), first, channels, at, sum);
         }
@@ -226,7 +234,7 @@ struct Backward {
       const Levels<Real> levels = find_levels(grid, c, r);
       if (level < levels.least || level > levels.greatest) continue;
       level_shares(levels, level, share);
-      locate_chunk(fine, g.rays + 9 * tile, c, r, at);
+      locate_chunk(fine, g.rays + 9 * tile, c - g.centre_column, r - g.centre_row, at);
       if (level > 0) coarsen_chunk(sphere, at, level, at);
       visit(at, share);
     }
@@ -248,12 +256,17 @@ struct Backward {
   void scatter(const Chunk<Real>& at, const Offsets& offsets, int taps, int count, const Real* share, Real scale,
                const Real* grad, Real* plane, int32_t begin, int32_t end) const {
     for (int k = 0; k < count; ++k) {
-      const Real whole = scale * share[k] * grad[k], lower = whole * at.row_fraction[k], upper = whole - lower;
-      const Real right_above = upper * at.column_fraction[k], right_below = lower * at.column_fraction[k];
+      if (share[k] == 0) continue;
+      const Real whole = scale * share[k] * grad[k], x = at.column_fraction[k], y = at.row_fraction[k];
+      const Real lower = whole * y, upper = whole - lower, right_above = upper * x, right_below = lower * x;
       const Real part[4] = {upper - right_above, right_above, lower - right_below, right_below};
+      const bool finite = whole - whole == Real(0);
       for (int i = 0; i < taps; ++i) {
         const int32_t offset = offsets.tap[i][k];
-        if (offset >= begin && offset < end) plane[offset] += taps == 1 ? whole : part[i];
+        if (offset < begin || offset >= end) continue;
+        if (taps == 1) plane[offset] += whole;
+        else if (finite) plane[offset] += part[i];
+        else if (tap_weight(i, x, y) != 0) plane[offset] += tap_weight(i, x, y) * whole;
       }
     }
   }

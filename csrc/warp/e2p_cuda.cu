@@ -27,6 +27,7 @@ constexpr int kChannels = 4;  // channels that share one computation of position
 
 struct Camera {
   float rays[9];
+  float centre_column, centre_row;
   bool valid;
   int samples;
   int64_t image;
@@ -35,6 +36,8 @@ struct Camera {
 __device__ Camera read_camera(const E2pGeometry& g, int64_t tile) {
   Camera camera;
   camera.samples = static_cast<int>(g.samples[tile]);
+  camera.centre_column = static_cast<float>(g.centre_column);  // exact: whole or half
+  camera.centre_row = static_cast<float>(g.centre_row);
   camera.image = g.image_index[tile];
   camera.valid = camera.image >= 0 && camera.image < g.num_images;
   for (int i = 0; i < 9; ++i) {
@@ -56,7 +59,8 @@ __device__ Sample locate_sample(const Sphere<float>& sphere, const Camera& camer
   const float s = static_cast<float>(camera.samples);
   const float c = column + ((i % camera.samples + 0.5f) / s - 0.5f), r = row + ((i / camera.samples + 0.5f) / s - 0.5f);
   const float* m = camera.rays;
-  return {locate(sphere, m[0] * c + (m[1] * r + m[2]), m[3] * c + (m[4] * r + m[5]), m[6] * c + (m[7] * r + m[8])),
+  const float t = c - camera.centre_column, u = r - camera.centre_row;
+  return {locate(sphere, m[0] * t + (m[1] * u + m[2]), m[3] * t + (m[4] * u + m[5]), m[6] * t + (m[7] * u + m[8])),
           kMip ? sample_level(grid, c, r) : 0.0f};
 }
 
@@ -108,15 +112,15 @@ __global__ void halve_kernel(const T* from, float* to, E2pGeometry fine, E2pGeom
 
 // ---- 3. forward ----
 
-// Differences keep a constant image exactly constant.
+// Differences keep a constant image exactly constant; where they are not finite the taps with a weight are added up.
 template <typename T>
 __device__ float sample(const T* plane, const Taps& taps, const Position<float>& at, bool nearest) {
-  const float first = cuda::to_float(plane[taps.offset[0]]);
-  if (nearest) return first;
-  const float above = first + at.column_fraction * (cuda::to_float(plane[taps.offset[1]]) - first);
-  const float lower = cuda::to_float(plane[taps.offset[2]]);
-  const float below = lower + at.column_fraction * (cuda::to_float(plane[taps.offset[3]]) - lower);
-  return above + at.row_fraction * (below - above);
+  const float a = cuda::to_float(plane[taps.offset[0]]);
+  if (nearest) return a;
+  const float b = cuda::to_float(plane[taps.offset[1]]), c = cuda::to_float(plane[taps.offset[2]]);
+  const float d = cuda::to_float(plane[taps.offset[3]]), x = at.column_fraction, y = at.row_fraction;
+  const float above = a + x * (b - a), below = c + x * (d - c), value = above + y * (below - above);
+  return isfinite(value) ? value : weighted_sum(a, b, c, d, x, y);
 }
 
 template <bool kMip, typename T, typename Out>

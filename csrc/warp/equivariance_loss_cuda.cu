@@ -29,7 +29,7 @@ template <typename T>
 __device__ float residual(const T* maps, const T* maps_warped, int64_t first, int64_t pixel, float weight, const Taps& taps) {
   float warped = 0.f;
   for (int k = 0; k < 4; ++k)
-    if (taps.inside(k)) warped = fmaf(taps.weight(k), to_float(maps_warped[first + taps.index(k)]), warped);
+    if (taps.inside(k) && taps.weight(k) != 0.f) warped = fmaf(taps.weight(k), to_float(maps_warped[first + taps.index(k)]), warped);
   return taps.finite ? weight * to_float(maps[first + pixel]) - warped : NAN;
 }
 

@@ -5,7 +5,8 @@ Specs and commands import this without torch, so that `--help` does not wait for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -128,6 +129,55 @@ def require_finite(function: str, argument: str, tensor: Tensor) -> None:
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).sum())
         fail(function, argument, "finite", f"{bad} of {tensor.numel()} elements NaN or infinite")
+
+
+def number(function: str, argument: str, value: object) -> float:
+    """`value` as a float: a number of Python, of NumPy or of a traced program, or a tensor or array of no dimension.
+
+    Raises ValueError for anything else, text included.
+
+    >>> import numpy as np
+    >>> number("f", "gamma", np.float32(0.5))
+    0.5
+    """
+    if isinstance(value, float):  # one that is traced stays symbolic
+        return value
+    if isinstance(value, (str, bytes)) or getattr(value, "ndim", 0) != 0:
+        fail(function, argument, "a number", repr(value))
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        fail(function, argument, "a number", repr(value))
+
+
+def height_and_width(function: str, argument: str, value: object) -> tuple[int, int]:
+    """`value` as (height, width): two whole numbers of Python, NumPy or a traced program, or integer tensors.
+
+    Raises ValueError for anything else.
+    """
+    try:
+        height, width = value if isinstance(value, Iterable) else ()
+        return _whole(height), _whole(width)
+    except (TypeError, ValueError):
+        fail(function, argument, "(height, width)", value)
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else operator.index(value)  # type: ignore[arg-type]
+
+
+def refuse_tangents(function: str, remedy: str, **tensors: Tensor | None) -> None:
+    """Raise NotImplementedError if a tensor carries a tangent (`torch.func.jvp`, `torch.autograd.forward_ad`).
+
+    Custom ops of torch have no forward mode, and would drop it in silence.
+    """
+    from torch.autograd import forward_ad
+
+    for argument, tensor in tensors.items():
+        if tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise NotImplementedError(
+                f"{function}: `{argument}` carries a tangent, and there is no forward-mode derivative. {remedy}"
+            )
 
 
 def require_choice(function: str, argument: str, value: object, choices: Sequence[object]) -> None:

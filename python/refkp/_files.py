@@ -1,11 +1,16 @@
-"""Files and folders that are there whole or not at all: a reader, or an interruption, never sees half of one."""
+"""Files and folders that are there whole or not at all: a reader, or an interruption, never sees half of one.
+
+And folders as people have them: their hidden files are not seen, and equal files under two names are found.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,6 +78,38 @@ def put_aside(path: Path) -> Path | None:
     while (free := path.with_name(f"{path.name}_{count}")).exists():
         count += 1
     return path.rename(free)
+
+
+def visible_files(folder: Path | str) -> list[Path]:
+    """The files in a folder and its subfolders, sorted, without hidden ones and what lies in hidden folders.
+
+    Such are the `._x.jpg` that some systems leave beside `x.jpg`, and `.ipynb_checkpoints`.
+    """
+    folder = Path(folder)
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
+    )
+
+
+def equal_files(some: Iterable[Path], others: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """The files of `some` that have the content of one of `others`, each with it; files of one size alone are read."""
+    of_size: dict[int, list[Path]] = {}
+    for path in dict.fromkeys(others):
+        of_size.setdefault(path.stat().st_size, []).append(path)
+    read = functools.cache(_digest)
+    return [
+        (path, twin)
+        for path in dict.fromkeys(some)
+        for twin in of_size.get(path.stat().st_size, ())
+        if path == twin or read(path) == read(twin)
+    ]
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _unfinished_name(path: Path) -> Path:

@@ -6,7 +6,9 @@ import difflib
 import importlib
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for a result that failed, 2 for a wrong call."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments) or 0
+        with _one_line_warnings():
+            return _dispatch(arguments) or 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -38,6 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"refkp: {message}", file=sys.stderr)
         return USAGE_ERROR
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Warnings as users read them, without a line of our code."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"refkp: warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _dispatch(arguments: list[str]) -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 pytest.importorskip("PIL", reason="needs the extra `viz`")
 from PIL import Image
 
+from refkp.data import images
 from refkp.data.images import (
     decode_cutout,
     decode_depth,
@@ -19,6 +22,7 @@ from refkp.data.images import (
     decode_rgb,
     encode_depth,
     encode_rgb,
+    picture_size,
     read_rgb,
     rgb_of,
 )
@@ -46,6 +50,26 @@ def wide_png(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
 
 
+def wide_file(pixels: np.ndarray, ending: str) -> bytes:
+    """The same with three or four channels, as PNG or TIFF."""
+    cv2 = pytest.importorskip("cv2", reason="needs the extra `pose`")
+    order = [2, 1, 0, 3][: pixels.shape[2]]
+    return cv2.imencode(ending, np.ascontiguousarray(pixels[..., order]))[1].tobytes()
+
+
+def grey_alpha_png(grey: np.ndarray, alpha: np.ndarray) -> bytes:
+    """A PNG of grey with alpha, 16 bits each, chunk by chunk."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = np.stack((grey, alpha), -1).astype(">u2")
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", rows.shape[1], rows.shape[0], 16, 4, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "PPM"])
 def test_a_picture_comes_back_interleaved(kind: str) -> None:
     pixels = decode_rgb(of(RGB, kind), "a picture")
@@ -67,7 +91,36 @@ def test_16_bits_are_divided_by_257() -> None:
     got = decode_rgb(of(steps), "grey")[1]
     assert torch.equal(got, torch.from_numpy(np.rint(steps / 257).astype(np.uint8)))
     coloured = decode_rgb(wide_png(np.stack([steps] * 3, -1)), "colours")[1]
-    assert (coloured.int() - got.int()).abs().max() <= 1
+    assert torch.equal(coloured, got)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("ending", [".png", ".tiff"])
+def test_colours_of_16_bits_keep_their_lower_bytes(ending: str, channels: int) -> None:
+    values = GENERATOR.integers(0, 65536, (9, 14, channels)).astype(np.uint16)
+    want = torch.from_numpy(np.rint(values[..., :3] / 257).astype(np.uint8)).permute(2, 0, 1)
+    assert torch.equal(decode_rgb(wide_file(values, ending), "wide"), want)
+    label = np.zeros((12, 20, channels), np.uint16)
+    label[OBJECT, 2] = 7
+    label[..., 3:] = 65535
+    assert torch.equal(decode_mask_picture(wide_file(label, ending), "wide"), torch.from_numpy(OBJECT))
+
+
+def test_grey_and_alpha_of_16_bits() -> None:
+    grey, alpha = np.uint16(30000) + np.zeros((12, 20), np.uint16), OBJECT * np.uint16(65535)
+    data = grey_alpha_png(grey, alpha)
+    assert decode_rgb(data, "grey").unique().tolist() == [117]
+    assert torch.equal(decode_mask_picture(data, "grey"), torch.from_numpy(OBJECT))
+
+
+def test_a_large_picture_is_reduced_as_it_is_read() -> None:
+    smooth = Image.fromarray(RGB).resize((640, 384), Image.Resampling.BICUBIC)
+    want = np.array(smooth.resize((20, 12), Image.Resampling.BOX)).astype(int)
+    for kind in ("PNG", "JPEG"):
+        got = decode_rgb(stored(smooth, kind), "large", rows=12)
+        assert got.shape == (3, 12, 20)
+        assert np.abs(got.permute(1, 2, 0).numpy() - want).mean() < 12
+    assert picture_size(stored(smooth), "large") == (384, 640)
 
 
 def test_other_modes_become_rgb(recwarn: pytest.WarningsRecorder) -> None:
@@ -107,6 +160,8 @@ def masks() -> dict[str, bytes]:
     label = OBJECT.astype(np.uint8)
     palette = Image.fromarray(label, "P")
     palette.putpalette([0, 0, 0, 128, 0, 0])
+    pale = Image.fromarray(label, "P")
+    pale.putpalette([200, 200, 200, 9, 0, 0])
     return {
         "255": of(label * 255),
         "label 1": of(label),
@@ -120,6 +175,10 @@ def masks() -> dict[str, bytes]:
         "grey and alpha": of(np.stack((zeros, 255 * label), -1)),
         "opaque alpha": of(np.stack((255 * label, zeros + 255), -1)),
         "JPEG": of(255 * label, "JPEG", quality=60),
+        "lossy WebP": of(np.stack([255 * label] * 3, -1), "WEBP", quality=60),
+        "lossless WebP": of(np.stack([label] * 3, -1), "WEBP", lossless=True),
+        "palette without black": stored(pale),
+        "16 bits, colours": wide_png(np.stack((zeros, zeros, 3 * label), -1).astype(np.uint16)),
     }
 
 
@@ -128,11 +187,7 @@ def test_a_mask_is_what_is_drawn(name: str) -> None:
     assert torch.equal(decode_mask_picture(masks()[name], name), torch.from_numpy(OBJECT))
 
 
-def test_masks_that_lose_labels_or_contradict_themselves_are_refused() -> None:
-    wide = np.zeros((12, 20, 3), np.uint16)
-    wide[OBJECT] = 3
-    with pytest.raises(ValueError, match=r"`wide\.png` must be of 8 bits .* Save it with one channel"):
-        decode_mask_picture(wide_png(wide), "wide.png")
+def test_masks_that_contradict_themselves_are_refused() -> None:
     alpha = np.full((12, 20), 255, np.uint8)
     alpha[:, 10:] = 0
     with pytest.raises(ValueError, match=r"`both\.png` must be a mask in colour or in alpha; .* differ"):
@@ -170,9 +225,14 @@ def test_what_is_no_depth_is_refused(data: bytes, message: str) -> None:
         decode_depth(data, 1.0, "d.png")
 
 
-def test_floats_are_no_picture() -> None:
-    with pytest.raises(ValueError, match=r"`f\.tif` must be a picture of 8 or 16 bits .*mode F"):
-        decode_rgb(of(RGB[..., 0].astype(np.float32) / 255, "TIFF"), "f.tif")
+def test_floats_are_a_picture_in_the_unit_range() -> None:
+    grey = RGB[..., 0].astype(np.float32)
+    assert torch.equal(decode_rgb(of(grey / 255, "TIFF"), "f.tif")[1], UPRIGHT[0])
+    for wrong in (grey, grey / 255 - 0.1, np.where(OBJECT, np.nan, grey / 255).astype(np.float32)):
+        with pytest.raises(ValueError, match=r"`f\.tif` must be in \[0,1\] where it holds floats.*Divide by"):
+            decode_rgb(of(wrong, "TIFF"), "f.tif")
+    with pytest.raises(ValueError, match=r"of 8 or 16 bits a channel; got mode I"):
+        decode_rgb(of(RGB[..., 0].astype(np.int32) * 70000, "TIFF"), "i.tif")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -183,8 +243,11 @@ def test_a_cut_file_is_an_error(kind: str) -> None:
 
 
 def test_a_picture_beyond_the_limit_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ValueError, match=r"large\.png is too large to decode: .*Reduce the picture"):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit does not count
+    assert torch.equal(decode_rgb(of(RGB), "small.png"), UPRIGHT)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    monkeypatch.setattr(images, "MAX_PIXELS", 239)
+    with pytest.raises(ValueError, match=r"`large\.png` must be of at most 239 pixels; got 20 x 12\. Reduce"):
         decode_rgb(of(RGB), "large.png")
 
 

@@ -48,10 +48,9 @@ def test_textured_mesh_comes_back(tmp_path: Path) -> None:
     save_mesh(mesh, tmp_path / "object.obj")
     back = load_mesh(tmp_path / "object.obj", unit="mm")
     assert back.has_colour
-    assert mesh.texture is not None
     assert mesh.uv is not None
     assert back.uv is not None
-    np.testing.assert_array_equal(back.texture, mesh.texture)
+    np.testing.assert_array_equal(back.textures, mesh.textures)
     np.testing.assert_allclose(back.vertices[back.faces], mesh.vertices[mesh.faces], atol=1e-6)
     np.testing.assert_allclose(back.uv[back.faces], mesh.uv[mesh.faces], atol=1e-7)
 
@@ -79,7 +78,8 @@ def test_colours_of_faces_go_to_their_corners(tmp_path: Path) -> None:
 def test_a_picture_that_is_missing_gives_no_colour(tmp_path: Path) -> None:
     save_mesh(make_object("box", seed=0), tmp_path / "object.obj")
     (tmp_path / "object.png").unlink()
-    assert not load_mesh(tmp_path / "object.obj", unit="mm").has_colour
+    with pytest.warns(UserWarning, match=r"object\.obj: its colours are lost.*'object\.png'"):
+        assert not load_mesh(tmp_path / "object.obj", unit="mm").has_colour
 
 
 def test_units(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_bad_surfaces() -> None:
     with pytest.raises(ValueError, match="given together"):
         Mesh(CORNERS, FACES, uv=np.zeros((4, 2)))
     with pytest.raises(ValueError, match="`uv` must be"):
-        Mesh(CORNERS, FACES, uv=np.zeros((3, 2)), texture=np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(ValueError, match="`texture` must be"):
-        Mesh(CORNERS, FACES, uv=np.zeros((4, 2)), texture=np.zeros((2, 2), np.uint8))
+        Mesh(CORNERS, FACES, uv=np.zeros((3, 2)), textures=(np.zeros((2, 2, 3), np.uint8),))
+    with pytest.raises(ValueError, match="`textures` must be"):
+        Mesh(CORNERS, FACES, uv=np.zeros((4, 2)), textures=(np.zeros((2, 2), np.uint8),))
     with pytest.raises(ValueError, match="`vertex_colours` must be"):
         Mesh(CORNERS, FACES, vertex_colours=np.zeros((3, 3), np.uint8))
 
@@ -132,8 +132,7 @@ def test_bad_surfaces() -> None:
 @pytest.mark.realdata
 def test_the_bottle(bottle_file: Path) -> None:
     mesh = load_mesh(bottle_file, unit="m")
-    assert mesh.texture is not None
-    assert mesh.texture.shape == (1024, 1024, 3)
+    assert [texture.shape for texture in mesh.textures] == [(1024, 1024, 3)]
     np.testing.assert_allclose(mesh.extent, [72.612, 73.514, 215.128], atol=1e-3)
     distances = np.linalg.norm(mesh.vertices[:, None] - mesh.vertices, axis=-1)
     assert mesh.diameter == pytest.approx(distances.max(), rel=1e-12)

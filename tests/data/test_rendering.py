@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_convention_texture_stands_upright() -> None:
         (0, 0, 250),
         (90, 90, 90),
     )
-    picture = MeshRenderer([square(uv=UPRIGHT, texture=texture)]).render([pose_at(300)], K, SIZE)
+    picture = MeshRenderer([square(uv=UPRIGHT, textures=(texture,))]).render([pose_at(300)], K, SIZE)
     rows, columns = np.nonzero(picture.depth)
     top, bottom, left, right = rows.min(), rows.max(), columns.min(), columns.max()
     corners = picture.rgb[[top, top, bottom, bottom], [left, right, left, right]]
@@ -122,7 +123,7 @@ def test_convention_texture_stands_upright() -> None:
 
 def test_samples_average_the_texture() -> None:
     texture = (255 * (np.indices((200, 200)).sum(0) % 2)).astype(np.uint8)[..., None].repeat(3, -1)
-    renderer = MeshRenderer([square(uv=UPRIGHT, texture=texture)])
+    renderer = MeshRenderer([square(uv=UPRIGHT, textures=(texture,))])
     spreads = []
     for samples in (1, 4):
         picture = renderer.render([pose_at(500, turn=0.2)], K, SIZE, samples=samples)
@@ -167,7 +168,7 @@ def test_vertex_colours_are_mixed_across_faces() -> None:
 def test_turning_object_and_camera_alike_changes_nothing() -> None:
     mesh = make_object("mug", seed=1)
     rotation = tilt(0.4) @ pose_at(0, turn=1.1)
-    turned = Mesh(mesh.vertices @ rotation[:3, :3].T, mesh.faces, mesh.uv, mesh.texture)
+    turned = Mesh(mesh.vertices @ rotation[:3, :3].T, mesh.faces, mesh.uv, mesh.textures)
     pose = pose_at(500) @ tilt(1.0)
     one = MeshRenderer([mesh]).render([pose], K, SIZE)
     other = MeshRenderer([turned]).render([pose @ np.linalg.inv(rotation)], K, SIZE)
@@ -216,3 +217,23 @@ def test_the_bottle_is_rendered_as_in_the_golden_case(bottle_file: Path) -> None
         np.testing.assert_allclose(
             renderer.render_depth(pose[None], arrays["K"], (224, 224)), depth, atol=1e-4
         )
+
+
+def test_a_published_rotation_that_is_not_exact_is_drawn_where_it_projects() -> None:
+    """Its transpose is no inverse: rays turned by it would miss by one part in a hundred of the distance."""
+    loose = np.eye(4)
+    loose[:3, :3] = [[0.996, 0.003, 0.0], [0.0, 1.003, -0.002], [0.004, 0.0, 0.997]]
+    loose[:3, 3] = [40, -20, 700]
+    mesh = make_object("box", seed=3)
+    turned = replace(mesh, vertices=mesh.vertices @ loose[:3, :3].T)
+    exact = np.eye(4)
+    exact[:3, 3] = loose[:3, 3]
+    K = np.array([[900.0, 0, 64], [0, 900, 48], [0, 0, 1]])
+    got, want = (
+        MeshRenderer([m]).render_depth(pose[None], K, (96, 128))
+        for m, pose in ((mesh, loose), (turned, exact))
+    )
+    assert (want > 0).sum() > 100
+    assert ((got > 0) != (want > 0)).sum() <= 2
+    both = (got > 0) & (want > 0)
+    np.testing.assert_allclose(got[both], want[both], rtol=1e-5)

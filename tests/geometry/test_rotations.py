@@ -153,3 +153,13 @@ def test_wrong_shapes_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         function(torch.zeros(shape))
+
+
+def test_the_error_of_a_rotation() -> None:
+    loose = torch.eye(3) + torch.diag(torch.tensor([0.0, 0.004, 0.0]))
+    mirrored = torch.diag(torch.tensor([1.0, 1.0, -1.0]))
+    error = rot.rotation_error(torch.stack((torch.eye(3), loose, mirrored, torch.full((3, 3), torch.nan))))
+    torch.testing.assert_close(error[:2], torch.tensor([0.0, 0.008016]), rtol=0, atol=1e-6)
+    assert error[2] == torch.inf
+    assert error[3].isnan()
+    assert rot.rotation_angle_between(loose, loose) == 0

@@ -42,6 +42,7 @@ CALLS = {
     "one row": call(1, 2, 1, 29),
     "one column": call(1, 2, 37, 1),
     "many channels": call(1, 9, 18, 18),
+    "a fill for each of many channels": call(2, 9, 7, 8, fill=[0.7 - 0.2 * c for c in range(9)]),
     "partial block": call(1, 1, 17, 33),
     "empty batch": call(0, 3, 5, 5),
     "no channels": call(2, 0, 5, 5),

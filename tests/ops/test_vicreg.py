@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from typing import Any
 
 import pytest
@@ -16,6 +12,7 @@ from refkp.ops import VICRegTerms, vicreg
 from tests.support import op_checks
 from tests.support.op_call import Case, OpCall
 from tests.support.op_checks import backend_cases, backend_names, cases_of
+from tests.support.scripts import run_script
 
 NATIVE = [Case("native", "cpu", torch.float32), Case("native", "cpu", torch.float64)]
 
@@ -95,17 +92,6 @@ def test_other_instruction_sets_agree_with_the_reference(isa: str) -> None:
         pytest.skip("this processor has the baseline instruction set alone")
     done = run_script(script, isa, REFKP_ISA=isa)
     assert done.returncode == 0, done.stderr
-
-
-def run_script(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join(path for path in sys.path if path)
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), paths]), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("backend", ["reference", "native"])

@@ -24,12 +24,21 @@ def maps(**arguments: Any) -> Maps:
     return Maps(gt.uv, gt.flags)
 
 
-def intrinsics(size: tuple[int, int], focal: float = 1.2, offset: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    """[3,3] float64; `focal` in image widths, `offset` of the principal point in pixels from the middle."""
+def intrinsics(
+    size: tuple[int, int],
+    focal: float = 1.2,
+    offset: tuple[float, float] = (0.0, 0.0),
+    skew: float = 0.0,
+    aspect: float = 1.0,
+) -> Tensor:
+    """[3,3] float64; `focal` in image widths, `offset` of the principal point in pixels from the middle.
+
+    `skew` is in pixels, `aspect` is fy / fx.
+    """
     height, width = size
     cx, cy = width / 2 + offset[0], height / 2 + offset[1]
     f = focal * max(width, height)
-    return torch.tensor([[f, 0, cx], [0, f, cy], [0, 0, 1]], dtype=torch.float64)
+    return torch.tensor([[f, skew, cx], [0, aspect * f, cy], [0, 0, 1]], dtype=torch.float64)
 
 
 def rotation(axis: tuple[float, float, float], angle: float) -> Tensor:
@@ -57,7 +66,7 @@ def pixel_grid(size: tuple[int, int], pixel_offset: float) -> Tensor:
 def random_scene(
     batch: int, targets: int, size: tuple[int, int], size_dst: tuple[int, int], seed: int = 0
 ) -> Scene:
-    """Wavy surfaces that cut each other, nearby cameras, masks, every kind of invalid depth."""
+    """Wavy surfaces that cut each other, nearby cameras with skew and fx != fy, masks, every kind of invalid depth."""
     generator = torch.Generator().manual_seed(seed)
 
     def surface(*shape: int) -> Tensor:
@@ -79,10 +88,10 @@ def random_scene(
     poses = (
         torch.stack([_random_pose(generator) for _ in range(batch * targets)]) if batch * targets else None
     )
-    cameras = [intrinsics(size_dst, 1.1 + 0.05 * k, (0.3, -0.7)) for k in range(batch * targets)]
+    cameras = [intrinsics(size_dst, 1.1 + 0.05 * k, (0.3, -0.7), -1.1, 0.8) for k in range(batch * targets)]
     return {
         "depth_src": surface(batch, *size),
-        "K_src": intrinsics(size).repeat(batch, 1, 1),
+        "K_src": intrinsics(size, skew=0.9, aspect=1.3).repeat(batch, 1, 1),
         "depth_dst": surface(batch, targets, *size_dst),
         "K_dst": torch.stack(cameras).view(batch, targets, 3, 3)
         if cameras

@@ -95,7 +95,7 @@ def _e2p_calls(erp: Tensor) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
     rays, one = torch.eye(3, dtype=torch.float64)[None], torch.ones(1, dtype=torch.int64)
     grid, tile = rays.new_ones(1, 4), erp.new_zeros(1, 1, 5, 7)
     for levels, equilib, nearest in ((0, False, False), (0, True, True), (2, False, False)):
-        cameras = import_module("refkp.ops.e2p.camera").Cameras(rays, grid, one, one - 1, levels)
+        cameras = import_module("refkp.ops.e2p.camera").Cameras(rays, grid, one, one - 1, levels, (3.5, 3.5))
         yield "e2p", "forward", (erp, cameras, (5, 7), equilib, nearest)
         yield "e2p", "forward", (erp.to(torch.uint8), cameras, (5, 7), equilib, nearest)
         yield "e2p", "backward", (tile, cameras, tuple(erp.shape), equilib, nearest)

@@ -4,21 +4,26 @@
 | --- | --- | --- | --- |
 | result | uint8 [3,H,W] | bool [H,W] | float32 [H,W], millimetres |
 | colour | grey is repeated, palettes and CMYK are converted | inside where any channel is not 0 | one channel alone |
-| 16 bits | value / 257 | not 0, one channel alone | times `depth_scale` |
-| floats | refused, their range is unknown | not 0 | times `depth_scale` |
+| palette | its colours | its colours; its labels where no colour is black | refused |
+| 16 bits | value / 257 | not 0 | times `depth_scale` |
+| floats | in [0,1], times 255 | not 0 | times `depth_scale` |
 | alpha | left out, colours as stored | if any pixel is transparent, the opaque ones are inside | refused |
-| JPEG | as any | inside from 128 on, for edges ring | refused |
+| stored with loss | as any | inside from 128 on, for edges ring | refused |
 | EXIF | turned upright, as viewers show it | turned | turned |
 
-So intrinsics belong to the upright picture. A damaged or cut file is an error, never grey pixels.
+So intrinsics belong to the upright picture. A damaged or cut file is an error, never grey pixels, and so is one of
+more than `MAX_PIXELS`.
 """
 
 from __future__ import annotations
 
 import io
-import struct
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,14 +34,26 @@ from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
 
 with named_extras():
-    from PIL import ExifTags, Image, ImageOps
+    from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-#: From which value on something is inside where values blur: alpha, and grey stored with loss.
+#: From which value on something is inside where values blur: alpha, and masks stored with loss.
 HALF = 128
 
-_LOSSY = ("JPEG", "MPO")
+#: The largest picture that is decoded, a panorama of 23170 x 11585 say: it takes 1 GB on the way.
+MAX_PIXELS = 2**28
+
+#: A picture that is to shrink is first brought to this many times its new size, by means of whole blocks.
+_REDUCING_GAP = 3.0
+
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _OF_16_BITS = ("I;16", "I;16L", "I;16B")
 _PNG_AS_OPENCV = {"compress_level": 1, "compress_type": 3}  # run lengths: a tenth of the time, 15 % larger
+
+#: Byte order of colours of 16 bits -> the order under whose name Pillow gives the other, lower, bytes.
+_OTHER_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_UPPER = np.uint16(256)
+_OPENING = threading.Lock()
 
 
 class _Stored(NamedTuple):
@@ -44,7 +61,7 @@ class _Stored(NamedTuple):
 
     image: Image.Image
     is_lossy: bool
-    is_cut_to_bytes: bool  # colours of 16 bits, of which Pillow gives the upper 8
+    wide: NDArray[np.uint16] | None  # [H,W,C], colours of 16 bits, of which `image` has the upper 8 alone
 
 
 def read_rgb(path: Path | str) -> Tensor:
@@ -66,63 +83,83 @@ def read_bytes(path: Path | str) -> bytes:
         ) from error
 
 
-def decode_rgb(data: bytes, where: str) -> Tensor:
-    """A picture as uint8 [3,H,W], interleaved in memory; `where` names it in errors.
+def picture_size(data: bytes, where: str) -> tuple[int, int]:
+    """(height, width) of a picture turned upright; nothing but its header is decoded.
 
     Raises:
-        ValueError: it cannot be decoded, is too large, or holds floats.
+        ValueError: it is no picture, or too large.
     """
-    return rgb_of(_stored(data, where).image, where)
+    image = _opened(data, where)
+    with _decoding(where):
+        return image.size if _orientation(image) >= 5 else (image.height, image.width)
 
 
-def rgb_of(image: Image.Image, where: str) -> Tensor:
-    """A Pillow image of any mode as uint8 [3,H,W], interleaved in memory; it is not turned."""
-    if _is_of_16_bits(image):
-        grey = ((np.array(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
-        return torch.from_numpy(grey[..., None].repeat(3, axis=2)).permute(2, 0, 1)
-    if image.mode in ("I", "F"):
-        remedy = "Save it with 8 or 16 bits: a number of another kind does not say what is white."
-        fail("decode_rgb", where, "a picture of 8 or 16 bits a channel", f"mode {image.mode}", remedy)
-    if image.has_transparency_data and image.mode == "P":  # Pillow warns about the direct way
-        image = image.convert("RGBA")
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+def decode_rgb(data: bytes, where: str, *, rows: int | None = None) -> Tensor:
+    """A picture as uint8 [3,H,W], interleaved in memory; `where` names it in errors.
+
+    Args:
+        rows: brings it to so many, with its aspect, by a Lanczos filter. A large picture is reduced by means
+            before, a JPEG while it is decoded, so that it is never whole in memory.
+
+    Raises:
+        ValueError: it cannot be decoded, is too large, or holds floats outside [0,1].
+    """
+    stored = _stored(data, where, rows)
+    if stored.wide is None:
+        return rgb_of(stored.image, where, rows=rows)
+    colours = _bytes_of_16_bits(stored.wide[..., :3] if stored.wide.shape[2] > 2 else stored.wide[..., :1])
+    return rgb_of(Image.fromarray(np.broadcast_to(colours, (*colours.shape[:2], 3)).copy()), where, rows=rows)
+
+
+def rgb_of(image: Image.Image, where: str, *, rows: int | None = None) -> Tensor:
+    """A Pillow image of any mode as uint8 [3,H,W], interleaved in memory; it is not turned (`upright`).
+
+    Args:
+        where: names it in errors.
+        rows: as in `decode_rgb`.
+
+    Raises:
+        ValueError: whole numbers of 32 bits, or floats outside [0,1].
+    """
+    picture = _as_rgb(image, where)
+    if rows is not None and rows != picture.height:
+        size = max(1, round(picture.width * rows / picture.height)), rows
+        picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A Pillow image turned as its EXIF orientation says, as viewers show it."""
+    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
 
 
 def decode_mask_picture(data: bytes, where: str) -> Tensor:
     """Which pixels of a picture are inside, bool [H,W]; `where` names it in errors.
 
     Raises:
-        ValueError: it cannot be decoded, its colours have 16 bits, of which small labels would be lost, or
-            alpha and colour both tell a mask.
+        ValueError: it cannot be decoded, or alpha and colour both tell a mask.
     """
     stored = _stored(data, where)
-    if stored.is_cut_to_bytes:
-        remedy = "Save it with one channel, or with 8 bits."
-        fail("decode_mask_picture", where, "of 8 bits where it has colours", "16 bits a channel", remedy)
-    least = HALF if stored.is_lossy else 0
-    image = stored.image
-    if not image.has_transparency_data:
-        return _any_channel(image, least)
-    opaque = np.array(image.convert("RGBA"))[..., 3] >= HALF
-    drawn = _any_channel(image.convert("RGBA").convert("RGB"), least)
-    if opaque.all():
-        return drawn
-    inside = torch.from_numpy(opaque)
-    if len(drawn[inside].unique()) == 2 and _has_one_colour(image, drawn):
+    colours, opaque = _colours_and_alpha(stored)
+    drawn = np.any(colours >= HALF if stored.is_lossy else colours != 0, axis=2)
+    if opaque is None or opaque.all():
+        return torch.from_numpy(drawn)
+    is_told_twice = len(np.unique(drawn[opaque])) == 2 and (colours[drawn] == colours[drawn][:1]).all()
+    if is_told_twice:
         remedy = "Save the mask as black and white without alpha, or one colour with the object in alpha."
         fail("decode_mask_picture", where, "a mask in colour or in alpha", "both, which differ", remedy)
-    return inside
+    return torch.from_numpy(opaque)
 
 
 def decode_depth(data: bytes, depth_scale: float, where: str) -> Tensor:
     """A depth map as float32 [H,W]: the stored values times `depth_scale`; 0 stays 0, which is "unknown".
 
     Raises:
-        ValueError: it cannot be decoded, has not one channel of 16 bits or floats, or a value that is negative
+        ValueError: it cannot be decoded, has not one channel of more than 8 bits, or a value that is negative
             or not finite.
     """
     image = _stored(data, where).image
-    if not (_is_of_16_bits(image) or image.mode == "F"):
+    if not (_is_of_16_bits(image) or image.mode in ("I", "F")):
         rule, got = "one channel of 16 bits or floats, as depth is", f"mode {image.mode}"
         fail("decode_depth", where, rule, got, "Write depth as a 16-bit PNG or a float TIFF.")
     values = np.array(image).astype(np.float64)
@@ -170,36 +207,133 @@ def encode_depth(depth: Tensor, depth_scale: float) -> bytes:
     return _as_png(stored.astype(np.uint16))
 
 
-def _stored(data: bytes, where: str) -> _Stored:
+def _stored(data: bytes, where: str, rows: int | None = None) -> _Stored:
+    image = _opened(data, where)
+    with _decoding(where):
+        if rows is not None:
+            share = _REDUCING_GAP * rows / min(image.size)
+            image.draft(None, (int(share * image.width) + 1, int(share * image.height) + 1))
+        raw_modes = {_raw_mode(tile.args) for tile in image.tile}
+        image.load()
+        turned = upright(image)
+    return _Stored(turned, _is_lossy(image, data), _colours_of_16_bits(data, turned, raw_modes, where))
+
+
+def _opened(data: bytes, where: str) -> ImageFile.ImageFile:
+    """The picture with its header read alone."""
+    with _decoding(where), _OPENING:  # Pillow's own limit is less than ours, and of the whole process
+        kept, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(io.BytesIO(data))
+        finally:
+            Image.MAX_IMAGE_PIXELS = kept
+    if image.width * image.height > MAX_PIXELS:
+        got = f"{image.width} x {image.height}"
+        fail("decode_rgb", where, f"of at most {MAX_PIXELS:,} pixels", got, "Reduce the picture.")
+    return image
+
+
+@contextmanager
+def _decoding(where: str) -> Iterator[None]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            is_cut = len(image.getbands()) > 1 and ";16" in str(image.tile)
-            image.load()
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            return _Stored(
-                ImageOps.exif_transpose(image) if turned else image, image.format in _LOSSY, is_cut
-            )
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{where} is too large to decode: {error} Reduce the picture.") from error
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        yield
+    except Exception as error:  # a parser of any format may raise anything
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "it has none of the formats that are read" if unknown else str(error)
         remedy = "Repair or remove the file, or fetch it again."
-        raise ValueError(f"{where} cannot be decoded as a picture: {error}. {remedy}") from error
+        raise ValueError(f"{where} cannot be decoded as a picture: {reason}. {remedy}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def _is_lossy(image: Image.Image, data: bytes) -> bool:
+    """Whether values were changed when the file was written."""
+    if image.format == "WEBP":
+        return b"VP8L" not in data  # the part of a file without loss
+    return image.format in _LOSSY or image.info.get("compression") in _LOSSY_TIFF
 
 
 def _is_of_16_bits(image: Image.Image) -> bool:
     return image.mode in _OF_16_BITS or (image.mode == "I" and image.format in ("PNG", "PPM"))
 
 
-def _any_channel(image: Image.Image, least: int) -> Tensor:
-    """Where any channel of an image without alpha is above 0, or at least `least`."""
-    pixels = np.array(image.convert("RGB") if image.mode in ("P", "CMYK", "YCbCr") else image)
-    inside = pixels >= least if least else pixels != 0
-    return torch.from_numpy(inside.any(2) if inside.ndim == 3 else inside)
+def _raw_mode(args: tuple[object, ...] | str | None) -> str:
+    """How the pixels lie in the file, in Pillow's words, as "RGB;16B"."""
+    return str(args[0] if isinstance(args, tuple) and args else args)
 
 
-def _has_one_colour(image: Image.Image, drawn: Tensor) -> bool:
-    colours = np.array(image.convert("RGBA"))[..., :3][drawn.numpy()]
-    return bool((colours == colours[:1]).all())
+def _colours_of_16_bits(
+    data: bytes, upper: Image.Image, raw_modes: set[str], where: str
+) -> NDArray[np.uint16] | None:
+    """[H,W,C] of a picture of which Pillow gives the `upper` bytes; None for any other.
+
+    It is decoded once more with the bytes of its values swapped.
+    """
+    if len(upper.getbands()) == 1 or not any(";16" in mode for mode in raw_modes):
+        return None
+    layout, _, order = min(raw_modes).partition(";16")
+    if len(raw_modes) > 1 or layout not in ("RGB", "RGBA", "LA"):
+        rule, remedy = "RGB, RGBA or grey with alpha where it has 16 bits", "Save it as a PNG."
+        fail("decode_rgb", where, rule, ", ".join(sorted(raw_modes)), remedy)
+    if layout == "LA":  # both bytes of both values, as if they were four colours
+        four = _decoded_as("RGBA", data, where)
+        return four[..., ::2] * _UPPER + four[..., 1::2]
+    lower = _decoded_as(f"{layout};16{_OTHER_BYTES[order]}", data, where)
+    return np.array(upper).astype(np.uint16) * _UPPER + lower
+
+
+def _decoded_as(raw_mode: str, data: bytes, where: str) -> NDArray[np.uint16]:
+    image = _opened(data, where)
+    with _decoding(where):
+        image.tile = [
+            tile._replace(args=(raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode)
+            for tile in image.tile
+        ]
+        return np.array(upright(image)).astype(np.uint16)
+
+
+def _as_rgb(image: Image.Image, where: str) -> Image.Image:
+    if _is_of_16_bits(image):
+        return Image.fromarray(_bytes_of_16_bits(np.array(image))).convert("RGB")
+    if image.mode == "F":
+        return Image.fromarray(_bytes_of_floats(np.array(image), where)).convert("RGB")
+    if image.mode == "I":
+        remedy = "Save it with 8 or 16 bits: a whole number of 32 bits does not say what is white."
+        fail("decode_rgb", where, "a picture of 8 or 16 bits a channel", f"mode {image.mode}", remedy)
+    if image.has_transparency_data and image.mode == "P":  # Pillow warns about the direct way
+        image = image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _bytes_of_16_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _bytes_of_floats(values: NDArray[np.float32], where: str) -> NDArray[np.uint8]:
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        remedy = "Divide by what is white, or save it with 8 or 16 bits."
+        fail("decode_rgb", where, "in [0,1] where it holds floats", f"{low:g} to {high:g}", remedy)
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def _colours_and_alpha(stored: _Stored) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """[H,W,C], and [H,W], whether a pixel is at least half opaque; None for a picture without alpha."""
+    image, wide = stored.image, stored.wide
+    if wide is not None:
+        has_alpha = wide.shape[2] in (2, 4)
+        return (wide[..., :-1], wide[..., -1] >= HALF << 8) if has_alpha else (wide, None)
+    if image.has_transparency_data and not _is_of_16_bits(image):
+        rgba = np.array(image.convert("RGBA"))
+        return rgba[..., :3], rgba[..., 3] >= HALF
+    labels = np.array(image)
+    colours = np.array(image.convert("RGB")) if image.mode in ("P", "CMYK", "YCbCr") else labels
+    colours = colours.reshape(*labels.shape[:2], -1)
+    if image.mode == "P" and colours.any(2).all() and len(np.unique(labels)) > 1:
+        return labels[..., None], None
+    return colours, None
 
 
 def _as_png(pixels: NDArray[np.generic]) -> bytes:

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import functools
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from refkp._checks import fail, shape_text
-from refkp._extras import named_extras
 from refkp._files import whole_file, write_text
-from refkp.data.images import encode_rgb, rgb_of
+from refkp.data.diameter import largest_distance
+from refkp.data.images import encode_rgb
+from refkp.data.mesh_files.gltf import read_gltf
+from refkp.data.mesh_files.obj import read_obj
+from refkp.data.mesh_files.others import read_other
+from refkp.data.mesh_files.parts import MeshFile, join
 from refkp.data.units import MILLIMETRES, Unit
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-with named_extras():
-    import trimesh
 
 #: The longest side of an object that passes for plausible, in millimetres.
 PLAUSIBLE_EXTENT_MM = (5.0, 5000.0)
 
-_PAIRS_AT_ONCE = 4_000_000  # distances held in memory
+#: Ending -> who reads it; trimesh reads the others.
+_READERS: dict[str, Callable[[Path], MeshFile]] = {".obj": read_obj, ".glb": read_gltf, ".gltf": read_gltf}
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".tga", ".exr", ".hdr")
 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
     """A surface of triangles in the object frame, millimetres.
 
-    Colours come from `texture` through `uv`, or from `vertex_colours`; a mesh with neither has none.
+    A face is coloured by its texture through `uv`, or by `vertex_colours`; a mesh with neither has no colour.
 
     Raises:
         ValueError: no faces, indices outside the vertices, a vertex that is not finite, or colours that do
@@ -45,8 +46,9 @@ class Mesh:
     uv: NDArray[np.float64] | None = (
         None  # [V,2], u to the right and v up in the texture, in [0,1] or repeating
     )
-    texture: NDArray[np.uint8] | None = None  # [h,w,3]
-    vertex_colours: NDArray[np.uint8] | None = None  # [V,3]
+    textures: tuple[NDArray[np.uint8], ...] = ()  # each [h,w,3]
+    face_texture: NDArray[np.int64] | None = None  # [F], which texture, -1: none; None: the first everywhere
+    vertex_colours: NDArray[np.uint8] | None = None  # [V,3], of faces without a texture
 
     def __post_init__(self) -> None:
         _check_surface(self.vertices, self.faces)
@@ -55,7 +57,14 @@ class Mesh:
     @property
     def has_colour(self) -> bool:
         """False for a mesh that renders in one grey."""
-        return self.texture is not None or self.vertex_colours is not None
+        return bool(self.textures) or self.vertex_colours is not None
+
+    @property
+    def texture_of_face(self) -> NDArray[np.int64]:
+        """[F], which texture colours each face; -1: none."""
+        if self.face_texture is not None:
+            return self.face_texture
+        return np.full(len(self.faces), 0 if self.textures else -1, np.int64)
 
     @functools.cached_property
     def bounds(self) -> NDArray[np.float64]:
@@ -76,7 +85,7 @@ class Mesh:
     @functools.cached_property
     def diameter(self) -> float:
         """The largest distance between two vertices, millimetres."""
-        return _largest_distance(self.vertices[np.unique(self.faces)])
+        return largest_distance(self.vertices[np.unique(self.faces)])
 
     def centred(self) -> Mesh:
         """The same mesh with the middle of its box at the origin."""
@@ -84,9 +93,11 @@ class Mesh:
 
 
 def load_mesh(path: str | Path, *, unit: Unit, check_extent: bool = True) -> Mesh:
-    """Read a mesh file (OBJ, PLY, GLB, STL and what else trimesh knows) and convert it to millimetres.
+    """Read a mesh file (OBJ, glTF, PLY, STL and what else trimesh knows) and convert it to millimetres.
 
-    A material that names no picture, or one that is not there, gives no colour: see `Mesh.has_colour`.
+    Every material keeps its own texture or colour, as `refkp.data.mesh_files` says of each format. Colours that
+    the file speaks of and that cannot be had (a material or picture that is not there) are a warning that
+    names them; those parts are grey, and if nothing is left the mesh has no colour: see `Mesh.has_colour`.
 
     Args:
         path: the file; pictures of materials are looked up beside it.
@@ -102,20 +113,33 @@ def load_mesh(path: str | Path, *, unit: Unit, check_extent: bool = True) -> Mes
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"load_mesh: there is no mesh file {str(path)!r}.")
-    try:
-        loaded = trimesh.load_mesh(path, process=False)
-    except Exception as error:  # a parser of any format may raise anything
-        raise ValueError(f"load_mesh: cannot read {str(path)!r}: {error}. Repair the file.") from error
-    if not isinstance(loaded, trimesh.Trimesh):
-        fail("load_mesh", "path", "a triangle mesh", f"{type(loaded).__name__} in {str(path)!r}")
-    mesh = _from_trimesh(loaded, MILLIMETRES[unit])
+    suffix = path.suffix.lower()
+    if suffix in _PICTURES:
+        remedy = "Name the mesh; its pictures are found through its material file."
+        fail(
+            "load_mesh",
+            "path",
+            "a mesh file such as .obj, .ply or .glb",
+            f"the picture {str(path)!r}",
+            remedy,
+        )
+    parts, losses = _READERS.get(suffix, read_other)(path)
+    parts = tuple(part for part in parts if len(part.faces))
+    if not parts:
+        remedy = "A point cloud, or another kind of file, cannot be rendered."
+        fail("load_mesh", "path", "a file with a surface of triangles", f"none in {str(path)!r}", remedy)
+    mesh = Mesh(**join(parts)._asdict())
+    mesh = replace(mesh, vertices=mesh.vertices * MILLIMETRES[unit])
     if check_extent:
         _check_extent(mesh, unit)
+    if losses:
+        what = "some of its colours are lost" if mesh.has_colour else "its colours are lost, so it is grey"
+        warnings.warn(f"load_mesh: {path}: {what}: {'; '.join(losses)}.", stacklevel=2)
     return mesh
 
 
 def save_mesh(mesh: Mesh, path: str | Path) -> None:
-    """Write a mesh as OBJ in millimetres; a texture goes beside it as .mtl and .png of the same stem.
+    """Write a mesh as OBJ in millimetres; textures go beside it as .mtl and .png files of the same stem.
 
     `load_mesh(path, unit="mm")` gives the mesh back, vertices to 1e-6 mm.
 
@@ -125,36 +149,15 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
     path = Path(path)
     if path.suffix != ".obj":
         fail("save_mesh", "path", "a name that ends in .obj", repr(path.name))
-    if mesh.texture is not None:
-        texture = torch.from_numpy(mesh.texture).permute(2, 0, 1)
-        with whole_file(path.with_suffix(".png")) as unfinished:
-            unfinished.write_bytes(encode_rgb(texture, ".png"))
-        write_text(path.with_suffix(".mtl"), f"newmtl surface\nKd 1 1 1\nmap_Kd {path.stem}.png\n")
+    materials = ""
+    for number, texture in enumerate(mesh.textures):
+        picture = path.with_name(f"{path.stem}{f'_{number}' if number else ''}.png")
+        with whole_file(picture) as unfinished:
+            unfinished.write_bytes(encode_rgb(torch.from_numpy(texture).permute(2, 0, 1), ".png"))
+        materials += f"newmtl surface_{number}\nKd 1 1 1\nmap_Kd {picture.name}\n"
+    if materials:
+        write_text(path.with_suffix(".mtl"), materials)
     write_text(path, _obj_text(mesh, path.stem))
-
-
-def _from_trimesh(loaded: Any, millimetres: float) -> Mesh:
-    vertices = np.array(loaded.vertices, dtype=np.float64) * millimetres
-    faces = np.array(loaded.faces, dtype=np.int64)
-    visual = loaded.visual
-    if visual.kind == "vertex":
-        return Mesh(vertices, faces, vertex_colours=np.array(visual.vertex_colors[:, :3], dtype=np.uint8))
-    if visual.kind == "face":  # every face gets its own vertices, which carry its colour
-        colours = np.array(visual.face_colors[:, :3], dtype=np.uint8).repeat(3, axis=0)
-        corners = np.arange(3 * len(faces), dtype=np.int64).reshape(-1, 3)
-        return Mesh(vertices[faces].reshape(-1, 3), corners, vertex_colours=colours)
-    picture = _material_picture(visual) if visual.kind == "texture" else None
-    if picture is None or visual.uv is None:
-        return Mesh(vertices, faces)
-    texture = rgb_of(picture, "texture").permute(1, 2, 0).numpy()
-    return Mesh(vertices, faces, np.array(visual.uv, dtype=np.float64)[:, :2], texture)
-
-
-def _material_picture(visual: Any) -> Image.Image | None:
-    """The picture of simple materials is called `image`, that of physically based ones `baseColorTexture`."""
-    material = visual.material
-    picture: Image.Image | None = getattr(material, "image", None)
-    return picture if picture is not None else getattr(material, "baseColorTexture", None)
 
 
 def _check_surface(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> None:
@@ -174,13 +177,20 @@ def _check_surface(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> N
 
 def _check_colours(mesh: Mesh) -> None:
     count = len(mesh.vertices)
-    if (mesh.uv is None) != (mesh.texture is None):
+    if (mesh.uv is None) != (not mesh.textures):
         given = "a texture" if mesh.uv is None else "texture coordinates"
-        fail("Mesh", "uv, texture", "given together", f"{given} alone")
+        fail("Mesh", "uv, textures", "given together", f"{given} alone")
     if mesh.uv is not None and (mesh.uv.shape != (count, 2) or not np.isfinite(mesh.uv).all()):
         fail("Mesh", "uv", f"finite [{count},2]", shape_text(mesh.uv.shape))
-    if mesh.texture is not None and (mesh.texture.ndim != 3 or mesh.texture.shape[2] != 3):
-        fail("Mesh", "texture", "[h,w,3]", shape_text(mesh.texture.shape))
+    for texture in mesh.textures:
+        if texture.ndim != 3 or texture.shape[2] != 3 or not texture.size:
+            fail("Mesh", "textures", "[h,w,3] each", shape_text(texture.shape))
+    chosen = mesh.face_texture
+    if chosen is not None and (
+        chosen.shape != mesh.faces.shape[:1] or not -1 <= chosen.min() <= chosen.max() < len(mesh.textures)
+    ):
+        rule = f"[{len(mesh.faces)}] of -1..{len(mesh.textures) - 1}"
+        fail("Mesh", "face_texture", rule, f"{shape_text(chosen.shape)} of {chosen.min()}..{chosen.max()}")
     if mesh.vertex_colours is not None and mesh.vertex_colours.shape != (count, 3):
         fail("Mesh", "vertex_colours", f"[{count},3]", shape_text(mesh.vertex_colours.shape))
 
@@ -201,37 +211,20 @@ def _check_extent(mesh: Mesh, unit: str) -> None:
     )
 
 
-def _largest_distance(points: NDArray[np.float64]) -> float:
-    """All pairs, of the points alone that can end the longest one.
-
-    With a distance L that two points are known to have, and r the largest distance from the middle c, a point p
-    with |p - c| + r < L is out: none is as far as L from it.
-    """
-    from_middle = np.linalg.norm(points - points.mean(0), axis=1)
-    start = points[from_middle.argmax()]
-    end = points[np.linalg.norm(points - start, axis=1).argmax()]
-    known = np.linalg.norm(points - end, axis=1).max()
-    points = points[from_middle + from_middle.max() >= known * (1 - 1e-12)] - points.mean(0)
-    squares = np.einsum("ai,ai->a", points, points)
-    rows, largest = max(1, _PAIRS_AT_ONCE // len(points)), 0.0
-    for first in range(0, len(points), rows):
-        part = slice(first, first + rows)
-        between = squares[part, None] + squares[first:] - 2 * points[part] @ points[first:].T
-        largest = max(largest, float(between.max()))
-    return largest**0.5
-
-
 def _obj_text(mesh: Mesh, stem: str) -> str:
     colours = [""] * len(mesh.vertices)
     if mesh.vertex_colours is not None:
         colours = [" {:.6f} {:.6f} {:.6f}".format(*(colour / 255)) for colour in mesh.vertex_colours]
-    lines = [f"mtllib {stem}.mtl", "usemtl surface"] if mesh.texture is not None else []
+    lines = [f"mtllib {stem}.mtl"] if mesh.textures else []
     lines += [
         f"v {x:.7f} {y:.7f} {z:.7f}{colour}" for (x, y, z), colour in zip(mesh.vertices, colours, strict=True)
     ]
+    form = "f {} {} {}"
     if mesh.uv is not None:
         lines += [f"vt {u:.8f} {v:.8f}" for u, v in mesh.uv]
-        lines += ["f {0}/{0} {1}/{1} {2}/{2}".format(*face) for face in mesh.faces + 1]
-    else:
-        lines += ["f {} {} {}".format(*face) for face in mesh.faces + 1]
+        form = "f {0}/{0} {1}/{1} {2}/{2}"
+    chosen = mesh.texture_of_face
+    for number in np.unique(chosen):  # faces without a texture come first, since no line ends a material
+        lines += [f"usemtl surface_{number}"] if number >= 0 else []
+        lines += [form.format(*face) for face in mesh.faces[chosen == number] + 1]
     return "\n".join(lines) + "\n"

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
+from refkp.data.mesh_files.parts import GREY
 from refkp.data.meshes import Mesh
 from refkp.data.surfaces import corner_normals, texture_colours
+from refkp.geometry.rotations import LARGEST_ROTATION_ERROR, rotation_error
 
 with named_extras():
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
 
 Array = NDArray[np.float64]
-
-#: The colour of a mesh without colours.
-GREY = 160
 
 
 @dataclass(frozen=True)
@@ -223,8 +223,9 @@ class _Solid:
     def cast(self, rays: Array, pose: Array) -> _SolidHits:
         """First hits of rays [r,3] from the camera centre whose z is 1, so that a hit's distance is its depth."""
         rotation = pose[:3, :3]
-        origin = -rotation.T @ (pose[:3, 3] + rotation @ self.mesh.centre)
-        directions = rays @ rotation
+        inverse = np.linalg.inv(rotation)  # published rotations are no exact ones
+        origin = -inverse @ pose[:3, 3] - self.mesh.centre
+        directions = rays @ inverse.T
         origins = np.broadcast_to(origin.astype(np.float32), directions.shape).copy()
         result = self._scene.run(origins, directions.astype(np.float32), output=1)
         ray = np.flatnonzero(result["primID"] >= 0)
@@ -264,11 +265,17 @@ class _Solid:
 
     def _colours(self, face: NDArray[np.int32], weights: Array) -> Array:
         mesh, corners = self.mesh, self.mesh.faces[face]
-        if mesh.texture is not None and mesh.uv is not None:
-            return texture_colours(mesh.texture, np.einsum("hc,hci->hi", weights, mesh.uv[corners]))
-        if mesh.vertex_colours is not None:
-            return np.einsum("hc,hci->hi", weights, mesh.vertex_colours[corners].astype(np.float64))
-        return np.full((len(face), 3), float(GREY))
+        if mesh.vertex_colours is None:
+            colour = np.full((len(face), 3), float(GREY))
+        else:
+            colour = np.einsum("hc,hci->hi", weights, mesh.vertex_colours[corners].astype(np.float64))
+        chosen = mesh.texture_of_face[face]
+        for number, texture in enumerate(mesh.textures):
+            at = np.flatnonzero(chosen == number)
+            if mesh.uv is not None and len(at):
+                uv = np.einsum("hc,hci->hi", weights[at], mesh.uv[corners[at]])
+                colour[at] = texture_colours(texture, uv)
+        return colour
 
 
 def _rays(K: Array, pixels: NDArray[np.int64], width: int) -> Array:
@@ -316,9 +323,8 @@ def _checked_poses(cam_from_obj: ArrayLike) -> Array:
         fail("MeshRenderer.render", "cam_from_obj", "[n,4,4]", shape_text(poses.shape))
     if not np.isfinite(poses).all():
         fail("MeshRenderer.render", "cam_from_obj", "finite", "NaN or infinite elements")
-    rotation = poses[:, :3, :3]
-    off = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0)
-    if off > 1e-3 or (np.linalg.det(rotation) < 0).any():
+    off = float(rotation_error(torch.from_numpy(poses[:, :3, :3])).amax()) if len(poses) else 0.0
+    if off > LARGEST_ROTATION_ERROR:
         fail(
             *("MeshRenderer.render", "cam_from_obj", "rigid, with a rotation of determinant 1"),
             f"a matrix off by {off:.2g}",

@@ -216,7 +216,9 @@ def _mesh(patches: Sequence[Patch], colour: Callable[[Array], NDArray[np.uint8]]
     triangles = np.concatenate(faces)
     corners = points[triangles]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    return Mesh(points, triangles[area > 1e-9], np.concatenate([part.reshape(-1, 2) for part in uv]), texture)
+    return Mesh(
+        points, triangles[area > 1e-9], np.concatenate([part.reshape(-1, 2) for part in uv]), (texture,)
+    )
 
 
 def _grid_faces(height: int, width: int) -> NDArray[np.int64]:

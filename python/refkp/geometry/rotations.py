@@ -12,6 +12,26 @@ from torch.nn import functional as F
 
 from refkp._checks import require_trailing
 
+#: The largest `rotation_error` of what is taken for a rotation: published poses have up to 0.01.
+LARGEST_ROTATION_ERROR = 0.02
+
+
+def rotation_error(matrix: Tensor) -> Tensor:
+    """How far matrices are from rotations: the largest element of |R R^T - 1|, infinite where R mirrors.
+
+    Args:
+        matrix: [...,3,3].
+
+    Returns:
+        [...]; NaN where an element is.
+
+    >>> rotation_error(torch.eye(3))
+    tensor(0.)
+    """
+    require_trailing("rotation_error", "matrix", matrix, "3,3")
+    off = (matrix @ matrix.mT - torch.eye(3, dtype=matrix.dtype, device=matrix.device)).abs().amax((-2, -1))
+    return torch.where(torch.linalg.det(matrix) < 0, torch.inf, off)
+
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     """Rotation matrix of an axis-angle vector.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,26 +25,19 @@ def check_theta_values(function: str, theta: Tensor) -> None:
     """Raise ValueError for a non-finite or singular theta. CUDA tensors are not read: that would stall the stream."""
     if theta.device.type != "cpu":
         return
-    values = theta.detach().double().numpy()
-    finite = np.isfinite(values).all(axis=(1, 2))
-    if not finite.all():
-        fail(
-            function,
-            "theta",
-            "finite",
-            f"item {int(np.argmin(finite))} = {values[np.argmin(finite)].tolist()}",
-        )
-    linear = values[:, :, :2]
-    det = linear[:, 0, 0] * linear[:, 1, 1] - linear[:, 0, 1] * linear[:, 1, 0]
-    regular = np.abs(det) > _SINGULAR * (linear**2).sum(axis=(1, 2))
-    if not regular.all():
-        item = int(np.argmin(regular))
-        fail(
-            function,
-            "theta",
-            "invertible (the backward pass and `inverse=True` need its inverse)",
-            f"item {item} = {values[item].tolist()} with determinant {det[item]:.3g}",
-        )
+    values = theta.detach().double()
+    (a, b, _), (c, d, _) = (row.unbind(-1) for row in values.unbind(-2))
+    det, square = a * d - b * c, values[:, :, :2].square().sum((1, 2))
+    regular = det.abs() > _SINGULAR * square  # not for NaN
+    usable = regular & values.isfinite().flatten(1).all(1)
+    if bool(usable.all()):  # a tensor of torch.func has no values to read but by torch
+        return
+    item = int((~usable).nonzero()[0])
+    got = f"item {item} = {values[item].tolist()}"
+    if not bool(values[item].isfinite().all()):
+        fail(function, "theta", "finite", got)
+    rule = "invertible (the backward pass and `inverse=True` need its inverse)"
+    fail(function, "theta", rule, f"{got} with determinant {float(det[item]):.3g}")
 
 
 def check_plane(function: str, argument: str, size: Sequence[int]) -> None:

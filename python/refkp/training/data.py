@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import Dataset
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp._files import equal_files
 from refkp.training.sampling import EpochSampler, ResumableLoader
 from refkp.training.signals import obey_the_parent_alone
 
@@ -79,3 +81,13 @@ class SystemData(L.LightningDataModule):
             worker_init_fn=obey_the_parent_alone,
             generator=torch.Generator(),  # or each epoch would draw from the random state that a run resumes
         )
+
+
+def require_unseen(train: Iterable[Path], held_out: Iterable[Path]) -> None:
+    """Raise ValueError where a held-out file is, or has the content of, a file of training under whatever name."""
+    twins = equal_files(held_out, train)
+    if twins:
+        first, second = twins[0]
+        got = f"{str(first)!r}, which is equal to {str(second)!r} in training, {len(twins)} such in all"
+        remedy = "Remove one of the two: numbers on pictures that were trained on say nothing."
+        fail("SystemData", "val_source", "made of pictures that training does not see", got, remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,9 @@ pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 pytest.importorskip("PIL", reason="needs the extra `viz`")
 pytest.importorskip("rich", reason="needs the extra `train`")
+
+from PIL import Image
+from torch import Tensor
 
 from refkp.systems.panorama.commands.budget import budget
 from refkp.systems.panorama.commands.tiles import tiles
@@ -55,6 +59,25 @@ def test_tiles_draws_every_picture(panorama_folder: Path, tmp_path: Path) -> Non
         "pairs/0_1.png",
         "layout.json",
     }
+
+
+def test_tiles_reads_no_more_of_a_large_panorama_than_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from refkp.systems.panorama.views import rendering
+
+    Image.new("L", (6000, 3000), 90).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_000_000)  # it is above the limit of Pillow
+    shapes, render = [], rendering.render_views
+
+    def rendered(erp: Tensor, *args: Any, **options: Any) -> rendering.ViewSet:
+        shapes.append(tuple(erp.shape))
+        return render(erp, *args, **options)
+
+    monkeypatch.setattr(rendering, "render_views", rendered)
+    options = ["--out", str(tmp_path / "out"), "--size", "32", "--tokens", "4", "--max_pairs", "0"]
+    assert tiles([str(tmp_path / "large.png"), *options]) == 0
+    assert shapes == [(1, 3, 1024, 2048)]
 
 
 @pytest.mark.parametrize("strategy", ["sliding_window", "resize", "anyres"])

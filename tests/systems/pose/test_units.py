@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -68,12 +70,22 @@ def test_an_inverse_pose_and_missing_depth_are_noticed() -> None:
 @pytest.mark.parametrize("factor", [0.001, 0.1, 10.0])
 def test_templates_in_another_unit_are_noticed(factor: float) -> None:
     poses = template_poses(MESH, level=0)
-    check_template_distance(poses, MESH.diameter)
+    check_template_distance(poses, MESH.diameter, torch.zeros(3))
     poses[:, :3, 3] *= factor
     with pytest.raises(
         ValueError, match=r"`cam_from_obj` must be at 0\.7 to 10 diameters .*Check `scale_factor`"
     ):
-        check_template_distance(poses, MESH.diameter)
+        check_template_distance(poses, MESH.diameter, torch.zeros(3))
+
+
+def test_template_distances_are_those_of_the_object_not_of_its_origin() -> None:
+    moved = replace(MESH, vertices=MESH.vertices + np.array([-900.0, 400, 2500]))
+    poses, centre = template_poses(moved, level=0), torch.from_numpy(moved.centre)
+    check_template_distance(poses, moved.diameter, centre)
+    with pytest.raises(ValueError, match="`cam_from_obj` must be at 0"):
+        check_template_distance(poses, moved.diameter / 1000, centre)
+    with pytest.raises(ValueError, match="`centre` must be"):
+        check_template_distance(poses, moved.diameter, torch.zeros(2))
 
 
 def test_a_mesh_in_another_place_is_noticed() -> None:

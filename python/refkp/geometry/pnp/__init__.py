@@ -4,6 +4,7 @@
     pose                     poses as seven numbers, local steps, pose errors
     precision                factorisations that do not raise
     cost                     robust reprojection cost, residuals, Jacobian
+    centring                 problems about the mean of their points
     levenberg_marquardt      the solver, and single differentiable steps
     draws                    random numbers of all objects, or of each by itself
     initialisation           random restarts, and `solve`

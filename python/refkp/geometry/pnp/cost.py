@@ -79,7 +79,7 @@ class RobustReprojection:
 
     def __init__(self, problem: PnPProblem, spec: PnPSpec) -> None:
         valid = problem.is_valid
-        finite = _finite_objects(problem, spec.z_min)
+        finite = finite_objects(problem, spec.z_min)
         keep = (valid & finite[:, None])[..., None]
         identity = torch.eye(3, dtype=problem.K.dtype, device=problem.K.device)
         self.points = torch.where(keep, problem.points, 0.0)
@@ -89,6 +89,7 @@ class RobustReprojection:
         self.z_min = spec.z_min
         kept = PnPProblem(self.points, self.pixels, self.weights, self.K, valid)
         self.threshold = robust_threshold(kept, spec.relative_threshold)
+        self._spread = self.threshold.detach() / spec.relative_threshold
         self.usable = finite & ((self.weights.detach() > 0).any(-1).sum(1) >= spec.min_points)
 
     @full_precision
@@ -132,6 +133,16 @@ class RobustReprojection:
             (residual * scale).flatten(-2),
             (jacobian * (self.weights * scale)[..., None]).flatten(-3, -2),
         )
+
+    def misfit(self, cost: Tensor) -> Tensor:
+        """sqrt(2 cost / n) over the spread mean(w) sqrt(var(u) + var(v)) of the n pixels with weight, [...,B].
+
+        It has no unit: 0 for exact matches, the error in pixels over the size of the object as it is seen for
+        noisy ones, and towards 1 for a pose that explains nothing.
+        """
+        count = (self.weights.detach() > 0).any(-1).sum(1).clamp(min=1)
+        least = torch.finfo(cost.dtype).tiny
+        return (2 * cost.detach() / count).sqrt() / self._spread.clamp(min=least)
 
     def _cost(self, pose: Tensor) -> Tensor:
         matrix = self.K @ quaternion_to_matrix(pose[..., 3:])
@@ -179,7 +190,7 @@ def pose_cost(problem: PnPProblem, pose: Tensor, spec: PnPSpec = PnPSpec()) -> T
     return RobustReprojection(problem, spec).cost(pose)
 
 
-def _finite_objects(problem: PnPProblem, z_min: float) -> Tensor:
+def finite_objects(problem: PnPProblem, z_min: float) -> Tensor:
     """Objects whose valid correspondences and intrinsics are finite, and so small that no square overflows."""
     valid = problem.is_valid[..., None]
     tensors = [

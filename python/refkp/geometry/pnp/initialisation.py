@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from refkp.geometry.pnp.centring import centred_about, pose_about, solution_about, weighted_mean
 from refkp.geometry.pnp.cost import RobustReprojection
 from refkp.geometry.pnp.draws import Generators, draw
 from refkp.geometry.pnp.levenberg_marquardt import PnPSolution, gauss_newton, levenberg_marquardt
@@ -28,6 +29,9 @@ def solve(
 ) -> PnPSolution:
     """Poses of least robust reprojection cost, with their covariance.
 
+    The solver works about the weighted mean of the points, so that it does not matter where the origin of the
+    object's frame is; pose and covariance are those of the frame that was given.
+
     Args:
         problem: B objects.
         spec: the constants.
@@ -36,15 +40,23 @@ def solve(
         fast: plain Gauss-Newton instead of Levenberg-Marquardt, for a start near the solution.
 
     Returns:
-        The solution, detached; `failed` tells which objects have none.
+        The solution, detached; `failed` tells which objects have none, `poor` which have one that does not
+        explain the pixels.
 
     Raises:
         ValueError: `start` is not [B,7].
 
     Source: spec pose 4.4.
     """
-    start = initial_pose(problem, spec, generators) if start is None else start
-    return (gauss_newton if fast else levenberg_marquardt)(problem, start, spec)
+    centre = weighted_mean(problem, spec)
+    about = centred_about(problem, centre)
+    if start is None:
+        start = initial_pose(about, spec, generators)
+    else:
+        problem.require_pose("solve", "start", start)
+        start = pose_about(start, centre)
+    found = (gauss_newton if fast else levenberg_marquardt)(about, start, spec)
+    return solution_about(found, -centre)
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ class PnPSolution(NamedTuple):
     cost: Tensor  # [B], NaN where it failed
     covariance: Tensor  # [B,6,6] of the local step (dt, dr), NaN where it failed
     failed: Tensor  # bool [B]: too few points, an element that is not finite, or no factorisation
+    poor: Tensor  # bool [B]: a pose was found, but its cost is high (`PnPSpec.max_misfit`), or it failed
 
 
 class GaussNewtonStep(NamedTuple):
@@ -77,7 +78,7 @@ def levenberg_marquardt(
     decrease = torch.full_like(state.cost, 2.0)
     for _ in range(spec.iterations):
         state, radius, decrease = _iterate(robust, state, radius, decrease, spec.eps)
-    return _solution(state, failed | ~robust.usable, pose, spec.eps)
+    return _solution(robust, state, failed | ~robust.usable, pose, spec)
 
 
 @torch.no_grad()
@@ -109,7 +110,7 @@ def gauss_newton(
     for _ in range(spec.fast_iterations):
         step = _newton(robust, pose, spec.eps, clip=False)
         pose, failed = step.pose, failed | step.failed
-    return _solution(_evaluate(robust, pose), failed | ~robust.usable, first, spec.eps)
+    return _solution(robust, _evaluate(robust, pose), failed | ~robust.usable, first, spec)
 
 
 @full_precision
@@ -149,7 +150,7 @@ def solution_at(
     problem.require_pose("solution_at", "pose", pose)
     robust = RobustReprojection(problem, spec)
     sound, failed = sound_pose(pose)
-    return _solution(_evaluate(robust, sound), failed | ~robust.usable, sound, spec.eps)
+    return _solution(robust, _evaluate(robust, sound), failed | ~robust.usable, sound, spec)
 
 
 def _evaluate(robust: RobustReprojection, pose: Tensor) -> _State:
@@ -188,10 +189,13 @@ def _newton(robust: RobustReprojection, pose: Tensor, eps: float, *, clip: bool)
     return GaussNewtonStep(step, move_pose(pose, step), failed)
 
 
-def _solution(state: _State, failed: Tensor, start: Tensor, eps: float) -> PnPSolution:
+def _solution(
+    robust: RobustReprojection, state: _State, failed: Tensor, start: Tensor, spec: PnPSpec
+) -> PnPSolution:
     identity = torch.eye(6, dtype=start.dtype, device=start.device)
-    factor, singular = stable_cholesky(state.hessian + eps * identity)
+    factor, singular = stable_cholesky(state.hessian + spec.eps * identity)
     failed = failed | singular | ~torch.isfinite(state.pose).all(-1) | ~torch.isfinite(state.cost)
     covariance = torch.where(failed[:, None, None], torch.nan, torch.cholesky_inverse(factor))
     pose = torch.where(failed[:, None], start, state.pose)
-    return PnPSolution(pose, torch.where(failed, torch.nan, state.cost), covariance, failed)
+    poor = failed | (robust.misfit(state.cost) > spec.max_misfit)
+    return PnPSolution(pose, torch.where(failed, torch.nan, state.cost), covariance, failed, poor)

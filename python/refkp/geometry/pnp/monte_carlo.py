@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from refkp.geometry.pnp.centring import centred_about, pose_about, solution_about, weighted_mean
 from refkp.geometry.pnp.cost import RobustReprojection
 from refkp.geometry.pnp.draws import Generators
 from refkp.geometry.pnp.initialisation import solve
@@ -40,12 +41,8 @@ class MonteCarloLoss(NamedTuple):
     loss: Tensor  # [B], 0 without gradient where it failed
     cost_true: Tensor  # [B], robust cost at the true pose
     failed: Tensor  # bool [B]
+    solution: PnPSolution  # that the samples lie around
     population: Population
-
-    @property
-    def solution(self) -> PnPSolution:
-        """The solution that the samples lie around."""
-        return self.population.solution
 
     @property
     def num_failed(self) -> Tensor:
@@ -72,7 +69,8 @@ def monte_carlo_pose_loss(
 
     Solve, sample around the solution, weigh: loss = (cost(true) + log sum_j exp(log weight_j))/norm_factor,
     up to a constant the KL divergence between a Dirac at the truth and p(pose) ~ exp(-cost). It asks for
-    weights that make the true pose likely and every other one unlikely.
+    weights that make the true pose likely and every other one unlikely. As in `solve`, it does not matter where
+    the origin of the object's frame is: the samples are poses about the weighted mean of the points.
 
     Args:
         problem: B objects; gradients reach points, pixels and weights, through the costs alone.
@@ -91,9 +89,13 @@ def monte_carlo_pose_loss(
     Source: spec pose 4.4.
     """
     problem.require_pose("monte_carlo_pose_loss", "pose_true", pose_true)
-    solution = solve(problem, spec, generators, start=start)
-    population = sample_posterior(problem, solution, spec, generators)
-    return posterior_loss(problem, pose_true, population, spec, norm_factor=norm_factor)
+    centre = weighted_mean(problem, spec)
+    about, true = centred_about(problem, centre), pose_about(pose_true, centre)
+    start = None if start is None else pose_about(start, centre)
+    solution = solve(about, spec, generators, start=start)
+    population = sample_posterior(about, solution, spec, generators)
+    result = posterior_loss(about, true, population, spec, norm_factor=norm_factor)
+    return result._replace(solution=solution_about(solution, -centre))
 
 
 @full_precision
@@ -164,4 +166,4 @@ def posterior_loss(
     log_weights = torch.where(failed, 0.0, population.log_weights)
     loss = (cost_true + log_weights.logsumexp(0)) / norm_factor
     failed = failed | ~torch.isfinite(loss.detach())
-    return MonteCarloLoss(torch.where(failed, 0.0, loss), cost_true, failed, population)
+    return MonteCarloLoss(torch.where(failed, 0.0, loss), cost_true, failed, population.solution, population)

@@ -113,6 +113,8 @@ class PnPSpec:
         iterations: of Levenberg-Marquardt.
         fast_iterations: of plain Gauss-Newton.
         initial_radius: of the trust region.
+        max_misfit: a solution whose root mean square residual, relative to the spread of the pixels, is larger
+            is marked `poor`.
         min_points: an object with fewer points of positive weight fails.
         initialisation, monte_carlo: the constants of the start and of the loss.
     """
@@ -123,12 +125,13 @@ class PnPSpec:
     iterations: int = 5
     fast_iterations: int = 3
     initial_radius: float = 30.0
+    max_misfit: float = 0.25
     min_points: int = 4
     initialisation: InitialisationSpec = field(default_factory=InitialisationSpec)
     monte_carlo: MonteCarloSpec = field(default_factory=MonteCarloSpec)
 
     def __post_init__(self) -> None:
-        for name in ("z_min", "relative_threshold", "eps", "initial_radius"):
+        for name in ("z_min", "relative_threshold", "eps", "initial_radius", "max_misfit"):
             if not getattr(self, name) > 0:
                 fail("PnPSpec", name, "above 0", getattr(self, name))
         if self.min_points < 4:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from torch import Tensor
 
-from refkp._checks import fail, require_choice, require_input
+from refkp._checks import fail, height_and_width, number, refuse_tangents, require_choice, require_input
 from refkp.ops import _theta
 from refkp.ops._backends import choose_backend
 from refkp.ops.affine_warp import library, reference
@@ -47,9 +47,14 @@ def affine_warp(
     Raises:
         ValueError: for a bad shape, dtype, device, size, or a theta that is not finite or singular. On CUDA values of
             theta are not read back; there a theta that is not finite gives NaN.
-        NotImplementedError: for a padding other than "zeros", or a named backend that cannot run the call.
+        NotImplementedError: for a padding other than "zeros", a named backend that cannot run the call, or forward
+            mode in `native` and `triton`.
 
-    Gradients reach `image` and `theta`; both are bitwise repeatable. No second derivatives in `native` and `triton`.
+    A pixel is the sum of its four neighbours by their weights; one of weight 0 does not count, be it NaN or infinite.
+
+    Gradients reach `image` and `theta`; both are bitwise repeatable. The bilinear surface has a kink in every row and
+    column of pixel centres: there the gradient of `theta` is the one-sided derivative towards growing x and y of the
+    image. Second derivatives and forward mode (`torch.func.jvp`) in `reference` alone; elsewhere they raise.
 
     Source: spec keypoints 2.1, 9.3; M. Jaderberg et al., Spatial Transformer Networks, 2015.
 
@@ -61,21 +66,16 @@ def affine_warp(
     """
     require_input("affine_warp", "image", image, "B,C,H,W")
     _theta.check_theta("affine_warp", theta, "image", image)
-    size = tuple(image.shape[2:]) if size is None else _check_size(size)
+    size = tuple(image.shape[2:]) if size is None else height_and_width("affine_warp", "size", size)
     _theta.check_plane("affine_warp", "image", image.shape[2:])
     _theta.check_plane("affine_warp", "size", size)
     _check_padding(padding)
     fills = _fill_values(fill, image.shape[1])
     backend = choose_backend("affine_warp", backend, image.device, image.dtype)
     if backend == "reference":
-        return reference.affine_warp(image, theta, size, inverse, fills)
-    return library.affine_warp(image, theta, size, inverse, fills, backend)
-
-
-def _check_size(size: Sequence[int]) -> tuple[int, int]:
-    if not isinstance(size, Sequence) or len(size) != 2:
-        fail("affine_warp", "size", "(height, width)", size)
-    return int(size[0]), int(size[1])
+        return reference.affine_warp(image, theta, size, bool(inverse), fills)
+    refuse_tangents("affine_warp", "Use backend='reference'.", image=image, theta=theta)
+    return library.affine_warp(image, theta, size, bool(inverse), fills, backend)
 
 
 def _check_padding(padding: str) -> None:
@@ -89,12 +89,15 @@ def _check_padding(padding: str) -> None:
 def _fill_values(fill: float | Iterable[float], channels: int) -> list[float]:
     """One value a channel, or an empty list where nothing is blended."""
     fill = fill.tolist() if isinstance(fill, (Tensor, np.ndarray)) else fill
-    try:
-        values = [float(value) for value in fill] if isinstance(fill, Iterable) else [float(fill)] * channels
-    except (TypeError, ValueError):
-        fail("affine_warp", "fill", f"a number or one per channel (C={channels})", fill)
+    rule = f"a number or one per channel (C={channels})"
+    if isinstance(fill, str):
+        fail("affine_warp", "fill", rule, fill)
+    if isinstance(fill, Iterable):
+        values = [number("affine_warp", "fill", value) for value in fill]
+    else:
+        values = [number("affine_warp", "fill", fill)] * channels
     if len(values) != channels:
-        fail("affine_warp", "fill", f"a number or one per channel (C={channels})", f"{len(values)} numbers")
+        fail("affine_warp", "fill", rule, f"{len(values)} numbers")
     if not all(abs(value) < float("inf") for value in values):
         fail("affine_warp", "fill", "finite", values)
     return values if any(values) else []

@@ -28,27 +28,38 @@ def _warp(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool) -> T
     if inverse:
         linear = torch.linalg.inv(theta[:, :, :2])
         theta = torch.cat([linear, -linear @ theta[:, :, 2:]], dim=2)
-    source = _normalised_centres(size, theta) @ theta.transpose(1, 2)  # [B,h*w,2]
-    px = ((source[..., 0] + 1) * width - 1) / 2
-    py = ((source[..., 1] + 1) * height - 1) / 2
-    x0, y0 = px.floor(), py.floor()
+    px, py = _source_pixels(theta, (height, width), size)
+    x0, y0 = px.detach().floor(), py.detach().floor()
     out = torch.zeros(*image.shape[:2], px.shape[1], dtype=image.dtype, device=image.device)
-    for dy in (0, 1):
-        for dx in (0, 1):
-            x, y = x0 + dx, y0 + dy
-            weight = (1 - (px - x).abs()) * (1 - (py - y).abs())
+    for dy, weight_y in ((0, 1 - (py - y0)), (1, py - y0)):
+        for dx, weight_x in ((0, 1 - (px - x0)), (1, px - x0)):
+            x, y, weight = x0 + dx, y0 + dy, (weight_x * weight_y)[:, None]
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).nan_to_num().long()
             taps = image.flatten(2).gather(2, index[:, None].expand(-1, image.shape[1], -1))
-            out = out + torch.where(inside[:, None], weight[:, None] * taps, 0)
+            taps = torch.where(inside[:, None], taps, 0)
+            # What has no weight does not count, be it NaN or its gradient be; the position keeps its derivative.
+            taps = torch.where(weight != 0, taps, taps.detach())
+            out = out + torch.where((weight != 0) | taps.isfinite(), weight * taps, 0)
     out = torch.where((px - px + py - py == 0)[:, None], out, torch.nan)  # the position must be finite
     return out.view(*image.shape[:2], *size)
 
 
-def _normalised_centres(size: Sequence[int], like: Tensor) -> Tensor:
-    """(x, y, 1) of every output pixel, row by row: [h*w,3]."""
-    height, width = size
-    x = (2 * torch.arange(width, dtype=like.dtype, device=like.device) + 1) / width - 1
-    y = (2 * torch.arange(height, dtype=like.dtype, device=like.device) + 1) / height - 1
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([x, y, torch.ones_like(x)], dim=-1).view(-1, 3)
+def _source_pixels(theta: Tensor, in_size: Sequence[int], out_size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """(px, py), the pixel indices that every output pixel is read at, row by row: [B,h*w] each.
+
+    Counted in pixels from the middle of both images, where the identity and the mirror are exact.
+    """
+    (in_height, in_width), (height, width) = in_size, out_size
+    j = torch.arange(width, dtype=theta.dtype, device=theta.device) - (width - 1) / 2
+    i = torch.arange(height, dtype=theta.dtype, device=theta.device) - (height - 1) / 2
+    i, j = (offsets.flatten() for offsets in torch.meshgrid(i, j, indexing="ij"))
+    a, b, tx, c, d, ty = theta.flatten(1).unsqueeze(-1).unbind(1)
+    px = a * (in_width / width) * j + b * (in_width / height) * i + tx * (in_width / 2) + (in_width - 1) / 2
+    py = (
+        c * (in_height / width) * j
+        + d * (in_height / height) * i
+        + ty * (in_height / 2)
+        + (in_height - 1) / 2
+    )
+    return px, py

@@ -130,11 +130,24 @@ def _square(plane_ptr, x, y, in_height, in_width, mask, outside):
 
 
 @triton.jit
+def weighted_sum(a, b, c, d, wx, wy):
+    """The bilinear value of a square by its definition: a tap without weight does not count, be it NaN."""
+    value = tl.where((1 - wx) * (1 - wy) != 0, (1 - wx) * (1 - wy) * a, 0.0)
+    value += tl.where(wx * (1 - wy) != 0, wx * (1 - wy) * b, 0.0)
+    value += tl.where((1 - wx) * wy != 0, (1 - wx) * wy * c, 0.0)
+    return value + tl.where(wx * wy != 0, wx * wy * d, 0.0)
+
+
+@triton.jit
 def sample(plane_ptr, x, y, wx, wy, in_height, in_width, mask, outside):
-    """The bilinear value at (x + wx, y + wy), the image going on as `outside`."""
+    """The bilinear value at (x + wx, y + wy), the image going on as `outside`.
+
+    By differences, but where that is not finite: there it would spread to pixels that do not read what is not.
+    """
     a, b, c, d = _square(plane_ptr, x, y, in_height, in_width, mask, outside)
     upper, lower = a + wx * (b - a), c + wx * (d - c)
-    return upper + wy * (lower - upper)
+    value = upper + wy * (lower - upper)
+    return tl.where(value - value == 0, value, weighted_sum(a, b, c, d, wx, wy))
 
 
 @triton.jit

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from refkp._checks import refuse_tangents
 from refkp.ops._backends import choose_backend
 from refkp.ops.e2p import checks, library, reference
 
@@ -89,10 +90,15 @@ def e2p(
         ValueError: a wrong shape, dtype, device, field of view or option; on the CPU also a rotation that is
             not finite, orthonormal within 1e-3 and of determinant +1, and an image_index out of range. On
             CUDA these two give NaN tiles without gradient, because reading values would stall the device.
-        NotImplementedError: a gradient to `rotation` is asked of another backend than "reference".
+        NotImplementedError: a gradient to `rotation`, or forward mode (`torch.func.jvp`), is asked of another
+            backend than "reference".
+
+    A sample is the sum of its four neighbours, in "mip" of eight, by their weights; one of weight 0 does not
+    count, be it NaN or infinite.
 
     Gradients flow to `erp` (floating dtypes), bitwise repeatable, once differentiable. The backend
-    "reference" also differentiates by `rotation`.
+    "reference" also differentiates by `rotation`. Where a gradient that comes is not finite, "triton" and CUDA,
+    which add up integers, fill the whole gradient with NaN; on the CPU it spreads to its neighbours alone.
 
     Source: spec panorama 1.1-1.4; the pyramid is that of Williams, "Pyramidal parametrics", SIGGRAPH 1983.
 
@@ -113,6 +119,7 @@ def e2p(
         return reference.e2p(
             erp, rotation, image_index, tangents_x, tangents_y, size, convention, mode, antialias
         )
+    refuse_tangents("e2p", "Use backend='reference'.", erp=erp, rotation=rotation)
     if rotation.requires_grad and torch.is_grad_enabled():
         raise NotImplementedError(
             f"e2p: backend {backend!r} has no gradient to `rotation`. "

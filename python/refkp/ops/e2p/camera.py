@@ -22,11 +22,12 @@ MAX_SAMPLES = 4096
 class Cameras(NamedTuple):
     """What a kernel needs to know of N tiles."""
 
-    rays: Tensor  # [N,3,3] float64: the direction of pixel (column, row) is rays @ (column, row, 1)
+    rays: Tensor  # [N,3,3] float64: the direction of pixel (column, row) is rays @ (column - c, row - r, 1)
     grid: Tensor  # [N,4] float64: step and start of the tangents of columns, then of rows, growing down
     samples: Tensor  # [N] int64: samples per pixel and axis
     image_index: Tensor  # [N] int64
     num_levels: int  # how often the ERP image is halved; 0 but for antialias="mip"
+    centre: tuple[float, float]  # (c, r), the place of tangents 0, whole or half
 
 
 def make_cameras(
@@ -44,6 +45,7 @@ def make_cameras(
     What is no rotation becomes NaN: on CUDA it cannot be refused without waiting for the device.
     """
     device = rotation.device
+    centre = pixel_centre(size[1], convention), pixel_centre(size[0], convention)
     grids = [
         (*pixel_grid(x, size[1], convention), *pixel_grid(y, size[0], convention))
         for x, y in zip(tangents_x, tangents_y, strict=True)
@@ -62,9 +64,10 @@ def make_cameras(
         samples = torch.tensor(counts, dtype=torch.int64, device=device)
     step_x, start_x, step_y, start_y = grid[:, :, None].unbind(1)
     right, up, forward = turn.unbind(-1)
-    rays = torch.stack([right * step_x, -up * step_y, right * start_x - up * start_y + forward], dim=-1)
+    middle_x, middle_y = start_x + step_x * centre[0], start_y + step_y * centre[1]
+    rays = torch.stack([right * step_x, -up * step_y, right * middle_x - up * middle_y + forward], dim=-1)
     return Cameras(
-        rays.contiguous(), grid, samples, image_index.to(device).contiguous(), max(levels, default=0)
+        rays.contiguous(), grid, samples, image_index.to(device).contiguous(), max(levels, default=0), centre
     )
 
 
@@ -72,13 +75,17 @@ def pixel_grid(tangent: float, count: int, convention: str) -> tuple[float, floa
     """Step and start such that pixel i of `count` has tangent start + step * i, growing right or down.
 
     canonical: centres of `count` parts of [-T, T]; py360convert: -T to T inclusive; equilib: 0 at count/2.
+    At `pixel_centre` the sum is exactly 0, but for the one pixel of py360convert, at -T.
     """
-    step = 2.0 * tangent / count
-    if convention == "canonical":
-        return step, step / 2 - tangent
-    if convention == "py360convert":
-        return (2.0 * tangent / (count - 1) if count > 1 else 0.0), -tangent
-    return step, -tangent
+    if convention == "py360convert" and count == 1:
+        return 0.0, -tangent
+    step = 2.0 * tangent / (count - 1 if convention == "py360convert" else count)
+    return step, -step * pixel_centre(count, convention)
+
+
+def pixel_centre(count: int, convention: str) -> float:
+    """The place among `count` pixels, whole or half, where the tangent is 0."""
+    return count / 2 if convention == "equilib" else (count - 1) / 2
 
 
 def erp_span(erp_size: tuple[int, int], step_x: float, step_y: float) -> float:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from refkp._checks import fail, floating, require_choice, require_finite, require_input, require_same
+from refkp._checks import (
+    fail,
+    floating,
+    height_and_width,
+    number,
+    require_choice,
+    require_finite,
+    require_input,
+    require_same,
+)
 from refkp.ops.e2p.camera import ROTATION_TOLERANCE, is_rotation
 
 CONVENTIONS = ("canonical", "py360convert", "equilib")
@@ -46,12 +55,12 @@ def check_rotation(rotation: Tensor, erp: Tensor) -> None:
 
 def check_size(size: Sequence[int]) -> tuple[int, int]:
     """Height and width of the tiles."""
-    values = tuple(size) if isinstance(size, Sequence) else ()
-    if len(values) != 2 or any(value < 1 for value in values):
-        fail("e2p", "size", "two positive integers (height, width)", size)
-    if values[0] * values[1] >= 2**31:
+    height, width = height_and_width("e2p", "size", size)
+    if height < 1 or width < 1:
+        fail("e2p", "size", "at least 1 x 1 pixels", size)
+    if height * width >= 2**31:
         fail("e2p", "size", "of fewer than 2^31 pixels", size, "Render the tile in parts.")
-    return values[0], values[1]
+    return height, width
 
 
 def check_image_index(image_index: Tensor | None, num_images: int, rotation: Tensor) -> Tensor:
@@ -71,11 +80,13 @@ def check_image_index(image_index: Tensor | None, num_images: int, rotation: Ten
 
 def half_tangents(argument: str, fov_deg: float | Sequence[float], num_tiles: int) -> list[float]:
     """tan(fov/2) of one field of view for all tiles, or of one for each."""
-    values = [fov_deg] if isinstance(fov_deg, (int, float)) else [float(value) for value in fov_deg]
-    if not isinstance(fov_deg, (int, float)) and len(values) != num_tiles:
-        fail(
-            "e2p", argument, f"one number or one for each of the {num_tiles} tiles", f"{len(values)} numbers"
-        )
+    if isinstance(fov_deg, Iterable) and getattr(fov_deg, "ndim", 1) > 0 and not isinstance(fov_deg, str):
+        values = [number("e2p", argument, value) for value in fov_deg]
+        if len(values) != num_tiles:
+            rule = f"one number or one for each of the {num_tiles} tiles"
+            fail("e2p", argument, rule, f"{len(values)} numbers")
+    else:
+        values = [number("e2p", argument, fov_deg)]
     for value in values:
         if not 0.0 < value < 180.0:
             fail("e2p", argument, "inside (0, 180) degrees", value)

@@ -64,6 +64,7 @@ def _geometry(
         sizes=(num_images, len(cameras.rays), num_channels, erp_height, erp_width, *size),
         strides=strides,
         num_levels=cameras.num_levels,
+        centre=cameras.centre,
         equilib=equilib,
         nearest=nearest,
     )

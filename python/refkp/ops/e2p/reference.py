@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refkp.ops.e2p.camera import erp_span, level_count, pixel_grid, pixels_per_radian, sample_count
+from refkp.ops.e2p.camera import (
+    erp_span,
+    level_count,
+    pixel_centre,
+    pixel_grid,
+    pixels_per_radian,
+    sample_count,
+)
 from refkp.ops.e2p.checks import check_values
 
 #: A direction this close to a pole, in radians, has longitude 0: its own is nothing but rounding.
@@ -51,9 +58,10 @@ def _tile(
     erp_size = (image.shape[1], image.shape[2])
     span = erp_span(erp_size, step_x, step_y)
     s = sample_count(erp_size, span, antialias)
-    columns, rows = (_sample_positions(count, s, image.device) for count in (size[1], size[0]))
-    right = (start_x + step_x * columns)[None, :].expand(len(rows), -1)
-    up = -(start_y + step_y * rows)[:, None].expand(-1, len(columns))
+    tangents_right = _sample_tangents(step_x, start_x, size[1], s, convention).to(image.device)
+    tangents_down = _sample_tangents(step_y, start_y, size[0], s, convention).to(image.device)
+    right = tangents_right[None, :].expand(len(tangents_down), -1)
+    up = -tangents_down[:, None].expand(-1, len(tangents_right))
     directions = torch.stack([right, up, torch.ones_like(up)], dim=-1) @ rotation.mT
     position = _erp_position(directions, *erp_size, convention)
     level = _sample_level(right, up, step_x / s, step_y / s, pixels_per_radian(erp_size))
@@ -63,9 +71,14 @@ def _tile(
     return samples.unflatten(1, (size[0], s)).unflatten(3, (size[1], s)).mean((2, 4))
 
 
-def _sample_positions(count: int, s: int, device: torch.device) -> Tensor:
-    """Positions of `s` samples spread evenly over each of `count` pixels; integers are pixel centres."""
-    return (torch.arange(count * s, dtype=torch.float64, device=device) + 0.5) / s - 0.5
+def _sample_tangents(step: float, start: float, count: int, s: int, convention: str) -> Tensor:
+    """Tangents of `s` samples spread evenly over each of `count` pixels, counted from the centre.
+
+    Not from the start: the tangents of a wide tile are large there, and their rounding would move its middle.
+    """
+    position = (torch.arange(count * s, dtype=torch.float64) + 0.5) / s - 0.5
+    centre = pixel_centre(count, convention)
+    return (start + step * centre) + step * (position - centre)
 
 
 def _sample_level(right: Tensor, up: Tensor, step_x: float, step_y: float, scale: float) -> Tensor:
@@ -93,13 +106,19 @@ def _sample_pyramid(
 ) -> Tensor:
     """Samples of the image and `num_levels` halved ones, linear between the two next to `level`."""
     level = level.clamp(0, num_levels)
-    samples = (1 - level).clamp(min=0) * _sample(image, column, row, convention, mode)
+    samples = _weighted((1 - level).clamp(min=0), _sample(image, column, row, convention, mode))
     for k in range(1, num_levels + 1):
         image = image.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4))
         share = (1 - (level - k).abs()).clamp(min=0)
         coarse_column, coarse_row = ((position + 0.5) / 2**k - 0.5 for position in (column, row))
-        samples = samples + share * _sample(image, coarse_column, coarse_row, convention, mode)
+        samples = samples + _weighted(share, _sample(image, coarse_column, coarse_row, convention, mode))
     return samples
+
+
+def _weighted(weight: Tensor, value: Tensor) -> Tensor:
+    """weight * value; what has no weight does not count, be it or its gradient NaN. The weight keeps its derivative."""
+    value = torch.where(weight != 0, value, value.detach())
+    return torch.where((weight != 0) | value.isfinite(), weight * value, 0)
 
 
 def _sample(image: Tensor, column: Tensor, row: Tensor, convention: str, mode: str) -> Tensor:
@@ -108,13 +127,12 @@ def _sample(image: Tensor, column: Tensor, row: Tensor, convention: str, mode: s
         return _fetch(image, nearest(row).long(), nearest(column).long(), convention)
     left, top = column.detach().floor().long(), row.detach().floor().long()
     right_share, lower_share = column - left, row - top
-    above = (1 - right_share) * _fetch(image, top, left, convention) + right_share * _fetch(
-        image, top, left + 1, convention
-    )
-    below = (1 - right_share) * _fetch(image, top + 1, left, convention) + right_share * _fetch(
-        image, top + 1, left + 1, convention
-    )
-    return (1 - lower_share) * above + lower_share * below
+    value = torch.zeros_like(image[:, :1, :1])
+    for down, row_share in ((0, 1 - lower_share), (1, lower_share)):
+        for right, column_share in ((0, 1 - right_share), (1, right_share)):
+            tap = _fetch(image, top + down, left + right, convention)
+            value = value + _weighted(row_share * column_share, tap)
+    return value
 
 
 def _round_half_up(position: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from refkp.ops.affine_warp.triton import weighted_sum
 from refkp.ops.e2p.camera import Cameras, pyramid_elements
 from refkp.ops.e2p.fixed_point import gradient_scale
 
@@ -29,7 +30,7 @@ def forward(erp: Tensor, cameras: Cameras, size: tuple[int, int], equilib: bool,
     pixels, levels = size[0] * size[1], cameras.num_levels
     _forward_kernel[(num_tiles * triton.cdiv(pixels, _BLOCK),)](
         erp, _pyramid(erp, levels), *_pointers(cameras), out, len(erp), num_channels, *erp.shape[2:],
-        *erp.stride(), size[1], pixels, LEVELS=levels, EQUILIB=equilib, NEAREST=nearest, BLOCK=_BLOCK,
+        *erp.stride(), *cameras.centre, size[1], pixels, LEVELS=levels, EQUILIB=equilib, NEAREST=nearest, BLOCK=_BLOCK,
     )  # fmt: skip
     return out
 
@@ -65,7 +66,8 @@ def backward(
     num_tiles, num_channels, height, width = grad_out.shape
     pixels = height * width
     _scatter_kernel[(num_tiles * triton.cdiv(pixels, _BLOCK),)](
-        grad_out, *_pointers(cameras), sums, scale, erp_shape[0], num_channels, *erp_shape[2:], width, pixels,
+        grad_out, *_pointers(cameras), sums, scale, erp_shape[0], num_channels, *erp_shape[2:], *cameras.centre,
+        width, pixels,
         LEVELS=levels, EQUILIB=equilib, NEAREST=nearest, BLOCK=_BLOCK,
     )  # fmt: skip
     _finish_kernel[(triton.cdiv(grad_erp.numel(), 4 * _BLOCK),)](
@@ -171,7 +173,7 @@ def _sample_place(column, row, i, s):
 
 @triton.jit
 def _sample_position(rays_ptr, tile, c, r, erp_height, erp_width, EQUILIB: tl.constexpr):
-    """Position of the sample at place (c, r) of a tile."""
+    """Position of the sample at place (c, r) of a tile, counted from its centre."""
     m = rays_ptr + 9 * tile
     x = tl.load(m) * c + (tl.load(m + 1) * r + tl.load(m + 2))
     y = tl.load(m + 3) * c + (tl.load(m + 4) * r + tl.load(m + 5))
@@ -258,7 +260,8 @@ def _load(pointers, mask):
 @triton.jit
 def _forward_kernel(
     erp_ptr, pyramid_ptr, rays_ptr, grid_ptr, samples_ptr, image_index_ptr, out_ptr, num_images, num_channels,
-    erp_height, erp_width, stride_image, stride_channel, stride_row, stride_column, width, pixels,
+    erp_height, erp_width, stride_image, stride_channel, stride_row, stride_column, centre_column, centre_row, width,
+    pixels,
     LEVELS: tl.constexpr, EQUILIB: tl.constexpr, NEAREST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     blocks = tl.cdiv(pixels, BLOCK)
@@ -274,7 +277,9 @@ def _forward_kernel(
         total = tl.zeros((BLOCK,), dtype=tl.float32)
         for i in range(s * s):
             c, r = _sample_place(column, row, i, s)
-            left, top, x, y = _sample_position(rays_ptr, tile, c, r, erp_height, erp_width, EQUILIB)
+            left, top, x, y = _sample_position(
+                rays_ptr, tile, c - centre_column, r - centre_row, erp_height, erp_width, EQUILIB
+            )
             level = _sample_level(grid_ptr, tile, c, r, s, erp_height, erp_width, LEVELS)
             part = _level_share(level, 0)
             plane = erp_ptr + image * stride_image + channel * stride_channel
@@ -298,7 +303,7 @@ def _sample(
     plane, left, top, x, y, mask, height, width, stride_row, stride_column,
     EQUILIB: tl.constexpr, NEAREST: tl.constexpr,
 ):  # fmt: skip
-    """The value at a position; differences keep a constant image constant."""
+    """The value at a position. Differences keep a constant image constant; else the taps with a weight count."""
     if NEAREST:
         row, column = _nearest(left, top, x, y, EQUILIB)
         return _load(plane + _offset(row, column, height, width, stride_row, stride_column, EQUILIB), mask)
@@ -307,7 +312,8 @@ def _sample(
     c = _load(plane + _offset(top + 1, left, height, width, stride_row, stride_column, EQUILIB), mask)
     d = _load(plane + _offset(top + 1, left + 1, height, width, stride_row, stride_column, EQUILIB), mask)
     above, below = a + x * (b - a), c + x * (d - c)
-    return above + y * (below - above)
+    value = above + y * (below - above)
+    return tl.where(value - value == 0, value, weighted_sum(a, b, c, d, x, y))
 
 
 # ---- backward ----
@@ -316,7 +322,7 @@ def _sample(
 @triton.jit
 def _scatter_kernel(
     grad_ptr, rays_ptr, grid_ptr, samples_ptr, image_index_ptr, sums_ptr, scale_ptr, num_images, num_channels,
-    erp_height, erp_width, width, pixels,
+    erp_height, erp_width, centre_column, centre_row, width, pixels,
     LEVELS: tl.constexpr, EQUILIB: tl.constexpr, NEAREST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     blocks = tl.cdiv(pixels, BLOCK)
@@ -329,7 +335,9 @@ def _scatter_kernel(
     factor = tl.load(scale_ptr) / (s * s).to(tl.float64)
     for i in range(s * s):
         c, r = _sample_place(column, row, i, s)
-        left, top, x, y = _sample_position(rays_ptr, tile, c, r, erp_height, erp_width, EQUILIB)
+        left, top, x, y = _sample_position(
+            rays_ptr, tile, c - centre_column, r - centre_row, erp_height, erp_width, EQUILIB
+        )
         level = _sample_level(grid_ptr, tile, c, r, s, erp_height, erp_width, LEVELS)
         sums = sums_ptr
         for k in tl.static_range(LEVELS + 1):

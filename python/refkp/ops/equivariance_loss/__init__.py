@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from refkp._checks import require_choice, require_input, require_same
+from refkp._checks import refuse_tangents, require_choice, require_input, require_same
 from refkp.ops import _theta
 from refkp.ops._backends import choose_backend
 from refkp.ops.equivariance_loss import library, reference
@@ -43,8 +43,8 @@ def equivariance_loss(
     Raises:
         ValueError: for a bad shape, dtype, device, option, or a theta that is not finite or singular (on CUDA values
             are not read back; there a theta that is not finite gives NaN).
-        NotImplementedError: for a theta that requires a gradient in `native` and `triton`, or a named backend that
-            cannot run the call.
+        NotImplementedError: for a theta that requires a gradient, or forward mode (`torch.func.jvp`), in `native` and
+            `triton`, or a named backend that cannot run the call.
 
     Gradients reach `maps` and `maps_warped`, bitwise repeatable; with the reference backend also `theta`.
 
@@ -66,12 +66,14 @@ def equivariance_loss(
     require_choice("equivariance_loss", "reduction", reduction, ("mean", "none"))
     backend = choose_backend("equivariance_loss", backend, maps.device, maps.dtype)
     if backend == "reference":
-        losses = reference.equivariance_loss(maps, maps_warped, theta, coverage)
+        losses = reference.equivariance_loss(maps, maps_warped, theta, bool(coverage))
     else:
+        tensors = {"maps": maps, "maps_warped": maps_warped, "theta": theta}
+        refuse_tangents("equivariance_loss", "Use backend='reference'.", **tensors)
         if theta.requires_grad and torch.is_grad_enabled():
             raise NotImplementedError(
                 f"equivariance_loss: backend {backend!r} has no gradient for `theta`. "
                 "Detach it, or use backend='reference'."
             )
-        losses, _ = library.equivariance_loss(maps, maps_warped, theta, coverage, backend)
+        losses, _ = library.equivariance_loss(maps, maps_warped, theta, bool(coverage), backend)
     return losses.mean() if reduction == "mean" else losses

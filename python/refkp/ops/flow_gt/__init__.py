@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from refkp._checks import number, refuse_tangents
 from refkp.ops._backends import choose_backend
 from refkp.ops.flow_gt import library, reference
 from refkp.ops.flow_gt.arguments import Judgement, Scene
@@ -98,9 +99,10 @@ def flow_gt(
         ValueError: wrong shapes, dtypes, devices or options, an image without pixels or with 2^31 or more; on
             CPU also matrices that are not finite, not invertible or not of the form above. On CUDA matrices
             are not read, since that would stall the stream: a pair with NaN in its matrices gets bit 0 only.
-        NotImplementedError: a backend by name that cannot run the call.
+        NotImplementedError: a backend by name that cannot run the call, or an input with a tangent.
 
-    No input gets a gradient: the outputs are constants. An input that requires one is an error (detach it).
+    No input gets a gradient: the outputs are constants. An input that requires one, or carries a tangent, is an
+    error (detach it).
 
     Source: spec pose 3.1, 3.2, 3.7.
 
@@ -116,9 +118,11 @@ def flow_gt(
     [True, True, False]
     """
     scene = Scene(depth_src, K_src, depth_dst, K_dst, dst_from_src, mask_src, mask_dst)
-    judgement = Judgement(rule, float(tol_abs), float(tol_rel), float(tol_px), float(pixel_offset))
+    numbers = {"tol_abs": tol_abs, "tol_rel": tol_rel, "tol_px": tol_px, "pixel_offset": pixel_offset}
+    judgement = Judgement(rule, **{name: number("flow_gt", name, value) for name, value in numbers.items()})
     check_tensors(scene)
     check_options(judgement)
+    refuse_tangents("flow_gt", "The result is constant: detach the input.", **scene._asdict())
     chosen = choose_backend("flow_gt", backend, depth_src.device, depth_src.dtype)
     if chosen == "reference":
         uv, flags = reference.flow_gt(scene, judgement)

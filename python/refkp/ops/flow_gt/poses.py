@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from refkp._checks import fail, shape_text
+from refkp._checks import fail, number, shape_text
 
 
 def relative_pose(dst_from_object: Tensor, src_from_object: Tensor, *, unit_scale: float = 1.0) -> Tensor:
@@ -28,6 +28,7 @@ def relative_pose(dst_from_object: Tensor, src_from_object: Tensor, *, unit_scal
     >>> relative_pose(template, query, unit_scale=10.0)[2].tolist()
     [0.0, 0.0, 10.0, 5.0]
     """
+    unit_scale = number("relative_pose", "unit_scale", unit_scale)
     if not 0 < unit_scale < float("inf"):
         fail("relative_pose", "unit_scale", "finite and > 0", unit_scale)
     for name, pose in (("dst_from_object", dst_from_object), ("src_from_object", src_from_object)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from refkp._checks import (
     fail,
+    number,
+    refuse_tangents,
     require_choice,
     require_dtype,
     require_input,
@@ -81,9 +83,10 @@ def vicreg(
 
     Raises:
         ValueError: a shape, dtype, device or option is wrong; the offsets do not ascend from 0 to T.
-        NotImplementedError: the named backend cannot run this call.
+        NotImplementedError: the named backend cannot run this call, or has no forward mode.
 
-    All four outputs are differentiable with respect to `x` and `y`, once.
+    All four outputs are differentiable with respect to `x` and `y`, once; in forward mode (`torch.func.jvp`) and twice
+    by the reference alone.
 
     Source: Bardes, Ponce, LeCun, "VICReg", ICLR 2022, in the per-segment form of spec panorama 3.6 and 12.
 
@@ -92,39 +95,42 @@ def vicreg(
     >>> terms.covariance  # [[0.5, -0.5], [-0.5, 0.5]]; the third row is a segment of its own
     tensor([0.5000, 0.0000])
     """
-    _check(x, y, offsets, coefficients, gamma, eps, covariance)
+    _check(x, y, offsets, covariance)
+    a, b, c = _weights(coefficients)
+    gamma, eps = _finite("gamma", gamma), _finite("eps", eps)
+    if not eps > 0:
+        fail("vicreg", "eps", "finite and above 0", eps)
     chosen = choose_backend("vicreg", backend, x.device, x.dtype)
     if chosen == "reference":
-        terms = reference.vicreg(x, y, offsets, gamma, eps, unbiased)
+        terms = reference.vicreg(x, y, offsets, gamma, eps, bool(unbiased))
     else:
-        terms = library.vicreg(x, y, offsets, gamma, eps, unbiased, chosen)
+        refuse_tangents("vicreg", "Use backend='reference'.", x=x, y=y)
+        terms = library.vicreg(x, y, offsets, gamma, eps, bool(unbiased), chosen)
     invariance, variance, cov = terms.unbind(0)
     cov = cov / 2 if covariance == "mean" else cov
-    a, b, c = coefficients
     return VICRegTerms(a * invariance + b * variance + c * cov, invariance, variance, cov)
 
 
-def _check(
-    x: Tensor,
-    y: Tensor,
-    offsets: Tensor | None,
-    coefficients: tuple[float, float, float],
-    gamma: float,
-    eps: float,
-    covariance: str,
-) -> None:
+def _check(x: Tensor, y: Tensor, offsets: Tensor | None, covariance: str) -> None:
     require_input("vicreg", "x", x, "T,D")
     require_input("vicreg", "y", y, "T,D", T=x.shape[0], D=x.shape[1])
     require_same("vicreg", "y", y, "x", x)
     if offsets is not None:
         _check_offsets(x, offsets)
+    require_choice("vicreg", "covariance", covariance, ("sum", "mean"))
+
+
+def _weights(coefficients: Sequence[float]) -> list[float]:
     if len(coefficients) != 3:
         fail("vicreg", "coefficients", "three numbers", repr(coefficients))
-    if not (math.isfinite(eps) and eps > 0):
-        fail("vicreg", "eps", "finite and above 0", eps)
-    if not math.isfinite(gamma):
-        fail("vicreg", "gamma", "finite", gamma)
-    require_choice("vicreg", "covariance", covariance, ("sum", "mean"))
+    return [number("vicreg", "coefficients", value) for value in coefficients]
+
+
+def _finite(argument: str, value: float) -> float:
+    value = number("vicreg", argument, value)
+    if not abs(value) < float("inf"):
+        fail("vicreg", argument, "finite", value)
+    return value
 
 
 def _check_offsets(x: Tensor, offsets: Tensor) -> None:

@@ -14,7 +14,7 @@ def vicreg(x: Tensor, y: Tensor, offsets: Tensor | None, gamma: float, eps: floa
     """Invariance, variance and covariance of every segment: [3,P]. Half precision is computed in float32."""
     if x.dtype in (torch.float16, torch.bfloat16):
         x, y = x.float(), y.float()
-    bounds = host_offsets(x, offsets).tolist()
+    bounds = [0, len(x)] if offsets is None else host_offsets(x, offsets).tolist()
     if len(bounds) == 1:
         return x.new_zeros(3, 0) + _zero(x, y)
     segments = [

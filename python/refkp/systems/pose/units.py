@@ -72,18 +72,20 @@ def check_units(points: Tensor, cam_from_obj: Tensor, depth: Tensor | None = Non
         _check_depth(depth, distance)
 
 
-def check_template_distance(cam_from_obj: Tensor, diameter: float) -> None:
+def check_template_distance(cam_from_obj: Tensor, diameter: float, centre: Tensor) -> None:
     """Raise unless template cameras stand where templates are rendered from: in another unit they do not.
 
     Args:
         cam_from_obj: [n,4,4] of the templates of an object.
         diameter: of the object, millimetres.
+        centre: [3], the middle of the object in its frame, which need not be the origin.
 
     Raises:
         ValueError: the median distance along the optical axis is not 0.7 to 10 diameters.
     """
     require_shape("check_template_distance", "cam_from_obj", cam_from_obj, "n,4,4")
-    distance = float(cam_from_obj[:, 2, 3].median())
+    require_shape("check_template_distance", "centre", centre, "3")
+    distance = float((cam_from_obj[:, 2, :3] @ centre.to(cam_from_obj) + cam_from_obj[:, 2, 3]).median())
     near, far = (factor * diameter for factor in PLAUSIBLE_TEMPLATE_DISTANCE)
     if not near <= distance <= far:
         rule = "at {:g} to {:g} diameters of {:g} mm".format(*PLAUSIBLE_TEMPLATE_DISTANCE, diameter)

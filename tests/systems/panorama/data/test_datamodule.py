@@ -119,6 +119,29 @@ def test_unreadable_pictures_are_errors_not_substitutes(panorama_folder: Path) -
         read_panorama(flat)
 
 
+def test_hidden_files_are_no_panoramas(panorama_folder: Path) -> None:
+    (panorama_folder / ".ipynb_checkpoints").mkdir()
+    for name in ("._pano_0.png", ".ipynb_checkpoints/pano_1.png"):
+        (panorama_folder / name).write_bytes(b"not a picture")
+    assert [path.name for path in find_panoramas(panorama_folder)] == [
+        f"pano_{index}.png" for index in range(4)
+    ]
+
+
+def test_a_copy_of_a_held_out_panorama_is_an_error(panorama_folder: Path) -> None:
+    held_out = panorama_folder.parent / "held_out"
+    held_out.mkdir()
+    (held_out / "other_name.png").write_bytes((panorama_folder / "pano_3.png").read_bytes())
+    with pytest.raises(ValueError, match=r"other_name\.png', which is equal to '.*pano_3\.png' in training"):
+        _data(panorama_folder, val_source=str(held_out))
+    (panorama_folder / "copy.png").write_bytes((panorama_folder / "pano_2.png").read_bytes())
+    (panorama_folder / "pano_0.png").unlink()
+    (panorama_folder / "pano_1.png").unlink()
+    (panorama_folder / "pano_3.png").unlink()
+    with pytest.raises(ValueError, match="which is equal to"):
+        _data(panorama_folder)
+
+
 def test_one_panorama_cannot_be_split(panorama_folder: Path) -> None:
     for index in range(1, 4):
         (panorama_folder / f"pano_{index}.png").unlink()

@@ -118,3 +118,9 @@ def test_errors_name_the_remedy(pose_root: Path, tmp_path: Path) -> None:
 def test_augmentation_can_be_left_out(pose_root: Path) -> None:
     assert pose_data(pose_root, augmentation=None).train_set.augmentation is None
     assert pose_data(pose_root, augmentation=QueryAugmentation(0.5)).train_set.augmentation is not None
+
+
+def test_a_shard_that_is_also_held_out_is_an_error(pose_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(pose_root, tmp_path / "held_out")
+    with pytest.raises(ValueError, match=r"held_out.*which is equal to .* in training"):
+        pose_data(pose_root, val_source=str(tmp_path / "held_out"))

@@ -187,7 +187,7 @@ def test_a_batch_has_the_promised_shapes(pose_root: Path) -> None:
 def test_cached_templates_are_those_of_the_store(pose_root: Path) -> None:
     store, index = TemplateStore(pose_root / "templates"), torch.tensor([7, 0, 41, 7])
     want = store.views(2, index, SIZE)
-    one_view = 6 * SIZE**2 + 8 * (9 + 16)
+    one_view = 6 * SIZE**2 + 4 + 8 * (9 + 16)
     for views_kept, budget in [(3, 1 << 20), (1, one_view), (0, 0)]:
         cache = TemplateCache(store, SIZE, budget)
         for _ in range(2):
@@ -209,7 +209,7 @@ def test_the_cache_keeps_what_was_used_last(pose_root: Path, monkeypatch: pytest
     monkeypatch.setattr(
         store, "views", lambda obj_id, index, size: read.extend(index.tolist()) or views(obj_id, index, size)
     )
-    cache = TemplateCache(store, SIZE, 2 * (6 * SIZE**2 + 8 * (9 + 16)))
+    cache = TemplateCache(store, SIZE, 2 * (6 * SIZE**2 + 4 + 8 * (9 + 16)))
     for number in (0, 1, 0, 2, 0, 1):
         cache.views(1, torch.tensor([number]))
     assert read == [0, 1, 2, 1]

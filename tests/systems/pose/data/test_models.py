@@ -86,3 +86,32 @@ def test_errors(bop: Path, tmp_path: Path) -> None:
     (bop / "models/models_info.json").write_text("{}")
     with pytest.raises(ValueError, match="names objects"):
         ModelSet(bop)
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.001])
+def test_a_glb_is_in_the_unit_that_gives_its_diameter(bop: Path, unit: float) -> None:
+    (bop / "models/obj_000005.obj").unlink()
+    trimesh = pytest.importorskip("trimesh")
+    mesh = tetrahedron(80.0 * unit, shift=3.0 * unit)
+    trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(bop / "models/obj_000005.glb")
+    np.testing.assert_allclose(ModelSet(bop).mesh(5).bounds, [[3, 3, 3], [83, 43, 43]], rtol=1e-5)
+    table = json.loads((bop / "models/models_info.json").read_text())
+    table["5"]["diameter"] = 700.0
+    (bop / "models/models_info.json").write_text(json.dumps(table))
+    with pytest.raises(ValueError, match="of meshes 700 mm large, in millimetres or metres"):
+        ModelSet(bop).mesh(5)
+
+
+def test_models_cad_stands_in_for_models(bop: Path) -> None:
+    (bop / "models").rename(bop / "models_cad")
+    assert ModelSet(bop).mesh(5).extent.tolist() == pytest.approx([80, 40, 40])
+
+
+def test_hidden_files_beside_a_listed_model_are_not_seen(tmp_path: Path) -> None:
+    save_mesh(tetrahedron(0.8), tmp_path / "models/Toy/meshes/model.obj")
+    hidden = tmp_path / "models/Toy/meshes/.ipynb_checkpoints"
+    hidden.mkdir()
+    for path in (hidden / "model.obj", hidden.parent / "._model.obj"):
+        path.write_bytes(b"not a mesh")
+    (tmp_path / "models_info.json").write_text(json.dumps([{"obj_id": 2, "gso_id": "Toy"}]))
+    assert ModelSet(tmp_path).mesh_path(2).name == "model.obj"

@@ -146,6 +146,8 @@ BAD_MEMBERS: list[tuple[str, Any, str]] = [
     ("camera.json", lambda camera: {"cam_K": camera["cam_K"]}, "`depth_scale` is missing, so the unit"),
     ("camera.json", lambda camera: camera | {"depth_scale": 1.0}, "times `depth_scale` too"),
     ("camera.json", lambda camera: camera | {"depth_scale": float("nan")}, "`depth_scale` must be 1 finite"),
+    ("camera.json", lambda camera: camera | {"cam_K": [30, 0, 64, 0, 30, 48, 0, 0, 1]}, "about 128 x 96"),
+    ("camera.json", lambda camera: camera | {"cam_K": [30, 1, 16, 0, 30, 12, 0, 0, 1]}, "without skew"),
     ("gt.json", lambda gt: [pose | {"cam_t_m2c": [0, 0, 0.5]} for pose in gt], "millimetres, not metres"),
     ("gt.json", lambda gt: [pose | {"cam_R_m2c": [1.0] * 9} for pose in gt], "is no rotation"),
     ("gt.json", lambda gt: [pose | {"cam_t_m2c": [0, 0, -500]} for pose in gt], "not in front of the camera"),
@@ -160,6 +162,15 @@ def test_bad_members_are_named(tmp_path: Path, suffix: str, change: Any, message
     rewrite(write(tmp_path).path(0), suffix, change)
     with pytest.raises(ValueError, match=message):
         ShardReader(tmp_path)[0]
+
+
+def test_rotations_that_are_not_exact_are_counted(tmp_path: Path) -> None:
+    loose = [1.003, 0, 0, 0, 0.997, 0.002, 0, 0, 1.0]
+    rewrite(write(tmp_path).path(0), "gt.json", lambda gt: [gt[0] | {"cam_R_m2c": loose}, *gt[1:]])
+    for _ in range(2):  # the second time from the index
+        with pytest.warns(UserWarning, match=r"2 of 8 rotations are orthonormal to no better than 0\.001"):
+            reader = ShardReader(tmp_path)
+    assert reader[0].instances[0].cam_from_obj[:3, :3].flatten().tolist() == loose
 
 
 def test_the_writer_refuses_what_no_reader_could_tell(tmp_path: Path) -> None:

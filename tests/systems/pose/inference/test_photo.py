@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from PIL import Image as image_files
 
-from refkp.systems.pose.inference.photo import read_intrinsics, read_photo
+from refkp.systems.pose.inference.photo import read_photo
 
 K = [[500.0, 0.0, 32.0], [0.0, 510.0, 24.0], [0.0, 0.0, 1.0]]
 
@@ -34,41 +35,27 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(folder: Path, content: Any) -> Path:
-    path = folder / "other.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
+def test_a_camera_that_contradicts_the_photo_is_an_error(folder: Path) -> None:
+    camera = folder / "camera.json"
+    camera.write_text(json.dumps({"K": K, "width": 128, "height": 96}))
+    with pytest.raises(ValueError, match=r"camera of a picture of 64 x 48; got one of 128 x 96"):
+        read_photo(folder / "photo.png", camera, box=(10, 20, 14, 23))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"K": K},
-        {"cam_K": [500.0, 0, 32, 0, 510, 24, 0, 0, 1], "depth_scale": 0.1},
-        {"fx": 500, "fy": 510, "cx": 32, "cy": 24, "depth_scale": 0.1, "width": 64, "height": 48},
-    ],
-)
-def test_three_forms_of_intrinsics(folder: Path, content: dict[str, Any]) -> None:
-    assert read_intrinsics(write(folder, content)).tolist() == K
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "is not JSON"),
-        ([1, 2], "of the form"),
-        ({"focal": 500}, r"of the form .*got \['focal'\]"),
-        ({"K": [1, 2, 3]}, "of the form"),
-        ({"fx": 500, "fy": "wide", "cx": 1, "cy": 1}, "of the form"),
-        ({"fx": -500, "fy": 500, "cx": 1, "cy": 1}, "fx, fy > 0"),
-        ({"K": [[500, 0, 32], [0, 500, 24], [0, 0, 2]]}, "fx, fy > 0"),
-        ({"K": [[500, 3, 32], [0, 500, 24], [0, 0, 1]]}, "without skew"),
-        ({"K": [[500, 0, float("nan")], [0, 500, 24], [0, 0, 1]]}, "fx, fy > 0"),
-    ],
-)
-def test_other_intrinsics_are_errors(folder: Path, content: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        read_intrinsics(write(folder, content))
+@pytest.mark.parametrize("kind", ["16 bits", "blue", "JPEG"])
+def test_a_mask_of_any_kind_marks_the_same_pixels(folder: Path, kind: str) -> None:
+    label = np.zeros((48, 64), np.uint16)
+    label[11:37, 9:50] = 5
+    pictures = {
+        "16 bits": (label, "png"),
+        "blue": (np.stack((0 * label, 0 * label, label), -1).astype(np.uint8), "png"),
+        "JPEG": ((label * 51).astype(np.uint8), "jpg"),
+    }
+    pixels, suffix = pictures[kind]
+    image_files.fromarray(pixels).save(folder / f"kind.{suffix}")
+    photo = read_photo(folder / "photo.png", folder / "camera.json", mask=folder / f"kind.{suffix}")
+    assert photo.box == (9, 11, 50, 37)
+    assert int(photo.mask.sum()) == 26 * 41
 
 
 def test_a_mask_or_a_box_marks_the_object(folder: Path) -> None:
@@ -100,5 +87,5 @@ def test_marks_that_mark_nothing_are_errors(folder: Path) -> None:
 def test_a_picture_that_cannot_be_read_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"camera.json cannot be decoded"):
         read_photo(folder / "camera.json", folder / "camera.json", box=(0, 0, 4, 4))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match=r"nothing.png cannot be read: .*name another"):
         read_photo(folder / "nothing.png", folder / "camera.json", box=(0, 0, 4, 4))

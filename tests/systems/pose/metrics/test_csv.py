@@ -84,3 +84,8 @@ def test_a_wrong_header_or_no_file(tmp_path: Path) -> None:
         read_bop_csv(tmp_path / "a.csv")
     with pytest.raises(FileNotFoundError, match="no file"):
         read_bop_csv(tmp_path / "b.csv")
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "marked.csv").write_bytes(b"\xef\xbb\xbf" + f"{HEADER}\n{ROW}\n{ROW}\n".encode())
+    assert [item.obj_id for item in read_bop_csv(tmp_path / "marked.csv")] == [3, 3]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from refkp.geometry.sphere import random_rotation
 from refkp.systems.pose.model.position import anchor_frame, sphere_split, template_code
+from refkp.systems.pose.model.s2rope import SphereSplit
 from refkp.systems.pose.model.spec import AttentionSpec, Position
 from refkp.systems.pose.templates.selection import view_directions
 
@@ -76,3 +77,21 @@ def test_sphere_split() -> None:
     assert sphere_split(AttentionSpec(position="s2rope", sphere_split=(7, 7, 3)), 64) == (7, 7, 3)
     with pytest.raises(ValueError, match=r"2 \(x \+ y \+ 6 face\) = 32; got \(7, 7, 3\)"):
         sphere_split(AttentionSpec(position="s2rope", sphere_split=(7, 7, 3)), 32)
+
+
+@pytest.mark.parametrize("position", ["s2rope", "s2rope_equivariant"])
+def test_the_first_channels_turn_with_the_column_and_the_next_with_the_row(position: Position) -> None:
+    """At the first of their frequencies a pair turns by one radian a patch."""
+    rows, columns = 2, 3
+    split = SphereSplit(4, 6, 1)
+    spec = AttentionSpec(position=position, sphere_split=split)
+    cameras = poses(random_rotation(1)[None])
+    code = template_code(spec, split.channels, (rows, columns), cameras, torch.tensor([[0.0, 0.6, 0.8]]))
+    assert code is not None
+    tokens = torch.zeros(1, 1, 1, rows * columns + 1, split.channels, dtype=torch.float64)
+    tokens[..., 0], tokens[..., 2 * split.x] = 1.0, 1.0
+    turned_tokens = code(tokens)[0, 0, 0, :-1].unflatten(0, (rows, columns))
+    row, column = torch.arange(rows).double(), torch.arange(columns).double()
+    for first, angle in ((0, column.expand(rows, -1)), (2 * split.x, row[:, None].expand(-1, columns))):
+        want = torch.stack((angle.cos(), angle.sin()), -1)
+        torch.testing.assert_close(turned_tokens[..., first : first + 2], want)

@@ -29,7 +29,7 @@ SMALL_K = ((60.0, 0.0, 32.0), (0.0, 60.0, 24.0), (0.0, 0.0, 1.0))
 
 
 def moved(mesh: Mesh) -> Mesh:
-    return Mesh(mesh.vertices + np.array([10, -300, 70]), mesh.faces, mesh.uv, mesh.texture)
+    return Mesh(mesh.vertices + np.array([10, -300, 70]), mesh.faces, mesh.uv, mesh.textures)
 
 
 def test_cameras_look_at_the_middle_of_the_mesh_as_it_is() -> None:

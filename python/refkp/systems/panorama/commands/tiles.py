@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
     from refkp.systems.panorama.overlaps.pairs import TilePairs
     from refkp.systems.panorama.views.coverage import LayoutReport
+    from refkp.systems.panorama.views.layout import ErpLayout
     from refkp.systems.panorama.views.rendering import ViewSet
 
 _COMMAND = "refkp panorama tiles"
+_FIGURE_ROWS = 1024  # of the panorama behind outlines and coverage, more than the pictures have
 
 
 def tiles(argv: list[str]) -> int:
@@ -30,11 +33,12 @@ def tiles(argv: list[str]) -> int:
 
     from refkp.systems.panorama.overlaps.pairs import tile_pairs
     from refkp.systems.panorama.views.coverage import layout_report
-    from refkp.systems.panorama.views.images import read_panorama
+    from refkp.systems.panorama.views.images import panorama_rows, read_panorama
     from refkp.systems.panorama.views.rendering import render_views
 
-    erp = read_panorama(options.panorama)
-    layout = chosen_layout(options, erp.shape[1], options.size)
+    rows = panorama_rows(options.panorama)
+    layout = chosen_layout(options, rows, options.size)
+    erp = read_panorama(options.panorama, min(rows, _rows_for(layout, options.size)))
     views = render_views(erp[None], layout, options.size, antialias="box")
     pairs = tile_pairs(layout, options.pairs)
     with output_folder(options.out) as folder:
@@ -45,6 +49,12 @@ def tiles(argv: list[str]) -> int:
     print(_report_text(layout_report(layout), layout.hash, len(pairs.ij)))
     print(f"pictures in {options.out}")
     return 0
+
+
+def _rows_for(layout: ErpLayout, size: int) -> int:
+    """How many rows of a panorama the views can show, twice over."""
+    sharpest = max(size / math.tan(math.radians(min(view.hfov_deg, 150.0)) / 2) for view in layout.views)
+    return max(_FIGURE_ROWS, math.ceil(math.pi * sharpest))
 
 
 def _parser() -> ArgumentParser:

@@ -61,7 +61,7 @@ from refkp.systems.panorama.data.viewing import Viewing
 from refkp.systems.panorama.stages import Stage
 from refkp.systems.panorama.tokenizer import QWEN, load_tokenizer
 from refkp.systems.panorama.views.augmentation import Augmentation
-from refkp.training.data import SystemData
+from refkp.training.data import SystemData, require_unseen
 from refkp.training.sampling import batch_generator, held_out_groups
 
 with named_extras():
@@ -89,7 +89,8 @@ class PanoramaData(SystemData):
     Args:
         source: a folder or a CSV file of panoramas, or several CSV files.
         val_source: the held-out ones; None holds out `val_fraction` of the panoramas of `source`, with all
-            their rows.
+            their rows. A held-out panorama that is also trained on, under another name say, is an error; only
+            who names the `source` or one of its files judges on what was trained on.
         val_fraction: part of `source` that is held out when there is no `val_source`, at least one, in (0,1).
         stage: what is trained; "vision" needs no texts.
         viewing: the views; their size is set by the encoder. Only layouts, and crops with tiles, have overlaps
@@ -159,6 +160,9 @@ class PanoramaData(SystemData):
             processor = TextProcessor(load_tokenizer(self.language), self.text)
             self._pad_id = processor.pad_id
         train, held_out = self._split()
+        named = set(_listed(self.val_source))
+        if not named or not named <= set(_listed(self.source)):
+            require_unseen((row.path for row in train), (row.path for row in held_out))
         self.train_set = self._dataset(train, processor, self.augmentation, self.repeat)
         self.val_set = self._dataset(held_out, processor, None, 1)
 
@@ -189,7 +193,7 @@ class PanoramaData(SystemData):
 
     def _rows(self, source: str | list[str]) -> list[_Row]:
         """The rows of a source whose panoramas exist, and under `on_error` "skip" can be read."""
-        sources = [source] if isinstance(source, str) else source
+        sources = _listed(source)
         if self.stage == "vision":
             paths = dict.fromkeys(path for item in sources for path in find_panoramas(item))
             rows = [_Row(path, None) for path in paths]
@@ -229,6 +233,10 @@ class PanoramaData(SystemData):
     def specs(self) -> dict[str, Any]:
         """What `runs.load_run` needs of the data."""
         return {"viewing": asdict(self.viewing), "text": asdict(self.text)}
+
+
+def _listed(source: str | list[str] | None) -> list[str]:
+    return [source] if isinstance(source, str) else source or []
 
 
 def _texts(rows: Sequence[_Row], processor: TextProcessor) -> list[TextSample]:

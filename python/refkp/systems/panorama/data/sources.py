@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from refkp._checks import fail
+from refkp._files import visible_files
 from refkp.systems.panorama.data.captions import read_rows
 from refkp.systems.panorama.views.images import read_panorama
 
@@ -15,7 +16,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def find_panoramas(source: str | Path) -> list[Path]:
-    """The panoramas of a folder (sorted by name, subfolders included) or of a CSV file.
+    """The panoramas of a folder (sorted by name, subfolders included, hidden files not) or of a CSV file.
 
     A CSV file has a column `url` with one path per row, absolute or relative to the file; rows that name the
     same panorama again, with another question, count once.
@@ -25,7 +26,7 @@ def find_panoramas(source: str | Path) -> list[Path]:
     """
     source = Path(source)
     if source.is_dir():
-        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        paths = [path for path in visible_files(source) if path.suffix.lower() in IMAGE_SUFFIXES]
     elif source.suffix.lower() == ".csv" and source.is_file():
         rows = read_rows(source, ("url",))
         paths = list(dict.fromkeys(source.parent / row.values["url"] for row in rows))

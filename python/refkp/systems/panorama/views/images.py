@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
-from refkp.data.images import read_rgb, rgb_of
+from refkp.data.images import decode_rgb, picture_size, read_bytes, rgb_of, upright
 from refkp.data.pixels import unit_range
 from refkp.systems.panorama.views.resize import resize
 
@@ -31,14 +31,23 @@ _FULL_SPHERE = "Crop or pad it to a full 360 x 180 degree equirectangular panora
 def read_panorama(path: str | Path, height: int | None = None) -> Tensor:
     """Decode a panorama to uint8 [3,H,2H], reduced or enlarged to `height` rows unless that is None.
 
-    The pixels stay interleaved in memory as decoded, which is what rendering from bytes is fastest on.
+    One much larger than `height` is reduced as it is read (`decode_rgb`), so that size costs little. The pixels stay
+    interleaved in memory as decoded, which is what rendering from bytes is fastest on.
 
     Raises:
         ValueError: the picture cannot be decoded (see `refkp.data.images`), or is not twice as wide as high.
     """
-    pixels = read_rgb(path)
-    _require_full_sphere("read_panorama", "path", (pixels.shape[2], pixels.shape[1]), f" in {str(path)!r}")
-    return _resized_picture(pixels, height)
+    _require_rows(height)
+    data = read_bytes(path)
+    _require_full_sphere("read_panorama", "path", picture_size(data, str(path)), f" in {str(path)!r}")
+    return decode_rgb(data, str(path), rows=height)
+
+
+def panorama_rows(path: str | Path) -> int:
+    """How many rows a panorama has, from its header; errors as in `read_panorama`."""
+    size = picture_size(read_bytes(path), str(path))
+    _require_full_sphere("panorama_rows", "path", size, f" in {str(path)!r}")
+    return size[0]
 
 
 def as_erp(panorama: PanoramaInput, height: int | None = None) -> Tensor:
@@ -56,8 +65,10 @@ def as_erp(panorama: PanoramaInput, height: int | None = None) -> Tensor:
     if isinstance(panorama, (str, Path)):
         return read_panorama(panorama, height)
     if isinstance(panorama, Image.Image):
-        _require_full_sphere("as_erp", "panorama", panorama.size)
-        return _resized_picture(rgb_of(panorama, "panorama"), height)
+        _require_rows(height)
+        picture = upright(panorama)
+        _require_full_sphere("as_erp", "panorama", (picture.height, picture.width))
+        return rgb_of(picture, "panorama", rows=height)
     if isinstance(panorama, np.ndarray):
         if panorama.ndim != 3 or panorama.shape[2] != 3:
             fail("as_erp", "panorama", "an array [H,W,3]", shape_text(panorama.shape))
@@ -82,14 +93,6 @@ def stack_panoramas(panoramas: Sequence[Tensor]) -> Tensor:
     return torch.stack([panorama.permute(1, 2, 0) for panorama in panoramas]).permute(0, 3, 1, 2)
 
 
-def _resized_picture(pixels: Tensor, height: int | None) -> Tensor:
-    _require_rows(height)
-    if height is None or height == pixels.shape[1]:
-        return pixels
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    return rgb_of(picture.resize((2 * height, height), Image.Resampling.LANCZOS), "panorama")
-
-
 def _from_tensor(pixels: Tensor, height: int | None) -> Tensor:
     if not (pixels.dtype == torch.uint8 or pixels.is_floating_point()):
         fail("as_erp", "panorama", "of bytes, or floats in [0,1]", str(pixels.dtype))
@@ -98,7 +101,7 @@ def _from_tensor(pixels: Tensor, height: int | None) -> Tensor:
         if not (low >= 0 and high <= 1):  # NaN is neither
             fail("as_erp", "panorama", "in [0,1] if floating", f"values from {low:g} to {high:g}",
                  "Divide bytes by 255.")  # fmt: skip
-    _require_full_sphere("as_erp", "panorama", (pixels.shape[2], pixels.shape[1]))
+    _require_full_sphere("as_erp", "panorama", (pixels.shape[1], pixels.shape[2]))
     _require_rows(height)
     if height is None or height == pixels.shape[1]:
         return pixels
@@ -113,7 +116,7 @@ def _require_rows(height: int | None) -> None:
 
 
 def _require_full_sphere(function: str, argument: str, size: tuple[int, int], where: str = "") -> None:
-    width, height = size
+    height, width = size
     if height < 1 or width != 2 * height:
-        got = f"{size}{where}"
+        got = f"{(width, height)}{where}"
         fail(function, argument, "a panorama twice as wide as high", got, _FULL_SPHERE)

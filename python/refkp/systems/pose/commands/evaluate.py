@@ -168,11 +168,20 @@ def _targets(options: Any, source: SceneSource, numbers: range) -> Targets | Non
     if options.targets is None:
         return None
     chosen = {source.keys[number] for number in numbers}
-    return {
-        (*target.picture, target.obj_id): target.num_instances
-        for target in read_targets(options.targets)
-        if target.picture in chosen
-    }
+    targets: dict[tuple[int, int, int], int] = {}
+    for target in read_targets(options.targets):
+        if target.obj_id is None or target.num_instances is None:
+            remedy = "Those of 2024 ask for detection; give test_targets_bop19.json, or leave --targets out."
+            fail(
+                _COMMAND,
+                "targets",
+                "objects with their number",
+                f"pictures alone in {options.targets}",
+                remedy,
+            )
+        if target.picture in chosen:
+            targets[(*target.picture, target.obj_id)] = target.num_instances
+    return targets
 
 
 def _print(values: Mapping[str, Any], num_pictures: int) -> None:

@@ -1,50 +1,68 @@
 """Folders of the BOP challenge: scenes with their ground truth, and the list of what is to be found.
 
-    ROOT/SPLIT/000001/{rgb,gray,depth,mask_visib}/...   rgb/000000.png, mask_visib/000000_000000.png
+    ROOT/SPLIT/000001/{rgb,gray,depth,mask_visib}/...   rgb/000000.png, mask_visib/000000_000000.png; or .jpg, .tif
     ROOT/SPLIT/000001/scene_{camera,gt,gt_info}.json    one entry per picture
-    ROOT/test_targets_bop19.json                        what the challenge asks for
+    ROOT/test_targets_bop19.json                        what the challenge asks for; since 2024 pictures alone
 
 Source: spec pose 7.1, and the challenge's description of its format.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from refkp._checks import fail
-from refkp.data.images import decode_depth, decode_mask_picture, decode_rgb
+from refkp.data.images import decode_depth, decode_mask_picture, read_bytes, read_rgb
+from refkp.systems.pose.data.intrinsics import parse_intrinsics
 from refkp.systems.pose.data.records import (
     Annotation,
     build_instance,
     check_scene,
+    num_inexact,
     parse_annotations,
-    parse_camera,
+    parse_depth_scale,
     parse_full_box,
     parse_json,
     parse_pose,
+    read_centres,
+    warn_of_inexact,
 )
 from refkp.systems.pose.scene import Instance, PictureKey, Scene
 
-_PICTURE_SUFFIXES = (".png", ".jpg", ".tif")
+_SUFFIXES = (".png", ".jpg", ".tif", ".jpeg", ".tiff")
 
 
 class Target(NamedTuple):
-    """Find `num_instances` of an object in a picture."""
+    """Find `num_instances` of an object in a picture; without numbers, whatever of the data set is in it."""
 
     picture: PictureKey
-    obj_id: int
-    num_instances: int
+    obj_id: int | None
+    num_instances: int | None
 
 
 def read_targets(path: Path | str) -> tuple[Target, ...]:
-    """The targets of a `test_targets_*.json`, in its order."""
-    entries = parse_json(Path(path).read_bytes(), str(path))
-    return tuple(
-        Target(PictureKey(entry["scene_id"], entry["im_id"]), entry["obj_id"], entry["inst_count"])
-        for entry in entries
-    )
+    """The targets of a `test_targets_*.json`, in its order.
+
+    Those of 2019 name an object and how often it is there; those of 2024, which ask for detection, pictures alone.
+
+    Raises:
+        ValueError: the file cannot be read, or an entry names no picture, or an object without its number.
+    """
+    entries = parse_json(read_bytes(path), str(path))
+    return tuple(_target(entry, f"{path}, entry {number}") for number, entry in enumerate(entries))
+
+
+def _target(entry: Any, where: str) -> Target:
+    try:
+        picture = PictureKey(int(entry["scene_id"]), int(entry["im_id"]))
+        if "obj_id" not in entry:
+            return Target(picture, None, None)
+        return Target(picture, int(entry["obj_id"]), int(entry["inst_count"]))
+    except (KeyError, TypeError, ValueError):
+        rule = "a target with scene_id and im_id, and obj_id with inst_count or neither"
+        fail("read_targets", where, rule, entry, "Fetch the targets of the data set again.")
 
 
 class _Folder(NamedTuple):
@@ -83,12 +101,13 @@ class BopReader:
         ground_truth: bool = True,
     ) -> None:
         self.root, self.split = Path(root), split
+        self._centres = read_centres(self.root)
         paths = sorted(path for path in (self.root / split).glob("[0-9]*") if path.is_dir())
         wanted = None if targets is None else {target.picture for target in targets}
-        names = ("camera", "gt", "gt_info") if ground_truth else ("camera",)
+        tables = ("camera", "gt", "gt_info") if ground_truth else ("camera",)
         self._places: list[tuple[_Folder, int]] = []
         for path in paths:
-            folder = _Folder(path, {name: _read_table(path, name) for name in names})
+            folder = _Folder(path, {name: _read_table(path, name) for name in tables})
             images = sorted(int(image) for image in folder.tables["camera"])
             self._places += [
                 (folder, image) for image in images if wanted is None or folder.key(image) in wanted
@@ -97,6 +116,8 @@ class BopReader:
             place = str(self.root / split)
             fail("BopReader", "root", "a data set with pictures in folders 000000, 000001 ...", repr(place))
         self.keys: Sequence[PictureKey] = [folder.key(image) for folder, image in self._places]
+        poses = [pose for place in self._places for pose in _poses(*place)]
+        warn_of_inexact(f"BopReader({str(self.root / split)!r})", num_inexact(poses), len(poses))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -113,39 +134,56 @@ class BopReader:
         """Read and decode a picture; see `refkp.systems.pose.data.records` for what is checked."""
         folder, image = self._places[index]
         where = f"{folder.path}: picture {image}"
-        depth_path = folder.path / "depth" / f"{image:06d}.png"
-        camera = parse_camera(_entry(folder, "camera", image), where, has_depth=depth_path.is_file())
-        depth = None
-        if camera.depth_scale is not None:
-            depth = decode_depth(depth_path.read_bytes(), camera.depth_scale, str(depth_path))
-        rgb_path = _picture_path(folder.path, image)
-        rgb = decode_rgb(rgb_path.read_bytes(), str(rgb_path))
+        rgb = read_rgb(self.picture_path(index))
+        camera = _entry(folder, "camera", image)
+        K = parse_intrinsics(camera, (rgb.shape[1], rgb.shape[2]), where)
+        depth, depth_path = None, _find(folder.path / "depth", f"{image:06d}")
+        if depth_path is not None:
+            depth = decode_depth(read_bytes(depth_path), parse_depth_scale(camera, where), str(depth_path))
         instances = tuple(
             _instance(folder, image, number, annotation)
             for number, annotation in enumerate(self.annotations(index))
         )
-        return check_scene(Scene(self.keys[index], rgb, depth, camera.K, instances), where)
+        return check_scene(Scene(self.keys[index], rgb, depth, K, instances), where, self._centres)
+
+    def files(self, scenes: Iterable[int]) -> set[Path]:
+        """The pictures of these scenes."""
+        return {self.picture_path(number) for number in scenes}
+
+    def picture_path(self, index: int) -> Path:
+        """The colour picture, or the grey one of a data set without colour."""
+        folder, image = self._places[index]
+        for kind in ("rgb", "gray"):
+            found = _find(folder.path / kind, f"{image:06d}")
+            if found is not None:
+                return found
+        looked_for = f"rgb/{image:06d} and gray/{image:06d} with {', '.join(_SUFFIXES)}"
+        raise ValueError(f"BopReader: picture {image} of {folder.path} is missing; looked for {looked_for}.")
+
+
+def _find(folder: Path, stem: str) -> Path | None:
+    """The picture of a name, in whichever format; None if there is none."""
+    paths = (folder / f"{stem}{suffix}" for suffix in _SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _poses(folder: _Folder, image: int) -> list[Any]:
+    """The poses of a picture as they stand in the file; none where that is broken, which reading it tells."""
+    poses = folder.tables.get("gt", {}).get(str(image), [])
+    return [pose for pose in poses if isinstance(pose, dict)]
 
 
 def _instance(folder: _Folder, image: int, number: int, annotation: Annotation) -> Instance:
-    path = folder.path / "mask_visib" / f"{image:06d}_{number:06d}.png"
-    if not path.is_file():
-        raise ValueError(f"BopReader: {path} is missing. Fetch the masks of the data set too.")
+    stem = f"{image:06d}_{number:06d}"
+    path = _find(folder.path / "mask_visib", stem)
+    if path is None:
+        place = folder.path / "mask_visib" / f"{stem}.png"
+        raise ValueError(f"BopReader: {place} is missing. Fetch the masks of the data set too.")
     where = f"{folder.path}/scene_gt.json, picture {image}, instance {number}"
     pose = parse_pose(_entry(folder, "gt", image)[number], where)
     full_box = parse_full_box(_entry(folder, "gt_info", image)[number])
-    return build_instance(
-        annotation, pose, decode_mask_picture(path.read_bytes(), str(path)), full_box, str(path)
-    )
-
-
-def _picture_path(folder: Path, image: int) -> Path:
-    """The colour picture, or the grey one of a data set without colour."""
-    names = [f"{kind}/{image:06d}{suffix}" for kind in ("rgb", "gray") for suffix in _PICTURE_SUFFIXES]
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise ValueError(f"BopReader: picture {image} of {folder} is missing; looked for {', '.join(names)}.")
+    mask = decode_mask_picture(read_bytes(path), str(path))
+    return build_instance(annotation, pose, mask, full_box, str(path))
 
 
 def _read_table(folder: Path, name: str) -> dict[str, Any]:

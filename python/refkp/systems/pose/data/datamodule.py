@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,7 +29,7 @@ from refkp.systems.pose.data.sources import SceneSource
 from refkp.systems.pose.data.template_cache import TemplateCache
 from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.views import PoseBatch
-from refkp.training.data import SystemData
+from refkp.training.data import SystemData, require_unseen
 from refkp.training.sampling import held_out_groups
 
 
@@ -49,6 +49,8 @@ class PoseData(SystemData):
         templates: folder of the template store; None: `templates` in the source.
         scale_factor: units per millimetre of published templates (`TemplateStore`); None for rendered ones.
         val_source: folder ROOT of held-out pictures, with its own templates; None holds out scenes of `source`.
+            A held-out picture or shard that is a copy of one of training is an error; only who names the
+            `source` itself judges on what was trained on.
         val_fraction: part of the scenes held out when there is no `val_source`, at least one, in (0,1).
         split: folder of the pictures below the root.
         samples: how templates and boxes are chosen.
@@ -109,11 +111,16 @@ class PoseData(SystemData):
             return
         data = self._open(self.source, self.templates)
         if self.val_source is not None:
+            held_out = self._open(self.val_source, None)
+            if self.val_source != self.source:
+                every = range(len(data.source)), range(len(held_out.source))
+                _require_unseen(data.source, every[0], held_out.source, every[1])
             self.train_set = self._dataset(data, None, training=True)
-            self.val_set = self._dataset(self._open(self.val_source, None), None, training=False)
+            self.val_set = self._dataset(held_out, None, training=False)
             return
         scenes = [f"{key.scene_id:06d}" for key in data.source.keys]
         train, val = held_out_groups(scenes, self.val_fraction, self.split_seed)
+        _require_unseen(data.source, train, data.source, val)
         self.train_set = self._dataset(data, train, training=True)
         self.val_set = self._dataset(data, val, training=False)
 
@@ -146,6 +153,14 @@ class PoseData(SystemData):
         """The held-out pictures."""
         source = self.val_set.source
         return [source.keys[number] for number in dict.fromkeys(self.val_set.table.scene.tolist())]
+
+
+def _require_unseen(
+    source: SceneSource, scenes: Iterable[int], held_out: SceneSource, held_out_scenes: Iterable[int]
+) -> None:
+    """No held-out file equals one of training; a shard that has scenes of both is not looked into."""
+    train, judged = source.files(scenes), held_out.files(held_out_scenes)
+    require_unseen(sorted(train - judged), sorted(judged - train))
 
 
 def open_source(

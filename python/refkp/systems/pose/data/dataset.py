@@ -144,7 +144,7 @@ class PoseDataset(Dataset[PoseSample]):
     def _object(self, obj_id: int) -> tuple[Tensor, float]:
         """Poses of its templates and its diameter, which must be in one unit."""
         poses, diameter = self.templates.store.poses(obj_id), self.models.info(obj_id).diameter
-        check_template_distance(poses, diameter)
+        check_template_distance(poses, diameter, self.models.centre(obj_id))
         return poses, diameter
 
     def _query(self, scene: Scene, instance: Instance, generator: torch.Generator) -> Views:

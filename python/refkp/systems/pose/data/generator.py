@@ -33,7 +33,7 @@ from refkp.systems.pose.crops import Box
 from refkp.systems.pose.data.backgrounds import draw_background
 from refkp.systems.pose.data.composition import Ball, Composition, compose, draw_light
 from refkp.systems.pose.data.models import ModelSet, info_entry
-from refkp.systems.pose.data.records import parse_json, visible_box
+from refkp.systems.pose.data.records import parse_json, read_centres, visible_box
 from refkp.systems.pose.data.shard_writer import ShardWriter
 from refkp.systems.pose.data.spec import GeneratorSpec
 from refkp.systems.pose.scene import Instance, PictureKey, Scene
@@ -168,7 +168,7 @@ def object_digests(out: Path | str) -> dict[int, str]:
 
 
 def _digest(mesh: Mesh) -> str:
-    parts = (mesh.vertices, mesh.faces, mesh.uv, mesh.texture, mesh.vertex_colours)
+    parts = (mesh.vertices, mesh.faces, mesh.uv, *mesh.textures, mesh.face_texture, mesh.vertex_colours)
     return sha256(b"|".join(b"" if part is None else part.tobytes() for part in parts)).hexdigest()
 
 
@@ -217,7 +217,10 @@ def _studio_of(out: Path, seed: int, occluded: bool) -> Studio:
 
 
 def _writer(out: Path, spec: GeneratorSpec) -> ShardWriter:
-    return ShardWriter(out / "shards", spec.depth_scale, spec.image_format, compressed_masks=True)
+    centres = read_centres(out)
+    return ShardWriter(
+        out / "shards", spec.depth_scale, spec.image_format, compressed_masks=True, centres=centres
+    )
 
 
 def _instance(

@@ -1,9 +1,11 @@
 """The meshes of a data set, their sizes and symmetries. Source: spec pose 2.4 and 7.1.
 
-    BOP        models/obj_000001.ply (or .obj) in millimetres, models/models_info.json: id -> sizes, symmetries
+    BOP        models/obj_000001.ply (or .obj, .glb), models/models_info.json: id -> sizes, symmetries
     MegaPose   models/NAME/... one mesh per object in any unit, models_info.json: list of {obj_id, gso_id}
 
-A mesh of the second kind is centred by its bounding box, scaled into [-1,1] and multiplied by 0.1 m.
+BOP meshes are in millimetres; a GLB may be in metres, as its standard says: the diameter in the table decides. Where
+there is no `models`, `models_cad` is taken. A mesh of the second kind is centred by its bounding box, scaled into
+[-1,1] and multiplied by 0.1 m.
 """
 
 from __future__ import annotations
@@ -17,11 +19,16 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail
+from refkp._files import visible_files
 from refkp.data.meshes import Mesh, load_mesh
-from refkp.systems.pose.data.records import parse_json
+from refkp.systems.pose.data.records import box_middle, parse_json
 from refkp.systems.pose.symmetry import ContinuousSymmetry
 
-_SUFFIXES = (".ply", ".obj")
+_SUFFIXES = (".ply", ".obj", ".glb")
+_FOLDERS = ("models", "models_cad")
+_SAME_SIZE = (
+    1.5  # the measured and the stated diameter are at most this factor apart, the units of a GLB are 1000
+)
 _NORMALISED_HALF_MM = 100.0  # half the longest side of a normalised mesh
 _NAME_FIELDS = ("gso_id", "shapenet_id", "name")
 
@@ -38,7 +45,7 @@ class ModelSet:
     """The models of a data set, each mesh loaded when it is first asked for.
 
     Args:
-        root: the folder that holds `models/`.
+        root: the folder that holds `models/`, or `models_cad/`.
 
     Attributes:
         obj_ids: sorted.
@@ -49,7 +56,8 @@ class ModelSet:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        self.folder = self.root / "models"
+        named = (self.root / name for name in _FOLDERS)
+        self.folder = next((folder for folder in named if folder.is_dir()), self.root / _FOLDERS[0])
         table = self._read_table()
         self._entries: dict[int, Mapping[str, Any]] = {}
         if isinstance(table, dict):
@@ -69,6 +77,8 @@ class ModelSet:
             path = self.mesh_path(obj_id)
             if self._is_normalised:
                 self._meshes[obj_id] = normalise_mesh(load_mesh(path, unit="m", check_extent=False))
+            elif path.suffix.lower() == ".glb":
+                self._meshes[obj_id] = _mesh_of_size(path, self._diameter(obj_id))
             else:
                 self._meshes[obj_id] = load_mesh(path, unit="mm")
         return self._meshes[obj_id]
@@ -85,12 +95,12 @@ class ModelSet:
             if name is None:
                 fail("ModelSet", "models_info.json", f"a list with one of {_NAME_FIELDS}", sorted(entry))
             place = self.folder / name
-            found = sorted(path for path in place.rglob("*") if path.suffix.lower() in _SUFFIXES)
+            found = [path for path in visible_files(place) if path.suffix.lower() in _SUFFIXES[:2]]
         else:
             place = self.folder / f"obj_{obj_id:06d}"
             found = [path for suffix in _SUFFIXES if (path := place.with_suffix(suffix)).is_file()]
         if len(found) != 1:
-            remedy = "Leave one .ply or .obj file for each object."
+            remedy = f"Leave one file for each object, {', '.join(_SUFFIXES)}."
             fail("ModelSet", "root", f"one with a single mesh at {place}", f"{len(found)} of them", remedy)
         return found[0]
 
@@ -100,26 +110,29 @@ class ModelSet:
             self._infos[obj_id] = self._info(obj_id)
         return self._infos[obj_id]
 
+    def centre(self, obj_id: int) -> Tensor:
+        """float64 [3], the middle of an object's box in its frame, millimetres."""
+        centre = None if self._is_normalised else box_middle(self._entry(obj_id))
+        return torch.from_numpy(self.mesh(obj_id).centre) if centre is None else centre
+
     def _info(self, obj_id: int) -> ModelInfo:
         entry = self._entry(obj_id)
         if self._is_normalised:
             return ModelInfo(self.mesh(obj_id).diameter, _matrices([]), ())
-        if "diameter" not in entry:
-            fail(
-                "ModelSet",
-                "models_info.json",
-                "a table with `diameter`",
-                f"object {obj_id} with {sorted(entry)}",
-            )
         continuous = tuple(
             ContinuousSymmetry(
                 *(torch.tensor(item[name], dtype=torch.float64) for name in ("axis", "offset"))
             )
             for item in entry.get("symmetries_continuous", [])
         )
-        return ModelInfo(
-            float(entry["diameter"]), _matrices(entry.get("symmetries_discrete", [])), continuous
-        )
+        return ModelInfo(self._diameter(obj_id), _matrices(entry.get("symmetries_discrete", [])), continuous)
+
+    def _diameter(self, obj_id: int) -> float:
+        entry = self._entry(obj_id)
+        if "diameter" not in entry:
+            got = f"object {obj_id} with {sorted(entry)}"
+            fail("ModelSet", "models_info.json", "a table with `diameter`", got)
+        return float(entry["diameter"])
 
     def _entry(self, obj_id: int) -> Mapping[str, Any]:
         if obj_id not in self._entries:
@@ -133,6 +146,18 @@ class ModelSet:
         return fail("ModelSet", "root", "a folder with models/models_info.json", repr(str(self.root)))
 
 
+def _mesh_of_size(path: Path, diameter: float) -> Mesh:
+    """A mesh in millimetres or metres, whichever gives its stated diameter."""
+    mesh = load_mesh(path, unit="mm", check_extent=False)
+    for scale in (1.0, 1000.0):
+        if 1 / _SAME_SIZE < mesh.diameter * scale / diameter < _SAME_SIZE:
+            return replace(mesh, vertices=mesh.vertices * scale)
+    got = f"{mesh.diameter:g} in the unit of {str(path)!r}"
+    return fail(
+        "ModelSet", "models_info.json", f"of meshes {diameter:g} mm large, in millimetres or metres", got
+    )
+
+
 def normalise_mesh(mesh: Mesh) -> Mesh:
     """The mesh centred by its bounding box, its longest side from -100 to 100 mm."""
     centred = mesh.centred()
@@ -141,8 +166,7 @@ def normalise_mesh(mesh: Mesh) -> Mesh:
 
 def info_entry(mesh: Mesh) -> dict[str, float]:
     """The entry of a mesh in `models_info.json`, without symmetries."""
-    low = mesh.vertices.min(0)
-    named = {f"min_{axis}": float(value) for axis, value in zip("xyz", low, strict=True)}
+    named = {f"min_{axis}": float(value) for axis, value in zip("xyz", mesh.bounds[0], strict=True)}
     sizes = {f"size_{axis}": float(value) for axis, value in zip("xyz", mesh.extent, strict=True)}
     return {"diameter": float(mesh.diameter), **named, **sizes}
 

@@ -8,15 +8,21 @@ poses, are found here and raise.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from refkp.geometry.rotations import LARGEST_ROTATION_ERROR, rotation_error
 from refkp.systems.pose.crops import Box, mask_box
 from refkp.systems.pose.scene import Instance, Scene
 from refkp.systems.pose.units import PLAUSIBLE_DEPTH_FACTOR
+
+#: A published rotation with a larger `rotation_error` is counted in a warning.
+EXACT_ROTATION = 1e-3
 
 
 class Annotation(NamedTuple):
@@ -24,13 +30,6 @@ class Annotation(NamedTuple):
 
     obj_id: int
     visible_fraction: float
-
-
-class Camera(NamedTuple):
-    """Intrinsics, and the millimetres of one step of the depth map."""
-
-    K: Tensor  # float64 [3,3]
-    depth_scale: float | None  # None: the picture has no depth
 
 
 def parse_json(data: bytes | str, where: str) -> Any:
@@ -41,19 +40,14 @@ def parse_json(data: bytes | str, where: str) -> Any:
         raise ValueError(f"{where} is not JSON: {error}. Fetch or write it again.") from None
 
 
-def parse_camera(entry: Mapping[str, Any], where: str, *, has_depth: bool) -> Camera:
-    """The camera of a picture; a picture with depth needs its `depth_scale`."""
-    K = _numbers(entry, "cam_K", (3, 3), where)
-    if not (K[0, 0] > 0 and K[1, 1] > 0):
-        raise ValueError(f"{where}: `cam_K` has no positive focal lengths: {K.tolist()}.")
-    if not has_depth:
-        return Camera(K, None)
+def parse_depth_scale(entry: Mapping[str, Any], where: str) -> float:
+    """The millimetres of one step of the depth map."""
     if "depth_scale" not in entry:
         raise ValueError(
             f"{where}: `depth_scale` is missing, so the unit of the depth map is unknown. "
             "Add it: millimetres per step, 0.1 in the published shards."
         )
-    return Camera(K, float(_numbers(entry, "depth_scale", (), where)))
+    return float(_numbers(entry, "depth_scale", (), where))
 
 
 def parse_annotations(gt: Sequence[Any], gt_info: Sequence[Any], where: str) -> tuple[Annotation, ...]:
@@ -61,23 +55,54 @@ def parse_annotations(gt: Sequence[Any], gt_info: Sequence[Any], where: str) -> 
     if len(gt) != len(gt_info):
         raise ValueError(f"{where}: {len(gt)} poses but {len(gt_info)} visibilities.")
     return tuple(
-        Annotation(int(_entry(pose, "obj_id", where)), float(_entry(info, "visib_fract", where)))
+        Annotation(int(_entry(pose, "obj_id", where)), _visible_fraction(info, where))
         for pose, info in zip(gt, gt_info, strict=True)
     )
 
 
+def _visible_fraction(info: Mapping[str, Any], where: str) -> float:
+    """`visib_fract`; where it is null, for 0 of 0 pixels say, that of the pixel counts beside it."""
+    told = _entry(info, "visib_fract", where)
+    if told is not None:
+        return float(told)
+    visible, whole = info.get("px_count_visib"), info.get("px_count_all")
+    if visible is None or (visible > 0 and not whole):
+        raise ValueError(
+            f"{where}: `visib_fract` is null, and `px_count_visib` of `px_count_all` does not tell it either. "
+            "Write a number, 0 for an object that is not seen."
+        )
+    return visible / whole if visible else 0.0
+
+
 def parse_pose(entry: Mapping[str, Any], where: str) -> Tensor:
-    """`cam_from_obj` float64 [4,4] of an entry; it must be a rigid motion in front of the camera."""
+    """`cam_from_obj` float64 [4,4] of an entry, as published; it must be a rigid motion.
+
+    Published rotations are not all exact: `LARGEST_ROTATION_ERROR` passes, and `num_inexact` counts them.
+    """
     pose = torch.eye(4, dtype=torch.float64)
     pose[:3, :3] = _numbers(entry, "cam_R_m2c", (3, 3), where)
     pose[:3, 3] = _numbers(entry, "cam_t_m2c", (3,), where)
-    rotation = pose[:3, :3]
-    error = float((rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max())
-    if error > 1e-3 or torch.linalg.det(rotation) < 0:
-        raise ValueError(f"{where}: `cam_R_m2c` is no rotation: {rotation.tolist()}.")
-    if pose[2, 3] <= 0:
-        raise ValueError(f"{where}: `cam_t_m2c` is not in front of the camera: {pose[:3, 3].tolist()}.")
+    if not float(rotation_error(pose[:3, :3])) <= LARGEST_ROTATION_ERROR:
+        raise ValueError(f"{where}: `cam_R_m2c` is no rotation: {pose[:3, :3].tolist()}.")
     return pose
+
+
+def num_inexact(poses: Iterable[Mapping[str, Any]]) -> int:
+    """How many `cam_R_m2c` are rotations by less than `EXACT_ROTATION` alone; broken ones are not counted."""
+    rows = [pose.get("cam_R_m2c") for pose in poses]
+    numbers = [row for row in rows if isinstance(row, list) and len(row) == 9]
+    error = rotation_error(torch.tensor(numbers, dtype=torch.float64).reshape(-1, 3, 3))
+    return int(((error > EXACT_ROTATION) & (error <= LARGEST_ROTATION_ERROR)).sum())
+
+
+def warn_of_inexact(reader: str, count: int, total: int) -> None:
+    """One message of how many rotations are not exact, if any."""
+    if count:
+        warnings.warn(
+            f"{reader}: {count} of {total} rotations are orthonormal to no better than {EXACT_ROTATION:g}. They are "
+            "taken as published, and count as rigid.",
+            stacklevel=3,
+        )
 
 
 def parse_full_box(info: Mapping[str, Any]) -> Box | None:
@@ -113,47 +138,93 @@ def visible_box(mask: Tensor) -> Box:
     return mask_box(mask) if bool(mask.any()) else (0, 0, 0, 0)
 
 
-def check_scene(scene: Scene, where: str) -> Scene:
+def read_centres(root: Path) -> dict[int, Tensor]:
+    """Object id -> middle of its box [3] in millimetres, of the models of a data set that tells them.
+
+    Models stand in `root/models`, with `models_info.json`; without one, or with one of another form, none is known.
+    """
+    path = root / "models" / "models_info.json"
+    table = parse_json(path.read_bytes(), str(path)) if path.is_file() else {}
+    entries = table.items() if isinstance(table, dict) else ()
+    found = {int(obj_id): box_middle(entry) for obj_id, entry in entries}
+    return {obj_id: centre for obj_id, centre in found.items() if centre is not None}
+
+
+def box_middle(entry: Mapping[str, Any]) -> Tensor | None:
+    """The middle [3] of the box of an entry of `models_info.json`; None if it tells no box."""
+    names = [f"{kind}_{axis}" for kind in ("min", "size") for axis in "xyz"]
+    if any(name not in entry for name in names):
+        return None
+    low, size = torch.tensor([float(entry[name]) for name in names], dtype=torch.float64).split(3)
+    return low + size / 2
+
+
+def check_scene(scene: Scene, where: str, centres: Mapping[int, Tensor]) -> Scene:
     """The scene itself, once sizes agree and depth and poses are in one unit.
 
+    Args:
+        scene: a picture with its objects.
+        where: names it in messages.
+        centres: the middles of objects in their frames, where they are known (`read_centres`). Of another object
+            the origin stands for it if it is seen where the object is; else its distance tells nothing.
+
     Raises:
-        ValueError: a map of another size, depth that is NaN, infinite or negative, or the median depth of an
-            object more than `PLAUSIBLE_DEPTH_FACTOR` away from the distance of its origin.
+        ValueError: a map of another size, depth that is NaN, infinite or negative, an object behind the
+            camera, or one whose median depth is more than `PLAUSIBLE_DEPTH_FACTOR` away from its distance.
     """
+    _check_maps(scene, where)
+    for index, instance in enumerate(scene.instances):
+        place = f"{where}, instance {index}"
+        distance = _distance(instance, scene.K, centres.get(instance.obj_id))
+        if distance is None:
+            continue
+        if distance <= 0:
+            got = instance.cam_from_obj[:3, 3].tolist()
+            raise ValueError(f"{place}: by `cam_t_m2c` {got} the object is not in front of the camera.")
+        if scene.depth is not None:
+            _check_unit(scene.depth[instance.mask], distance, place)
+    return scene
+
+
+def _check_maps(scene: Scene, where: str) -> None:
     size = scene.rgb.shape[1:]
-    depth = scene.depth
-    maps = {
-        "mask": [instance.mask for instance in scene.instances],
-        "depth": [] if depth is None else [depth],
-    }
+    depth = [] if scene.depth is None else [scene.depth]
+    maps = {"mask": [instance.mask for instance in scene.instances], "depth": depth}
     for name, tensors in maps.items():
         for tensor in tensors:
             if tensor.shape != size:
                 raise ValueError(
                     f"{where}: {name} {list(tensor.shape)} and picture {list(size)} differ in size."
                 )
-    if depth is not None:
-        bad = int((~torch.isfinite(depth) | (depth < 0)).sum())
+    for tensor in depth:
+        bad = int((~torch.isfinite(tensor) | (tensor < 0)).sum())
         if bad:
             raise ValueError(
                 f"{where}: depth is NaN, infinite or negative at {bad} pixels. Write 0 for unknown."
             )
-        for index, instance in enumerate(scene.instances):
-            _check_unit(
-                depth[instance.mask], float(instance.cam_from_obj[2, 3]), f"{where}, instance {index}"
-            )
-    return scene
 
 
-def _check_unit(depth: Tensor, z: float, where: str) -> None:
+def _distance(instance: Instance, K: Tensor, centre: Tensor | None) -> float | None:
+    """How far along the optical axis an object is; None if its pose does not tell."""
+    pose = instance.cam_from_obj
+    if centre is not None:
+        return float(pose[2, :3] @ centre + pose[2, 3])
+    x, y, z = (K @ pose[:3, 3]).tolist()
+    x0, y0, x1, y1 = instance.full_box or instance.box
+    if z != 0 and not (abs(x / z - (x0 + x1) / 2) <= x1 - x0 and abs(y / z - (y0 + y1) / 2) <= y1 - y0):
+        return None  # the origin of its frame is elsewhere
+    return z
+
+
+def _check_unit(depth: Tensor, distance: float, where: str) -> None:
     known = depth[depth > 0]
     if not len(known):
         return
-    ratio = float(known.median()) / z
+    ratio = float(known.median()) / distance
     if not 1 / PLAUSIBLE_DEPTH_FACTOR <= ratio <= PLAUSIBLE_DEPTH_FACTOR:
         raise ValueError(
-            f"{where}: the median depth {float(known.median()):g} mm does not fit the pose, whose origin is "
-            f"{z:g} mm away. Poses must be in millimetres, not metres (a factor of 1000), and depth times "
+            f"{where}: the median depth {float(known.median()):g} mm does not fit the pose, whose object is "
+            f"{distance:g} mm away. Poses must be in millimetres, not metres (a factor of 1000), and depth times "
             "`depth_scale` too; correct the one that is not."
         )
 

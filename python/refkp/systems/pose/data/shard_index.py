@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from refkp._files import write_text
-from refkp.systems.pose.data.records import Annotation, parse_annotations, parse_json
+from refkp.systems.pose.data.records import Annotation, num_inexact, parse_annotations, parse_json
 
 #: The endings of the members of a sample; of the picture, one of `RGB_SUFFIXES`.
 SUFFIXES = ("depth.png", "camera.json", "gt.json", "gt_info.json", "mask_visib.json")
 RGB_SUFFIXES = ("rgb.jpg", "rgb.png", "rgb.jpeg")
 
-_VERSION = 1
+_VERSION = 2
 _BLOCK = tarfile.BLOCKSIZE
 
 
@@ -32,6 +32,7 @@ class Sample(NamedTuple):
     start: int  # first byte of its first header
     end: int  # one after its last byte, padding included
     annotations: tuple[Annotation, ...]
+    num_inexact: int  # rotations that are not exact, see `records.num_inexact`
 
 
 def load_index(shard: Path, index_folder: Path | None = None) -> tuple[Sample, ...]:
@@ -131,8 +132,8 @@ def _read_index(path: Path, stamp: dict[str, int]) -> tuple[Sample, ...] | None:
     if content["stamp"] != stamp:
         return None
     return tuple(
-        Sample(key, start, end, tuple(Annotation(*annotation) for annotation in annotations))
-        for key, start, end, annotations in content["samples"]
+        Sample(key, start, end, tuple(Annotation(*annotation) for annotation in annotations), inexact)
+        for key, start, end, annotations, inexact in content["samples"]
     )
 
 
@@ -160,7 +161,7 @@ def _sample(shard: str, key: str, members: list[tarfile.TarInfo], archive: tarfi
     annotations = parse_annotations(gt, gt_info, f"{shard}: sample {key}")
     last = members[-1]
     padded = -(-last.size // _BLOCK) * _BLOCK
-    return Sample(key, members[0].offset, last.offset_data + padded, annotations)
+    return Sample(key, members[0].offset, last.offset_data + padded, annotations, num_inexact(gt))
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -6,10 +6,12 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from torch import Tensor
 
 from refkp._checks import fail
 from refkp._files import write_text
@@ -31,12 +33,14 @@ class ShardWriter:
         depth_scale: millimetres per step of the 16-bit depth maps; 0.1 reaches 6.5 m.
         image_format: "jpg" as in the published sets, or "png" to keep every bit.
         compressed_masks: write masks as COCO's strings instead of lists.
+        centres: the middles of the objects in their frames, as of `check_scene`.
     """
 
     folder: Path
     depth_scale: float = 0.1
     image_format: Literal["jpg", "png"] = "jpg"
     compressed_masks: bool = False
+    centres: Mapping[int, Tensor] = field(default_factory=dict)
 
     def path(self, number: int) -> Path:
         """The file of a shard."""
@@ -71,7 +75,7 @@ class ShardWriter:
         write_text(self.folder / KEY_TABLE, json.dumps(table))
 
     def _members(self, scene: Scene) -> dict[str, bytes]:
-        check_scene(scene, f"ShardWriter: scene {scene.key}")
+        check_scene(scene, f"ShardWriter: scene {scene.key}", self.centres)
         if scene.depth is None:
             fail("ShardWriter", "scenes", "made of scenes with depth", f"{scene.key} without")
         masks = {

@@ -11,25 +11,29 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from refkp._checks import fail, require_choice
 from refkp._progress import progress_bar
 from refkp.data.images import decode_depth, decode_rgb
+from refkp.systems.pose.data.intrinsics import parse_intrinsics
 from refkp.systems.pose.data.records import (
     Annotation,
     build_instance,
     check_scene,
     parse_annotations,
-    parse_camera,
+    parse_depth_scale,
     parse_full_box,
     parse_json,
     parse_pose,
+    read_centres,
+    warn_of_inexact,
 )
 from refkp.systems.pose.data.rle import decode_mask
 from refkp.systems.pose.data.shard_index import RGB_SUFFIXES, Sample, load_index, read_sample
@@ -71,6 +75,7 @@ class ShardReader:
     ) -> None:
         require_choice("ShardReader", "on_broken", on_broken, ("raise", "skip"))
         self.folder = Path(folder)
+        self._centres = read_centres(self.folder.parent)
         self._on_broken = on_broken
         self._index_folder = None if index_folder is None else Path(index_folder)
         self.broken: tuple[BrokenShard, ...] = ()
@@ -81,6 +86,12 @@ class ShardReader:
         shards = [(path, self._load(path, promised)) for path in _with_progress(paths)]
         self._shards = [path for path, samples in shards if samples]
         self._flatten([samples for _, samples in shards if samples])
+        samples_read = [sample for _, samples in shards for sample in samples]
+        warn_of_inexact(
+            f"ShardReader({str(folder)!r})",
+            sum(sample.num_inexact for sample in samples_read),
+            len(self._obj_id),
+        )
         if self.broken:
             reasons = "\n".join(reason for _, reason in self.broken)
             warnings.warn(
@@ -94,13 +105,17 @@ class ShardReader:
         """Read and decode a scene; see `refkp.systems.pose.data.records` for what is checked."""
         shard = self._shards[self._shard_of[index]]
         members = read_sample(shard, *self._spans[index].tolist())
-        return scene_from_members(self.keys[index], members, shard.name)
+        return scene_from_members(self.keys[index], members, shard.name, self._centres)
 
     def annotations(self, index: int) -> tuple[Annotation, ...]:
         """Object and visibility of the instances of a scene, from the index."""
         first, last = self._first_instance[index : index + 2].tolist()
         pairs = zip(self._obj_id[first:last].tolist(), self._visible[first:last].tolist(), strict=True)
         return tuple(Annotation(*pair) for pair in pairs)
+
+    def files(self, scenes: Iterable[int]) -> set[Path]:
+        """The shards of these scenes."""
+        return {self._shards[number] for number in np.unique(self._shard_of[list(scenes)])}
 
     def _load(self, path: Path, promised: dict[int, set[str]]) -> tuple[Sample, ...]:
         try:
@@ -133,26 +148,28 @@ class ShardReader:
         self._visible = np.array([annotation.visible_fraction for annotation in annotations])
 
 
-def scene_from_members(key: PictureKey, members: dict[str, bytes], shard: str) -> Scene:
-    """The scene of a sample: ending -> content of its members; `shard` names the place in messages."""
+def scene_from_members(
+    key: PictureKey, members: dict[str, bytes], shard: str, centres: Mapping[int, Tensor]
+) -> Scene:
+    """The scene of a sample: ending -> content of its members; `shard` names the place in messages.
+
+    `centres` are the middles of its objects, as of `check_scene`.
+    """
     where = {suffix: f"{shard}: member {key}.{suffix}" for suffix in members}
     table = {
         suffix.removesuffix(".json"): parse_json(data, where[suffix])
         for suffix, data in members.items()
         if suffix.endswith(".json")
     }
-    camera = parse_camera(table["camera"], where["camera.json"], has_depth=True)
     rgb_suffix = next(suffix for suffix in RGB_SUFFIXES if suffix in members)
-    assert camera.depth_scale is not None  # parse_camera has asked for it
-    scene = Scene(
-        key,
-        decode_rgb(members[rgb_suffix], where[rgb_suffix]),
-        decode_depth(members["depth.png"], camera.depth_scale, where["depth.png"]),
-        camera.K,
-        (),
-    )
-    instances = _instances(table, (scene.rgb.shape[1], scene.rgb.shape[2]), f"{shard}: member {key}")
-    return check_scene(scene._replace(instances=instances), f"{shard}: sample {key}")
+    rgb = decode_rgb(members[rgb_suffix], where[rgb_suffix])
+    size = (rgb.shape[1], rgb.shape[2])
+    K = parse_intrinsics(table["camera"], size, where["camera.json"])
+    depth_scale = parse_depth_scale(table["camera"], where["camera.json"])
+    depth = decode_depth(members["depth.png"], depth_scale, where["depth.png"])
+    scene = Scene(key, rgb, depth, K, ())
+    instances = _instances(table, size, f"{shard}: member {key}")
+    return check_scene(scene._replace(instances=instances), f"{shard}: sample {key}", centres)
 
 
 def _instances(table: dict[str, Any], size: tuple[int, int], where: str) -> tuple[Instance, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from refkp.systems.pose.data.records import Annotation
@@ -20,4 +21,8 @@ class SceneSource(Protocol):
 
     def annotations(self, index: int) -> tuple[Annotation, ...]:
         """Object and visibility of each instance of a scene, in the order of its instances, without decoding."""
+        ...
+
+    def files(self, scenes: Iterable[int]) -> set[Path]:
+        """The files that hold the pictures of these scenes: one each, or shards of many."""
         ...

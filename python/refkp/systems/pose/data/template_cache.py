@@ -18,7 +18,8 @@ class _Packed(NamedTuple):
 
     image: Tensor  # uint8 [3,H,W]
     mask: Tensor  # bool [H,W]
-    relief: Tensor  # float16 [H,W], depth minus the distance of the origin: steps of 0.06 mm at most within 128 mm
+    relief: Tensor  # float16 [H,W], depth minus its middle: steps of 0.06 mm at most within 128 mm
+    middle: Tensor  # float32, halfway between the least and the largest depth
     K: Tensor
     cam_from_obj: Tensor
 
@@ -64,14 +65,19 @@ class TemplateCache:
 
 
 def _pack(view: Views) -> _Packed:
-    relief = torch.where(view.depth > 0, view.depth - view.cam_from_obj[2, 3].float(), torch.inf)
+    known = view.depth > 0
+    low, high = torch.where(known, view.depth, torch.inf).amin(), view.depth.amax()
+    middle = torch.where(known.any(), (low + high) / 2, 0.0)
+    relief = torch.where(known, view.depth - middle, torch.inf)
     image = (255 * view.images).round().to(torch.uint8)
-    return _Packed(image, view.masks.clone(), relief.half(), view.K.clone(), view.cam_from_obj.clone())
+    return _Packed(
+        image, view.masks.clone(), relief.half(), middle, view.K.clone(), view.cam_from_obj.clone()
+    )
 
 
 def _unpack(packed: _Packed) -> Views:
     relief = packed.relief.float()
-    depth = torch.where(relief.isfinite(), relief + packed.cam_from_obj[2, 3].float(), 0.0)
+    depth = torch.where(relief.isfinite(), relief + packed.middle, 0.0)
     return Views(packed.image.float() / 255, packed.mask, depth, packed.K, packed.cam_from_obj)
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from refkp._checks import fail
-from refkp.data.images import decode_mask_picture, decode_rgb
-from refkp.systems.pose.data.records import Box, mask_box, parse_json
-
-_FORMS = '{"K": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]}, {"fx", "fy", "cx", "cy"} or {"cam_K": [9 numbers]}'
+from refkp.data.images import decode_mask_picture, read_bytes, read_rgb
+from refkp.systems.pose.data.intrinsics import read_intrinsics
+from refkp.systems.pose.data.records import Box, mask_box
 
 
 class Photo(NamedTuple):
@@ -45,67 +44,32 @@ def read_photo(
     """Read a photo, its intrinsics, and either a mask or a box of the object.
 
     Args:
-        image: PNG or JPEG.
-        camera: JSON, see `read_intrinsics`.
+        image: PNG, JPEG or TIFF; see `refkp.data.images` for this and the mask.
+        camera: JSON, see `refkp.systems.pose.data.intrinsics`.
         mask: a picture of the same size; pixels that are not 0 show the object.
         box: x0, y0, x1, y1 in pixels around the object, the last two exclusive.
 
     Raises:
         ValueError: neither or both of mask and box; an empty mask, or one of another size; a box without area
-            or beyond the picture; a file that cannot be read as what it should be.
+            or beyond the picture; a file that cannot be read as what it should be; a camera that contradicts
+            the picture.
     """
     if (mask is None) == (box is None):
         got = "neither" if mask is None else "both"
         fail("read_photo", "mask, box", "one of them: where the object is", got, "Give --mask or --box.")
-    rgb = decode_rgb(Path(image).read_bytes(), str(image))
+    rgb = read_rgb(image)
     size = (rgb.shape[1], rgb.shape[2])
     shown = _box_mask(box, size) if box is not None else _read_mask(Path(str(mask)), size)
-    return Photo(rgb, shown, mask_box(shown), read_intrinsics(camera))
-
-
-def read_intrinsics(path: Path | str) -> Tensor:
-    """K [3,3] float64 of a JSON file.
-
-    Three forms are read: {"K": [[...], [...], [...]]}; {"fx", "fy", "cx", "cy"}, the `camera.json` of BOP data
-    sets (its `depth_scale` is not needed here); and {"cam_K": [9 numbers]}, an entry of `scene_camera.json`.
-
-    Raises:
-        ValueError: another form, focal lengths that are not positive, skew, or a last row other than 0, 0, 1.
-    """
-    content = parse_json(Path(path).read_bytes(), str(path))
-    K = _intrinsics(content if isinstance(content, Mapping) else {})
-    if K is None:
-        got = sorted(content) if isinstance(content, Mapping) else type(content).__name__
-        fail("read_intrinsics", str(path), f"of the form {_FORMS}", got)
-    last = K[2].tolist() == [0.0, 0.0, 1.0] and float(K[1, 0]) == 0.0
-    if not (bool(K.isfinite().all()) and last and float(K[0, 0]) > 0 and float(K[1, 1]) > 0):
-        fail("read_intrinsics", str(path), "[[fx,0,cx],[0,fy,cy],[0,0,1]] with fx, fy > 0", K.tolist())
-    if float(K[0, 1]) != 0:
-        remedy = "Undistort the picture to a camera without skew."
-        fail("read_intrinsics", str(path), "without skew", float(K[0, 1]), remedy)
-    return K
-
-
-def _intrinsics(content: Mapping[str, Any]) -> Tensor | None:
-    """K as the file says it; None where it is in no form that is known."""
-    try:
-        if "K" in content or "cam_K" in content:
-            numbers = content["K"] if "K" in content else content["cam_K"]
-            return torch.tensor(numbers, dtype=torch.float64).reshape(3, 3)
-        fx, fy, cx, cy = (float(content[name]) for name in ("fx", "fy", "cx", "cy"))
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        return None
-    return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    return Photo(rgb, shown, mask_box(shown), read_intrinsics(camera, size))
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> Tensor:
-    mask = decode_mask_picture(path.read_bytes(), str(path))
+    mask = decode_mask_picture(read_bytes(path), str(path))
     if tuple(mask.shape) != size:
         fail("read_photo", "mask", f"of the size of the picture {size}", tuple(mask.shape))
     if not bool(mask.any()):
-        fail(
-            "read_photo", "mask", "not empty", f"0 pixels in {str(path)!r}", "Mark the object, or give --box."
-        )
+        remedy = "Mark the object, in a JPEG with values from 128 on, or give --box."
+        fail("read_photo", "mask", "not empty", f"0 pixels in {str(path)!r}", remedy)
     return mask
 
 

@@ -123,7 +123,9 @@ def _opencv_pose(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
     with named_extras():
         import cv2
     order = np.random.default_rng(spec.seed).permutation(len(arrays.points))
-    points, uv = arrays.points[order], arrays.uv[order]
+    # About their mean: OpenCV's refinement is lost where the frame's origin is far from the object.
+    centre = arrays.points.mean(0)
+    points, uv = arrays.points[order] - centre, arrays.uv[order]
     found, _, _, inliers = cv2.solvePnPRansac(
         points,
         uv,
@@ -143,5 +145,6 @@ def _opencv_pose(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
         return None
     rotation, translation = cv2.solvePnPRefineLM(points, uv, arrays.K, None, rotation, translation)
     pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = cv2.Rodrigues(rotation)[0], translation[:, 0]
+    pose[:3, :3] = cv2.Rodrigues(rotation)[0]
+    pose[:3, 3] = translation[:, 0] - pose[:3, :3] @ centre
     return pose if np.isfinite(pose).all() else None

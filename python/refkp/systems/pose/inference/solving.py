@@ -11,10 +11,9 @@ from torch import Tensor
 from refkp.geometry.pnp import (
     PnPProblem,
     PnPSpec,
-    initial_pose,
-    levenberg_marquardt,
     matrix_to_pose,
     pose_to_matrix,
+    solve,
 )
 from refkp.systems.pose.inference.failure import EstimateFailure
 from refkp.systems.pose.inference.spec import MIN_MATCHES, SolverSpec
@@ -82,11 +81,8 @@ def solve_weighted(
     weights = weight.double().clamp(max=spec.max_weight)[None, :, None].expand(1, -1, 2).contiguous()
     problem = PnPProblem(points.double()[None] / _MM, uv.double()[None], weights, K.double()[None])
     constants = PnPSpec(iterations=spec.iterations)
-    if start is None:
-        first = initial_pose(problem, constants, torch.Generator().manual_seed(seed))
-    else:
-        first = matrix_to_pose(_scaled(start.double(), 1 / _MM))[None]
-    solution = levenberg_marquardt(problem, first, constants)
+    first = None if start is None else matrix_to_pose(_scaled(start.double(), 1 / _MM))[None]
+    solution = solve(problem, constants, torch.Generator().manual_seed(seed), start=first)
     if bool(solution.failed[0]):
         text = f"{len(points)} matches do not fix all six degrees of freedom of a pose."
         return EstimateFailure("degenerate", text)

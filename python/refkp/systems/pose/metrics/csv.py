@@ -15,6 +15,7 @@ from torch import Tensor
 
 from refkp._checks import fail, require_shape
 from refkp._files import write_text
+from refkp.geometry.rotations import LARGEST_ROTATION_ERROR, rotation_error
 
 COLUMNS = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
 #: What `time` holds when nobody measured it.
@@ -94,7 +95,7 @@ def read_bop_csv(path: Path | str) -> list[Estimate]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"read_bop_csv: there is no file {path}.")
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin their files with a mark
         rows = csv.reader(file)
         header = tuple(name.strip() for name in next(rows, []))
         if header != COLUMNS:
@@ -111,7 +112,7 @@ def _parse(row: list[str], where: str) -> Estimate:
     R = torch.tensor(_numbers(values["R"], 9, "R", where), dtype=torch.float64).view(3, 3)
     t = torch.tensor(_numbers(values["t"], 3, "t", where), dtype=torch.float64)
     # Some writers keep few digits; what is no rotation even so is a mistake in the order of the numbers.
-    if (R @ R.mT - torch.eye(3)).abs().max() > 1e-2 or torch.linalg.det(R) < 0:
+    if not float(rotation_error(R)) <= LARGEST_ROTATION_ERROR:
         fail("read_bop_csv", f"R of {where}", "a rotation, row by row", values["R"])
     return Estimate(ids[0], ids[1], ids[2], score, R, t, time)
 

@@ -97,7 +97,7 @@ class TemplateStore:
     @property
     def obj_ids(self) -> tuple[int, ...]:
         """The objects that have templates, in ascending order."""
-        names = (file.stem for file in (self.root / "object_poses").glob("*.npy"))
+        names = (file.stem for file in (self.root / "object_poses").glob("[!.]*.npy"))
         whole = (name for name in names if name.isdigit() and (self.root / name).is_dir())
         return tuple(sorted(map(int, whole)))
 
