@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "common/simd.h"
+#include "warp/bilinear_taps.h"
 #include "warp/pixel_map.h"
 
 namespace refkp {
@@ -138,18 +139,6 @@ bool any_not_finite(const T* values, int64_t count) {
   return broken != 0;
 }
 
-// The bilinear value by its definition: a tap without weight does not count, be it NaN.
-template <typename T>
-T weighted_sum(const Square<T>& v, T wx, T wy) {
-  const T taps[4] = {v.upper_left, v.upper_right, v.lower_left, v.lower_right};
-  T value = 0;
-  for (int k = 0; k < 4; ++k) {
-    const T weight = ((k & 1) ? wx : 1 - wx) * ((k >> 1) ? wy : 1 - wy);
-    if (weight != 0) value += weight * taps[k];
-  }
-  return value;
-}
-
 #ifdef REFKP_HAS_FLOAT_PAIRS
 
 // The squares around kPairLanes inner pixels from j on.
@@ -192,8 +181,11 @@ void sample_inner(const T* plane, int64_t width, const BilinearRow<T>& taps, T* 
     out[j] = upper + taps.wy[j] * (lower - upper);
   }
   if (!any_not_finite(out + taps.inner_begin, taps.inner_end - taps.inner_begin)) return;
-  for (j = taps.inner_begin; j < taps.inner_end; ++j)
-    if (any_not_finite(out + j, 1)) out[j] = weighted_sum(fetch_square(plane, width, taps.offset[j]), taps.wx[j], taps.wy[j]);
+  for (j = taps.inner_begin; j < taps.inner_end; ++j) {
+    if (!any_not_finite(out + j, 1)) continue;
+    const Square<T> v = fetch_square(plane, width, taps.offset[j]);
+    out[j] = weighted_sum(v.upper_left, v.upper_right, v.lower_left, v.lower_right, taps.wx[j], taps.wy[j]);
+  }
 }
 
 // out[j] = bilinear value of `plane`, blended with `fill` by the coverage of the image, for a whole row.

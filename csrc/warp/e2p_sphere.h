@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "common/host_device.h"
+#include "warp/bilinear_taps.h"
 #include "warp/e2p.h"
 
 namespace refkp {
@@ -134,24 +135,6 @@ REFKP_HOST_DEVICE_INLINE int tap_offset(const Sphere<Real>& sphere, int row, int
   const int inside = row < 0 ? 0 : (row >= sphere.height ? sphere.height - 1 : row);
   const int turned = wrap(wrap(column, sphere.width) + (across ? sphere.half_turn : 0), sphere.width);
   return inside * sphere.stride_row + turned * sphere.stride_column;
-}
-
-// The weight of tap k: right for k & 1, lower for k >> 1.
-template <class Real>
-REFKP_HOST_DEVICE_INLINE Real tap_weight(int k, Real x, Real y) {
-  return ((k & 1) ? x : 1 - x) * ((k >> 1) ? y : 1 - y);
-}
-
-// The bilinear value of four taps by its definition: one without weight does not count, be it NaN.
-template <class Real>
-REFKP_HOST_DEVICE_INLINE Real weighted_sum(Real a, Real b, Real c, Real d, Real x, Real y) {
-  const Real taps[4] = {a, b, c, d};
-  Real sum = 0;
-  for (int k = 0; k < 4; ++k) {
-    const Real weight = tap_weight(k, x, y);
-    if (weight != 0) sum += weight * taps[k];
-  }
-  return sum;
 }
 
 // Element offset of the pixel nearest to a position: halves go up, or to even in the equilib convention.

@@ -51,7 +51,7 @@ from refkp.viz.curves import training_curves
 from refkp.viz.report import Report
 
 _KIND = "box"
-_TEMPLATE_SIZE = (240, 320)  # of the templates; half of their usual pictures
+_TEMPLATE_SIZE = (240, 320)  # half of their usual pictures
 _CROP, _PATCH = 112, 8  # of the pictures of true matches
 
 #: What the tiny preset is changed in: 6 x 6 patches, three templates a sample, half the encoder and attention.

@@ -43,8 +43,19 @@ def read_checkpoint(path: Path | str, system: str) -> Checkpoint:
         ValueError: not a whole checkpoint, or one of another system.
     """
     rule = f"a whole checkpoint of `refkp train {system}`"
+    saved = load_whole(path, rule)
+    ours = saved[KEY]
+    if ours["system"] != system:
+        fail("read_checkpoint", "path", rule, f"one of system {ours['system']!r}: {str(path)!r}")
+    return Checkpoint(Path(path), ours["version"], ours["specs"], saved["state_dict"])
+
+
+def load_whole(
+    path: Path | str, rule: str = "a whole checkpoint of `refkp train`", map_location: Any = "cpu"
+) -> dict[str, Any]:
+    """Everything in a checkpoint; `rule` says in errors what the file must be, the others as in `read_checkpoint`."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # whatever a file of another content leads to
         if isinstance(error, OSError) and error.filename is not None:
             raise  # it cannot be opened
@@ -54,7 +65,4 @@ def read_checkpoint(path: Path | str, system: str) -> Checkpoint:
         fail(
             "read_checkpoint", "path", rule, repr(str(path)), remedy if Path(path).name == "last.ckpt" else ""
         )
-    ours = saved[KEY]
-    if ours["system"] != system:
-        fail("read_checkpoint", "path", rule, f"one of system {ours['system']!r}: {str(path)!r}")
-    return Checkpoint(Path(path), ours["version"], ours["specs"], saved["state_dict"])
+    return saved

@@ -9,6 +9,7 @@ import torch
 
 from refkp._extras import named_extras
 from refkp._files import whole_file
+from refkp.training.checkpoint import load_whole
 
 with named_extras():
     import lightning as L
@@ -23,6 +24,12 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Lightning calls it on the first rank alone."""
         with whole_file(path) as unfinished:
             torch.save(checkpoint, unfinished)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Everything in a checkpoint; a broken one, from which a run cannot go on, is told as such."""
+        return load_whole(path, map_location=map_location)
 
 
 class ModelCheckpoints(ModelCheckpoint):

@@ -128,9 +128,7 @@ def _trained(cli: TrainingCLI, log: LogFile) -> TrainingRun:
     if is_first:
         _prepare_folder(cli, going_on)
         log.open(cli.folder / "log.txt")
-    if cli.plan.resume_from is not None:
-        read_checkpoint(cli.plan.resume_from, cli.system.name)  # a broken one is told as such
-    elif cli.plan.start_from is not None:
+    if cli.plan.start_from is not None and not going_on:
         cli.model.start_from(read_checkpoint(cli.plan.start_from, cli.system.name))
     _batch_size(cli, going_on)
     if is_first:

@@ -48,15 +48,25 @@ def solve(
 
     Source: spec pose 4.4.
     """
-    centre = weighted_mean(problem, spec)
-    about = centred_about(problem, centre)
-    if start is None:
-        start = initial_pose(about, spec, generators)
-    else:
+    if start is not None:
         problem.require_pose("solve", "start", start)
-        start = pose_about(start, centre)
-    found = (gauss_newton if fast else levenberg_marquardt)(about, start, spec)
+    centre = weighted_mean(problem, spec)
+    start = None if start is None else pose_about(start, centre)
+    found = solve_centred(centred_about(problem, centre), spec, generators, start=start, fast=fast)
     return solution_about(found, -centre)
+
+
+def solve_centred(
+    problem: PnPProblem,
+    spec: PnPSpec,
+    generators: Generators = None,
+    *,
+    start: Tensor | None = None,
+    fast: bool = False,
+) -> PnPSolution:
+    """`solve` of a problem whose points lie around their origin."""
+    start = initial_pose(problem, spec, generators) if start is None else start
+    return (gauss_newton if fast else levenberg_marquardt)(problem, start, spec)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor
 from refkp.geometry.pnp.centring import centred_about, pose_about, solution_about, weighted_mean
 from refkp.geometry.pnp.cost import RobustReprojection
 from refkp.geometry.pnp.draws import Generators
-from refkp.geometry.pnp.initialisation import solve
+from refkp.geometry.pnp.initialisation import solve_centred
 from refkp.geometry.pnp.levenberg_marquardt import PnPSolution
 from refkp.geometry.pnp.pose import sound_pose
 from refkp.geometry.pnp.precision import full_precision
@@ -89,10 +89,12 @@ def monte_carlo_pose_loss(
     Source: spec pose 4.4.
     """
     problem.require_pose("monte_carlo_pose_loss", "pose_true", pose_true)
+    if start is not None:
+        problem.require_pose("monte_carlo_pose_loss", "start", start)
     centre = weighted_mean(problem, spec)
     about, true = centred_about(problem, centre), pose_about(pose_true, centre)
     start = None if start is None else pose_about(start, centre)
-    solution = solve(about, spec, generators, start=start)
+    solution = solve_centred(about, spec, generators, start=start)
     population = sample_posterior(about, solution, spec, generators)
     result = posterior_loss(about, true, population, spec, norm_factor=norm_factor)
     return result._replace(solution=solution_about(solution, -centre))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from refkp.ops._taps import weighted
 from refkp.ops._theta import check_theta_values
 
 
@@ -37,10 +38,7 @@ def _warp(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool) -> T
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).nan_to_num().long()
             taps = image.flatten(2).gather(2, index[:, None].expand(-1, image.shape[1], -1))
-            taps = torch.where(inside[:, None], taps, 0)
-            # What has no weight does not count, be it NaN or its gradient be; the position keeps its derivative.
-            taps = torch.where(weight != 0, taps, taps.detach())
-            out = out + torch.where((weight != 0) | taps.isfinite(), weight * taps, 0)
+            out = out + weighted(weight, torch.where(inside[:, None], taps, 0))
     out = torch.where((px - px + py - py == 0)[:, None], out, torch.nan)  # the position must be finite
     return out.view(*image.shape[:2], *size)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from refkp.ops._taps import weighted
 from refkp.ops.e2p.camera import (
     erp_span,
     level_count,
@@ -106,19 +107,13 @@ def _sample_pyramid(
 ) -> Tensor:
     """Samples of the image and `num_levels` halved ones, linear between the two next to `level`."""
     level = level.clamp(0, num_levels)
-    samples = _weighted((1 - level).clamp(min=0), _sample(image, column, row, convention, mode))
+    samples = weighted((1 - level).clamp(min=0), _sample(image, column, row, convention, mode))
     for k in range(1, num_levels + 1):
         image = image.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4))
         share = (1 - (level - k).abs()).clamp(min=0)
         coarse_column, coarse_row = ((position + 0.5) / 2**k - 0.5 for position in (column, row))
-        samples = samples + _weighted(share, _sample(image, coarse_column, coarse_row, convention, mode))
+        samples = samples + weighted(share, _sample(image, coarse_column, coarse_row, convention, mode))
     return samples
-
-
-def _weighted(weight: Tensor, value: Tensor) -> Tensor:
-    """weight * value; what has no weight does not count, be it or its gradient NaN. The weight keeps its derivative."""
-    value = torch.where(weight != 0, value, value.detach())
-    return torch.where((weight != 0) | value.isfinite(), weight * value, 0)
 
 
 def _sample(image: Tensor, column: Tensor, row: Tensor, convention: str, mode: str) -> Tensor:
@@ -131,7 +126,7 @@ def _sample(image: Tensor, column: Tensor, row: Tensor, convention: str, mode: s
     for down, row_share in ((0, 1 - lower_share), (1, lower_share)):
         for right, column_share in ((0, 1 - right_share), (1, right_share)):
             tap = _fetch(image, top + down, left + right, convention)
-            value = value + _weighted(row_share * column_share, tap)
+            value = value + weighted(row_share * column_share, tap)
     return value
 
 

@@ -111,8 +111,8 @@ def _render_templates(options: Any) -> None:
     from refkp.systems.pose.templates.rendering import render_templates
 
     models, out = ModelSet(options.out), options.out / "templates"
+    level, size, workers = options.templates_level, options.templates_size, options.workers
     for obj_id in models.obj_ids:
         mesh = models.mesh(obj_id)
-        level, size, workers = options.templates_level, options.templates_size, options.workers
         render_templates(mesh, obj_id, out, level=level, size=size, workers=workers, progress=True)
     print(f"templates in {out}")

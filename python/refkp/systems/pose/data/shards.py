@@ -86,10 +86,9 @@ class ShardReader:
         shards = [(path, self._load(path, promised)) for path in _with_progress(paths)]
         self._shards = [path for path, samples in shards if samples]
         self._flatten([samples for _, samples in shards if samples])
-        samples_read = [sample for _, samples in shards for sample in samples]
         warn_of_inexact(
             f"ShardReader({str(folder)!r})",
-            sum(sample.num_inexact for sample in samples_read),
+            sum(sample.num_inexact for _, samples in shards for sample in samples),
             len(self._obj_id),
         )
         if self.broken:
