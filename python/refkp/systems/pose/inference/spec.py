@@ -94,6 +94,7 @@ class RansacSpec:
     Args:
         threshold_px: largest reprojection error of an inlier, in pixels of the picture of K.
         iterations: samples at most.
+        max_points: so many matches, drawn by chance, are sampled and judge the samples; the best is refined on all.
         confidence: sampling stops when an all-inlier sample was drawn with this probability.
         min_inliers: a pose with fewer is none, unless every match agrees with it.
         seed: fixes the samples.
@@ -101,6 +102,7 @@ class RansacSpec:
 
     threshold_px: float = 5.0
     iterations: int = 1000
+    max_points: int = 300
     confidence: float = 0.99
     min_inliers: int = 8
     seed: int = 0
@@ -111,6 +113,9 @@ class RansacSpec:
         if self.iterations < 1 or self.min_inliers < MIN_MATCHES:
             got = (self.iterations, self.min_inliers)
             fail("RansacSpec", "iterations, min_inliers", f">= 1 and >= {MIN_MATCHES}", got)
+        if self.max_points < self.min_inliers:
+            rule = f">= min_inliers = {self.min_inliers}"
+            fail("RansacSpec", "max_points", rule, self.max_points)
         if not 0 < self.confidence < 1:
             fail("RansacSpec", "confidence", "between 0 and 1", self.confidence)
 
