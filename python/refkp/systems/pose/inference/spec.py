@@ -57,11 +57,12 @@ class ModeSpec:
     """Which templates are asked, and how many of them give matches.
 
     Args:
-        mode: "cluster": a few templates that are seen together; "global": all of them.
+        mode: "cluster": a few templates that are seen together; "global": all of them, each alone.
         num_templates: whose matches give the pose together.
         num_hypotheses: of all templates, those that give a pose of their own; geometry chooses.
         cluster: how a cluster is chosen, one of `CLUSTERS`.
-        chunk: templates seen together in a pass over all; far more than in training confuse attention.
+        chunk: templates of a pass over all that are asked at a time, each alone: it bounds the memory and changes
+            no answer.
         matching: what a match is.
     """
 
