@@ -69,9 +69,11 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(data: Path, tmp_path: Path) -> None:
-    """Random boxes, negatives and colours, Monte-Carlo poses, a loader process; twice interrupted."""
+    """Random boxes, negatives and colours, Monte-Carlo poses, a loader process, a rate that ends above 0; twice
+    interrupted.
+    """
     options = [*SMALL, "--model.loss.pose.weight=0.1", "--data.augmentation.probability=0.8"]
-    options += ["--data.num_workers=1"]
+    options += ["--data.num_workers=1", "--model.optimizer.eta_min=1e-4"]
     whole = run_training(["--data", str(data), "--out", str(tmp_path / "whole"), *options])
     for step, number in ((1, signal.SIGINT), (5, signal.SIGTERM)):
         with pytest.raises(KeyboardInterrupt):
