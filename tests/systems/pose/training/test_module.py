@@ -59,6 +59,15 @@ def test_forward_is_the_whole_step() -> None:
     assert not missing  # DDP waits for the gradient of every parameter
 
 
+def test_a_step_with_learned_tokens_trains_every_parameter() -> None:
+    torch.manual_seed(0)
+    attention = replace(MODEL.attention, query_registers=1, template_registers=2, object_tokens=1)
+    module = PoseModule(replace(MODEL, attention=attention), LossSpec(pose=NO_POSE))
+    module(sphere_batch()).total.backward()
+    assert not [name for name, p in module.named_parameters() if p.grad is None]
+    assert all(bool(p.grad.any()) for p in module.model.attention.added.parameters() if p.grad is not None)
+
+
 @pytest.mark.parametrize("temperature", [0.3, 4.0])
 def test_inference_has_the_probabilities_of_training(temperature: float) -> None:
     """The loss is the cross entropy of what inference calls the probability of a partner, at any temperature."""
