@@ -30,10 +30,14 @@ def texture_colours(texture: NDArray[np.uint8], uv: Array) -> Array:
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     right, low = (x - column)[:, None], (y - row)[:, None]
 
+    texels = texture.reshape(-1, 3)
+
     def texel(row: NDArray[np.int64], column: NDArray[np.int64]) -> Array:
         if inside:
             row, column = row.clip(0, height - 1), column.clip(0, width - 1)
-        return texture[row % height, column % width].astype(np.float64)
+        else:
+            row, column = row % height, column % width
+        return texels.take(row * width + column, axis=0).astype(np.float64)
 
     top = texel(row, column) * (1 - right) + texel(row, column + 1) * right
     bottom = texel(row + 1, column) * (1 - right) + texel(row + 1, column + 1) * right
