@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +74,7 @@ _JUDGING = RunSpec(
     EstimatorSpec(
         modes=ModeSpec(matching=MatchSpec(max_count=300)),
         ransac=RansacSpec(iterations=200),
-        max_chance=math.inf,
+        min_confidence=0.0,
     )
 )
 

@@ -43,6 +43,22 @@ def test_the_scale_is_held_in_its_bounds() -> None:
         torch.testing.assert_close(net(TOKENS), scale * plain(TOKENS))
 
 
+@pytest.mark.parametrize(("normalise", "learnable"), [(True, True), (True, False), (False, False)])
+def test_the_temperature_divides_the_logits(normalise: bool, learnable: bool) -> None:
+    warm, plain = (
+        head(normalise=normalise, learnable_temperature=learnable, temperature=temperature)
+        for temperature in (2.5, 1.0)
+    )
+    plain.load_state_dict(warm.state_dict())
+    torch.testing.assert_close(warm(TOKENS), plain(TOKENS) / 2.5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_temperature_that_is_none(temperature: float) -> None:
+    with pytest.raises(ValueError, match="`temperature` must be above 0 and finite"):
+        head(temperature=temperature)
+
+
 def test_products_are_float32_under_mixed_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         logits = head()(TOKENS)

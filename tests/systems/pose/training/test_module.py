@@ -11,6 +11,9 @@ import torch
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 
+from refkp.systems.pose.inference.bank import build_bank
+from refkp.systems.pose.inference.matches import classify_patches
+from refkp.systems.pose.inference.predictor import ModelPredictor
 from refkp.systems.pose.losses.objective import LossSpec
 from refkp.systems.pose.losses.pose import PoseLossSpec
 from refkp.systems.pose.model.spec import AttentionSpec, ClassifierSpec, EncoderSpec, FlowSpec, VpogSpec
@@ -52,6 +55,31 @@ def test_forward_is_the_whole_step() -> None:
     objective.total.backward()
     missing = [name for name, parameter in module.named_parameters() if parameter.grad is None]
     assert not missing  # DDP waits for the gradient of every parameter
+
+
+@pytest.mark.parametrize("temperature", [0.3, 4.0])
+def test_inference_has_the_probabilities_of_training(temperature: float) -> None:
+    """The loss is the cross entropy of what inference calls the probability of a partner, at any temperature."""
+    torch.manual_seed(0)
+    model = replace(MODEL, classifier=replace(MODEL.classifier, temperature=temperature))
+    module = PoseModule(model, alone("cls")).eval()
+    batch = sphere_batch()
+    step = module(batch)
+    views = batch.templates.select(0)
+    bank = build_bank(module.model, views, dtype=torch.float32)
+    predictor = ModelPredictor(module.model, bank, batch.query.select(0))
+    said = classify_patches(predictor.logits(torch.arange(len(views.masks)), 0))
+    right = (said.partner == step.targets.labels[0]) & (said.score > 0)
+    assert bool(right.any())
+    losses = torch.nn.functional.cross_entropy(
+        step.output.logits[0].movedim(-1, 1), step.targets.labels[0].clamp(min=0), reduction="none"
+    )
+    torch.testing.assert_close(-said.score[right].log(), losses[right].detach(), atol=1e-4, rtol=1e-4)
+    counted = step.targets.labels >= 0
+    all_losses = torch.nn.functional.cross_entropy(
+        step.output.logits.movedim(-1, 1), step.targets.labels.clamp(min=0), reduction="none"
+    )
+    torch.testing.assert_close(step.terms["classification"], all_losses[counted].mean())
 
 
 #: Loss -> the parts that it must reach, and those that it cannot.

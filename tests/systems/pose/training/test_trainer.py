@@ -32,9 +32,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete run."""
+    """A complete run, at a temperature of its own."""
     run = tmp_path_factory.mktemp("run")
-    run_training(["--data", str(data), "--out", str(run), *SMALL])
+    run_training(["--data", str(data), "--out", str(run), *SMALL, "--model.model.classifier.temperature=0.6"])
     return run
 
 
@@ -52,6 +52,7 @@ def test_the_model_of_a_run(finished: Path) -> None:
     summary = json.loads((finished / "train" / "summary.json").read_text())
     model = load_run(finished)
     assert not model.training
+    assert model.spec.classifier.temperature == 0.6  # what inference makes of the logits is what was trained
     weights = torch.load(finished / summary["checkpoint"], weights_only=True)["state_dict"]
     for name, value in model.state_dict().items():
         assert torch.equal(value, weights[f"model.{name}"]), name

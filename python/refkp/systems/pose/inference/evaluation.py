@@ -206,7 +206,7 @@ def _rows(answers: Sequence[_Answer]) -> tuple[Estimate, ...]:
         if isinstance(answer.found, PoseEstimate):
             pose = answer.found.cam_from_obj
             R, t, total = pose[:3, :3], pose[:3, 3], seconds[answer.picture]
-            rows.append(Estimate(*answer.picture, answer.obj_id, answer.found.score, R, t, total))
+            rows.append(Estimate(*answer.picture, answer.obj_id, answer.found.confidence, R, t, total))
     return tuple(rows)
 
 

@@ -144,9 +144,8 @@ class EstimatorSpec:
         ransac: threshold of inliers, in pixels of the crop; samples and seed.
         refinement: the weighted least squares on the inliers that ends both, and gives the covariance.
         max_step_px: matches beside a depth edge of a template are dropped, see `lift`.
-        max_chance: a pose is none if more than this many random ones, of all that are tried, would find as much
-            support (`patch_support`); infinity gives every pose away. With the usual 1, less than one pose that
-            chance explains is to be expected per object.
+        min_confidence: a pose is none if the probability that it is right (`inference.confidence`) is smaller; 0
+            gives every pose.
     """
 
     modes: ModeSpec = field(default_factory=ModeSpec)
@@ -154,7 +153,9 @@ class EstimatorSpec:
     ransac: RansacSpec = field(default_factory=RansacSpec)
     refinement: SolverSpec = field(default_factory=SolverSpec)
     max_step_px: float = 10.0
-    max_chance: float = 1.0
+    min_confidence: float = 0.5
 
     def __post_init__(self) -> None:
         require_choice("EstimatorSpec", "solver", self.solver, SOLVERS)
+        if not 0 <= self.min_confidence <= 1:
+            fail("EstimatorSpec", "min_confidence", "in [0,1]", self.min_confidence)

@@ -32,7 +32,6 @@ class LossSpec:
         classification: weight of the patch labels.
         flow: weight of the Laplace likelihood of the flow.
         invisible: within it, weight of 1 / b on invisible pixels, which asks for doubt there.
-        temperature: by which logits are divided.
         label_smoothing: in [0,1).
         unseen_weight: of query patches that a template does not see, in the classification.
         pose: the pose loss with its weight.
@@ -41,7 +40,6 @@ class LossSpec:
     classification: float = 1.0
     flow: float = 1.0
     invisible: float = 0.1
-    temperature: float = 1.0
     label_smoothing: float = 0.0
     unseen_weight: float = 1.0
     pose: PoseLossSpec = field(default_factory=PoseLossSpec)
@@ -132,7 +130,6 @@ class Objective(nn.Module):
         loss, *accuracies = classification_loss(
             logits,
             targets.labels,
-            temperature=self.spec.temperature,
             unseen_weight=self.spec.unseen_weight,
             label_smoothing=self.spec.label_smoothing,
         )

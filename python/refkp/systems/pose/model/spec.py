@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -102,6 +103,7 @@ class ClassifierSpec:
         normalise: compare directions (cosines) instead of vectors.
         learnable_temperature: multiply by a learned scale; without it and without `normalise` the products are
             divided by sqrt(out_dim).
+        temperature: by which the logits are divided, in the loss and wherever a probability is made of them.
     """
 
     hidden_dim: int = 512
@@ -109,10 +111,13 @@ class ClassifierSpec:
     num_layers: int = 2
     normalise: bool = True
     learnable_temperature: bool = True
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.num_layers < 1:
             fail("ClassifierSpec", "num_layers", "at least 1", self.num_layers)
+        if not 0 < self.temperature < math.inf:
+            fail("ClassifierSpec", "temperature", "above 0 and finite", self.temperature)
 
 
 @dataclass(frozen=True)
