@@ -70,8 +70,8 @@ def test_stored_pictures_are_renderings_but_for_the_steps_of_their_depth(tmp_pat
         assert 0.02 < float(off) < 0.1 + 1e-4  # half a step
 
 
-# Measured at 48 and 80 pixels over five kinds of objects: masks differ at 1.8 % of the pixels, colours by 0.016 in
-# the mean (finer than the pictures of the store, which are blurred twice), depths by 0.4 % of the diameter.
+# Measured at 48 and 80 pixels over five kinds of objects: masks differ at up to 0.93 % of the pixels, colours by up to
+# 0.022 in the mean (a store's pictures are blurred once more), depths by up to 0.18 % of the diameter in the median.
 @pytest.mark.parametrize(("kind", "size"), [("blob", 48), ("l_block", 80), ("mug", 80)])
 def test_views_at_their_own_size_are_the_crops_of_pictures(kind: str, size: int, tmp_path: Path) -> None:
     mesh, picture_size = moved(make_object(kind, seed=5)), (240, 320)
@@ -81,9 +81,9 @@ def test_views_at_their_own_size_are_the_crops_of_pictures(kind: str, size: int,
     torch.testing.assert_close(direct.K, stored.K, rtol=0, atol=1e-9)  # the very same box
     assert torch.equal(direct.cam_from_obj, stored.cam_from_obj)
     both = direct.masks & stored.masks
-    assert (direct.masks != stored.masks).float().mean() < 0.03
+    assert (direct.masks != stored.masks).float().mean() < 0.015
     assert (direct.images - stored.images).abs().mean(1)[both].mean() < 0.03
-    assert (direct.depth - stored.depth).abs()[both].median() < 0.01 * mesh.diameter
+    assert (direct.depth - stored.depth).abs()[both].median() < 0.004 * mesh.diameter
 
 
 def test_depth_and_mask_hold_at_the_pixel_centres() -> None:
