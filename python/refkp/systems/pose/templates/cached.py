@@ -77,8 +77,7 @@ def _key(mesh: Mesh, options: dict[str, int]) -> str:
 
 def _write(path: Path, views: Views) -> None:
     images = (255 * views.images).round().to(torch.uint8)  # what they were made of
-    with whole_file(path) as unfinished:
-        parts = (images, views.depth, views.K, views.cam_from_obj)
+    parts = (images, views.depth, views.K, views.cam_from_obj)
     arrays: dict[str, Any] = {name: part.numpy() for name, part in zip(_ARRAYS, parts, strict=True)}
     with whole_file(path) as unfinished:
         np.savez_compressed(unfinished, **arrays)
