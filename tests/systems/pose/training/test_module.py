@@ -68,7 +68,7 @@ def test_inference_has_the_probabilities_of_training(temperature: float) -> None
     views = batch.templates.select(0)
     bank = build_bank(module.model, views, dtype=torch.float32)
     predictor = ModelPredictor(module.model, bank, batch.query.select(0))
-    said = classify_patches(predictor.logits(torch.arange(len(views.masks)), 0))
+    said = classify_patches(predictor.together(torch.arange(len(views.masks))).logits)
     right = (said.partner == step.targets.labels[0]) & (said.score > 0)
     assert bool(right.any())
     losses = torch.nn.functional.cross_entropy(

@@ -57,11 +57,12 @@ class ModeSpec:
     """Which templates are asked, and how many of them give matches.
 
     Args:
-        mode: "cluster": a few templates that are seen together; "global": all of them.
+        mode: "cluster": a few templates that are seen together; "global": all of them, each alone.
         num_templates: whose matches give the pose together.
         num_hypotheses: of all templates, those that give a pose of their own; geometry chooses.
         cluster: how a cluster is chosen, one of `CLUSTERS`.
-        chunk: templates seen together in a pass over all; far more than in training confuse attention.
+        chunk: templates of a pass over all that are asked at a time, each alone: it bounds the memory and changes
+            no answer.
         matching: what a match is.
     """
 
@@ -94,6 +95,7 @@ class RansacSpec:
     Args:
         threshold_px: largest reprojection error of an inlier, in pixels of the picture of K.
         iterations: samples at most.
+        max_points: so many matches, drawn by chance, are sampled and judge the samples; the best is refined on all.
         confidence: sampling stops when an all-inlier sample was drawn with this probability.
         min_inliers: a pose with fewer is none, unless every match agrees with it.
         seed: fixes the samples.
@@ -101,6 +103,7 @@ class RansacSpec:
 
     threshold_px: float = 5.0
     iterations: int = 1000
+    max_points: int = 300
     confidence: float = 0.99
     min_inliers: int = 8
     seed: int = 0
@@ -111,6 +114,9 @@ class RansacSpec:
         if self.iterations < 1 or self.min_inliers < MIN_MATCHES:
             got = (self.iterations, self.min_inliers)
             fail("RansacSpec", "iterations, min_inliers", f">= 1 and >= {MIN_MATCHES}", got)
+        if self.max_points < self.min_inliers:
+            rule = f">= min_inliers = {self.min_inliers}"
+            fail("RansacSpec", "max_points", rule, self.max_points)
         if not 0 < self.confidence < 1:
             fail("RansacSpec", "confidence", "between 0 and 1", self.confidence)
 
