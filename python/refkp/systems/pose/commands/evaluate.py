@@ -91,7 +91,7 @@ def _parser() -> ArgumentParser:
         default=None,
         help="a template store; default: the folder templates of the data, and where there is none, of its models",
     )
-    add_workers(command, "threads that render templates")
+    add_workers(command, "objects that are worked on at a time, each by one thread")
     add(
         "--estimator",
         type=EstimatorSpec,
@@ -135,7 +135,7 @@ def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
     estimator = options.estimator
     if options.mode is not None:
         estimator = replace(estimator, modes=replace(estimator.modes, mode=options.mode))
-    result = estimate_dataset(model, dataset, RunSpec(estimator))
+    result = estimate_dataset(model, dataset, RunSpec(estimator), workers=options.workers)
     print(f"{len(result.estimates)} estimates of {len(dataset)} objects")
     return result
 
