@@ -70,7 +70,7 @@ class ModeSpec:
     num_templates: int = 4
     num_hypotheses: int = 12
     cluster: str = "verified"
-    chunk: int = 8
+    chunk: int = 32
     matching: MatchSpec = field(default_factory=MatchSpec)
 
     def __post_init__(self) -> None:
