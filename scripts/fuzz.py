@@ -5,7 +5,7 @@
 The extension is compiled with sanitizers in a copy of the checkout. The calls of an op are shared out over the
 instruction sets of this processor; the mutations of a reader's files run once. A failure names the seed of its call;
 `REFKP_FUZZ_FIRST=SEED REFKP_FUZZ_CALLS=1` with the same REFKP_ISA repeats it. Needs git, GCC, cmake, ninja and pybind11
-beside what the tests need. Exit status of the first run that fails.
+beside what the tests need. Exit 1 at the first run that fails.
 """
 
 from __future__ import annotations
@@ -36,18 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=("ops", "readers"), help="half of it")
     options, pytest_options = parser.parse_known_args(arguments)
     with tempfile.TemporaryDirectory(prefix="refkp-fuzz-") as folder:
-        copy = WorkingCopy(Path(folder), ["-DREFKP_SANITIZE=ON"])
+        copy, last = WorkingCopy(Path(folder), ["-DREFKP_SANITIZE=ON"]), Path(folder, "last_call.txt")
         copy.build()
         runs = [] if options.only == "readers" else list(op_runs(options.calls))
         if options.only != "ops":
             runs.append(("tests/fuzz/readers", {"REFKP_FUZZ_CALLS": str(options.calls)}))
         for tests, settings in runs:
             print(tests, *(f"{name}={value}" for name, value in settings.items()), flush=True)
-            done = copy.run(
-                "-m", "pytest", "-q", tests, *pytest_options, captured=False, **sanitizers(), **settings
-            )
+            settings |= {"REFKP_FUZZ_LAST": str(last), **sanitizers()}
+            # Without -s the words of a sanitizer would be lost with the process that it ends.
+            done = copy.run("-m", "pytest", "-q", "-s", tests, *pytest_options, captured=False, **settings)
             if done.returncode != 0:
-                return done.returncode
+                print(
+                    f"exit {done.returncode}; the last call: {last.read_text() if last.exists() else 'none'}"
+                )
+                return 1
     return 0
 
 
@@ -78,7 +81,6 @@ def sanitizers() -> dict[str, str]:
     return {
         "LD_PRELOAD": ":".join(paths),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
     }
 
 

@@ -1,6 +1,6 @@
 """Put one deliberate bug after another into a copy of the checkout, and see that the tests find it.
 
-    python scripts/mutate.py [--only NAME ...] [--jobs N] [--json FILE] [--timeout SECONDS]
+    python scripts/mutate.py [--only NAME ...] [--jobs N] [--json FILE] [--timeout SECONDS] [--unchecked]
 
 The bugs stand in scripts/mutants/*.toml, each a table [[mutant]]: `name`, `file`, `text` (which occurs once in the
 file), `becomes`, `tests` (files or test ids that should fail), perhaps a `keyword` (of pytest's -k) that their ids must
@@ -82,13 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--timeout", type=float, default=600.0, help="seconds after which a mutant counts as caught"
     )
+    parser.add_argument(
+        "--unchecked", action="store_true", help="leave out the run of the tests without any bug"
+    )
     options = parser.parse_args(arguments)
     mutants = [m for m in read_mutants() if not options.only or any(part in m.name for part in options.only)]
     if not mutants:
         parser.error("no mutant has such a name")
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="refkp-mutants-") as folder:
-        for outcome in judge_all(mutants, Path(folder), options.jobs, options.timeout):
+        for outcome in judge_all(mutants, Path(folder), options):
             outcomes.append(outcome)
             print(
                 f"{outcome.status:10} {outcome.seconds:6.1f} s  {outcome.name}: {outcome.reason}", flush=True
@@ -117,13 +120,13 @@ def read_mutants(folder: Path = FOLDER) -> list[Mutant]:
     return sorted(mutants, key=lambda mutant: (not mutant.compiled, mutant.file))
 
 
-def judge_all(mutants: Sequence[Mutant], folder: Path, jobs: int, timeout: float) -> Iterator[Outcome]:
+def judge_all(mutants: Sequence[Mutant], folder: Path, options: argparse.Namespace) -> Iterator[Outcome]:
     """The outcome of each, in order. Raises RuntimeError if the tests fail without a bug."""
     benches: SimpleQueue[Bench] = SimpleQueue()
-    for job in range(min(jobs, len(mutants))):
+    for job in range(min(options.jobs, len(mutants))):
         benches.put(Bench(folder / str(job)))
     first = benches.get()
-    for keyword in sorted({mutant.keyword for mutant in mutants}):
+    for keyword in [] if options.unchecked else sorted({mutant.keyword for mutant in mutants}):
         first.check(
             sorted({test for mutant in mutants if mutant.keyword == keyword for test in mutant.tests}),
             keyword,
@@ -133,11 +136,11 @@ def judge_all(mutants: Sequence[Mutant], folder: Path, jobs: int, timeout: float
     def judge(mutant: Mutant) -> Outcome:
         bench = benches.get()
         try:
-            return bench.judge(mutant, timeout)
+            return bench.judge(mutant, options.timeout)
         finally:
             benches.put(bench)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(options.jobs) as pool:
         yield from pool.map(judge, mutants)
 
 

@@ -40,16 +40,16 @@ class WorkingCopy:
         subprocess.run(["cmake", *arguments], cwd=self.folder, check=True, capture_output=True, text=True)
 
     def run(
-        self, *arguments: str, timeout: float | None = None, **environment: str
+        self, *arguments: str, timeout: float | None = None, captured: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run Python in the copy, output captured. Raises TimeoutExpired."""
+        """Run Python in the copy, with its output in the result if `captured`. Raises TimeoutExpired."""
         settings = {"PYTHONPATH": str(self.folder / "python"), "PYTHONDONTWRITEBYTECODE": "1", **environment}
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
             env={**os.environ, **settings},
             timeout=timeout,
-            capture_output=True,
+            capture_output=captured,
             text=True,
             check=False,
         )
