@@ -55,8 +55,9 @@ def read_targets(path: Path | str) -> tuple[Target, ...]:
 
 
 def _target(entry: Any, where: str) -> Target:
-    names = ["scene_id", "im_id", *(("obj_id", "inst_count") if "obj_id" in table_in(entry, where) else ())]
-    if any(name not in entry for name in names):
+    table = entry if isinstance(entry, dict) else {}
+    names = ["scene_id", "im_id", *(("obj_id", "inst_count") if "obj_id" in table else ())]
+    if any(name not in table for name in names):
         rule = "a target with scene_id and im_id, and obj_id with inst_count or neither"
         fail("read_targets", where, rule, entry, "Fetch the targets of the data set again.")
     scene_id, image_id, *rest = (whole_in(entry[name], f"{where}: `{name}`") for name in names)
