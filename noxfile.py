@@ -93,6 +93,18 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Random calls of every op under AddressSanitizer and UBSan, and broken files for every reader."""
+    run(session, full(session), "python", "scripts/fuzz.py", *session.posargs, tools=compilers(session))
+
+
+@nox.session
+def mutate(session: nox.Session) -> None:
+    """Deliberate bugs, one after another: the tests must find each."""
+    run(session, full(session), "python", "scripts/mutate.py", *session.posargs, tools=compilers(session))
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """What needs a CUDA device, in the Python that is active there; `nox -s gpu -- --rehearse` does without one."""
     session.run("bash", "scripts/gpu_check.sh", *session.posargs, external=True)
@@ -104,6 +116,13 @@ def gpu(session: nox.Session) -> None:
 def full(session: nox.Session) -> Path:
     """The environment with every extra, shared by most sessions."""
     return environment(session, "full", extras="[all,dev]")
+
+
+def compilers(session: nox.Session) -> Path:
+    """The environment with what builds the extension beside a C++ compiler."""
+    return environment(
+        session, "compilers", extras=None, tools=("cmake>=3.24", "ninja>=1.11", "pybind11>=2.13")
+    )
 
 
 def environment(session: nox.Session, name: str, *, extras: str | None, tools: tuple[str, ...] = ()) -> Path:
@@ -170,10 +189,14 @@ def install(session: nox.Session, folder: Path, *packages: str) -> None:
     run(session, folder, "python", "-m", "pip", "install", "-q", *packages)
 
 
-def run(session: nox.Session, folder: Path, command: str, *arguments: str) -> None:
-    """Run a command of an environment, with the settings that every session shares."""
+def run(session: nox.Session, folder: Path, command: str, *arguments: str, tools: Path | None = None) -> None:
+    """Run a command of an environment, with the settings that every session shares.
+
+    The command finds the programs of the environment `tools` too.
+    """
     binaries = folder / "bin"
-    settings = {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    places = [str(binaries), *([str(tools / "bin")] if tools else []), os.environ["PATH"]]
+    settings = {"PATH": os.pathsep.join(places), "HF_HUB_OFFLINE": "1"}
     if (SHARED / "data").is_dir():
         settings["REFKP_DATA"] = os.environ.get("REFKP_DATA", str(SHARED / "data"))
     if shutil.which("nvidia-smi") is None:

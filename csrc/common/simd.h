@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -27,8 +28,9 @@ inline FloatLanes lerp_lanes(FloatLanes a, FloatLanes b, FloatLanes w) { return 
 
 // Two pairs (base[o], base[o+1]) side by side.
 inline __m128 load_two_pairs(const float* base, int32_t first, int32_t second) {
-  const __m128 low = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(base + first)));
-  return _mm_loadh_pi(low, reinterpret_cast<const __m64*>(base + second));
+  double pair;  // two floats, which no pointer to double may name: they begin at any float
+  std::memcpy(&pair, base + first, sizeof(pair));
+  return _mm_loadh_pi(_mm_castpd_ps(_mm_set_sd(pair)), reinterpret_cast<const __m64*>(base + second));
 }
 
 // left[l] = base[offset[l]], right[l] = base[offset[l] + 1]. Plain 8-byte loads fetch both neighbours of a lane; the

@@ -130,6 +130,7 @@ double block_squares(const T* block, Range rows, Range cols, bool diagonal) {
 // sum_{i != j} (c^T c)_ij^2
 template <class T>
 double off_diagonal_squares(const Branch<T>& branch, Workspace<T>& space, int threads) {
+  if (branch.dim == 1) return 0 * space.sum_squares.get()[0];  // nothing but a diagonal; NaN stays NaN
   const Panels<T> factor = pack_factor(branch, space, threads);
   const int64_t blocks = blocks_of(branch.side(), kBlock), pairs = blocks * (blocks + 1) / 2;
   double* partial = space.partial.get();

@@ -213,6 +213,7 @@ __global__ void terms_kernel(Device<S> device, Hinge hinge, int64_t column_block
     for (int64_t d = threadIdx.x; d < dim; d += kThreads) {
       variance += hinge.value(s[d], n);
       if (n <= dim) covariance -= double(s[d]) * double(s[d]);
+      if (dim == 1) covariance += 0 * double(s[d]);  // nothing but a diagonal; NaN stays NaN
     }
     const double* squares = partial + (branch * device.num_segments + segment) * pairs;
     for (int64_t pair = threadIdx.x; pair < side_tiles * (side_tiles + 1) / 2; pair += kThreads)

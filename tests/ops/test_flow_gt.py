@@ -84,6 +84,16 @@ def test_an_expanded_target_is_read_in_place(case: Case) -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["depth_dst", "mask_dst"])
+@pytest.mark.parametrize("case", cases_of("native", "triton"))
+def test_one_of_depth_and_mask_is_shared_by_the_targets(case: Case, name: str) -> None:
+    tensors = dict(call((2, 3, (7, 13), (11, 5))).to(case.device, case.dtype).tensors)
+    shared = tensors[name][:, :1].expand(-1, 3, -1, -1)
+    got = maps(**{**tensors, name: shared}, backend=case.backend)
+    for a, b in zip(got, maps(**{**tensors, name: shared.clone()}, backend=case.backend), strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize("case", backend_cases())
 def test_repeated_calls_are_bitwise_equal(case: Case) -> None:
     op_checks.check_deterministic(call(), case)

@@ -128,10 +128,13 @@ def load_mesh(path: str | Path, *, unit: Unit, check_extent: bool = True) -> Mes
     if not parts:
         remedy = "A point cloud, or another kind of file, cannot be rendered."
         fail("load_mesh", "path", "a file with a surface of triangles", f"none in {str(path)!r}", remedy)
-    mesh = Mesh(**join(parts)._asdict())
+    try:
+        mesh = Mesh(**join(parts)._asdict())
+    except ValueError as error:  # what the surface must be, without its file
+        raise ValueError(f"load_mesh: {path}: {error} Repair or export it again.") from error
     mesh = replace(mesh, vertices=mesh.vertices * MILLIMETRES[unit])
     if check_extent:
-        _check_extent(mesh, unit)
+        _check_extent(mesh, unit, path)
     if losses:
         what = "some of its colours are lost" if mesh.has_colour else "its colours are lost, so it is grey"
         warnings.warn(f"load_mesh: {path}: {what}: {'; '.join(losses)}.", stacklevel=2)
@@ -195,7 +198,7 @@ def _check_colours(mesh: Mesh) -> None:
         fail("Mesh", "vertex_colours", f"[{count},3]", shape_text(mesh.vertex_colours.shape))
 
 
-def _check_extent(mesh: Mesh, unit: str) -> None:
+def _check_extent(mesh: Mesh, unit: str, path: Path) -> None:
     longest = float(mesh.extent.max())
     least, most = PLAUSIBLE_EXTENT_MM
     if least <= longest <= most:
@@ -206,7 +209,7 @@ def _check_extent(mesh: Mesh, unit: str) -> None:
     guess = f"The file may be in {' or '.join(fitting)}; or else" if fitting else "If it really is so,"
     fail(
         *("load_mesh", "unit", f"one that makes the longest side of the object {least:g} to {most:g} mm"),
-        f"{longest:g} mm with {unit!r}",
+        f"{longest:g} mm with {unit!r} in {str(path)!r}",
         f"{guess} pass check_extent=False.",
     )
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from refkp.ops import affine_warp, equivariance_loss
+from refkp.ops import affine_warp, equivariance_loss, vicreg
 from tests.support.op_call import Case, OpCall
 from tests.support.op_checks import backend_cases, cases_of
 from tests.support.op_scenes import every_op
@@ -60,6 +60,18 @@ def test_every_sampling_of_e2p_spreads_as_the_reference(case: Case, options: dic
     got, want = call.run(case.backend)["output"], call.to("cpu", torch.float64).run("reference")["output"]
     assert 0 < int(want.isnan().sum()) < want.numel()
     assert_close("output", got, want, tolerance("e2p", case.backend, case.dtype))
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize("case", backend_cases())
+def test_one_dimension_that_is_not_finite_has_no_covariance_of_0(case: Case, value: float) -> None:
+    x, y = torch.randn(2, 5, 1, dtype=torch.float64)
+    x[2] = value
+    call = OpCall("vicreg", vicreg, {"x": x, "y": y}, ("x", "y")).to(case.device, case.dtype)
+    got, want = call.run(case.backend), call.to("cpu", torch.float64).run("reference")
+    assert want["covariance"].isnan().all()
+    for name, wanted in want.items():
+        assert torch.equal(got[name].cpu().isfinite(), wanted.isfinite()), name
 
 
 @pytest.mark.parametrize("value", VALUES, ids=str)

@@ -34,6 +34,10 @@ _JSON, _BINARY = 0x4E4F534A, 0x004E4942
 _GLOSSY, _PLACED = "KHR_materials_pbrSpecularGlossiness", "KHR_texture_transform"
 _COMPRESSED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression")
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_MOST_ROWS = 2**28  # of an accessor; more are a mistake, which may have no bytes behind it
+
+#: What values of the wrong kind, size or place in a document lead to.
+_STRAY = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, struct.error)
 
 
 class _Look(NamedTuple):
@@ -54,7 +58,9 @@ def read_gltf(path: Path) -> MeshFile:
     try:
         file = _File(document, binary, path)
         parts = [part for node, placement in placements(document) for part in file.parts(node, placement)]
-    except (KeyError, IndexError, TypeError, struct.error) as error:
+    except _STRAY as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise  # it was told already
         raise ValueError(f"load_mesh: {path} is no valid glTF: {error!r}. Export it again.") from error
     return MeshFile(tuple(parts), tuple(dict.fromkeys(file.losses)))
 
@@ -196,6 +202,8 @@ class _File:
             _WIDTHS[accessor["type"]],
             accessor["count"],
         )
+        if not 0 <= count <= _MOST_ROWS:
+            raise IndexError(f"accessor {index} of {count} rows")
         values = np.zeros((count, width), kind)
         if "bufferView" in accessor:
             values = self._rows(accessor["bufferView"], accessor.get("byteOffset", 0), kind, count, width)

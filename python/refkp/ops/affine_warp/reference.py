@@ -17,14 +17,12 @@ def affine_warp(
     """See `refkp.ops.affine_warp`; `fill` has one value a channel or none."""
     if not torch.compiler.is_compiling():
         check_theta_values("affine_warp", theta)
-    background = torch.tensor(fill or [0.0] * image.shape[1], dtype=torch.float64, device=image.device).view(
-        1, -1, 1, 1
-    )
-    out = _warp(image.double() - background, theta.double(), size, inverse) + background
-    return out.to(image.dtype)
+    background = torch.tensor(fill or [0.0] * image.shape[1], dtype=torch.float64, device=image.device)
+    return _warp(image.double(), theta.double(), size, inverse, background[:, None]).to(image.dtype)
 
 
-def _warp(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool) -> Tensor:
+def _warp(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool, background: Tensor) -> Tensor:
+    """The image goes on as `background` [C,1]; it is not subtracted and added again, which would cost digits."""
     height, width = image.shape[2:]
     if inverse:
         linear = torch.linalg.inv(theta[:, :, :2])
@@ -38,7 +36,7 @@ def _warp(image: Tensor, theta: Tensor, size: Sequence[int], inverse: bool) -> T
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).nan_to_num().long()
             taps = image.flatten(2).gather(2, index[:, None].expand(-1, image.shape[1], -1))
-            out = out + weighted(weight, torch.where(inside[:, None], taps, 0))
+            out = out + weighted(weight, torch.where(inside[:, None], taps, background))
     out = torch.where((px - px + py - py == 0)[:, None], out, torch.nan)  # the position must be finite
     return out.view(*image.shape[:2], *size)
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from torch import Tensor
 
 pytest.importorskip("cv2", reason="needs the extra `pose`")
 pytest.importorskip("PIL", reason="needs the extra `viz`")
@@ -15,9 +14,9 @@ pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from PIL import Image
 
-from refkp.data.images import encode_depth, encode_rgb
 from refkp.systems.pose.data.bop import BopReader, Target, read_targets
-from refkp.systems.pose.scene import PictureKey, Scene
+from refkp.systems.pose.scene import PictureKey
+from tests.systems.pose.data.bop_folder import mask_picture, write_scene
 from tests.systems.pose.data.scenes import assert_same_scene, make_scene
 
 
@@ -25,32 +24,8 @@ from tests.systems.pose.data.scenes import assert_same_scene, make_scene
 def root(tmp_path: Path) -> Path:
     """Scenes 0 and 1 with one picture each, as a data set of the challenge."""
     for index in range(2):
-        _write_scene(tmp_path / "test" / f"{index:06d}", make_scene(index))
+        write_scene(tmp_path / "test" / f"{index:06d}", make_scene(index))
     return tmp_path
-
-
-def mask_picture(mask: Tensor) -> bytes:
-    """A PNG with 255 inside, 0 outside."""
-    return encode_rgb(255 * mask.byte().expand(3, -1, -1), ".png")
-
-
-def _write_scene(folder: Path, scene: Scene) -> None:
-    assert scene.depth is not None
-    for name in ("rgb", "depth", "mask_visib"):
-        (folder / name).mkdir(parents=True)
-    (folder / "rgb/000000.png").write_bytes(encode_rgb(scene.rgb, ".png"))
-    (folder / "depth/000000.png").write_bytes(encode_depth(scene.depth, 0.1))
-    gt, info = [], []
-    for number, instance in enumerate(scene.instances):
-        (folder / f"mask_visib/000000_{number:06d}.png").write_bytes(mask_picture(instance.mask))
-        R, t = instance.cam_from_obj[:3, :3].flatten().tolist(), instance.cam_from_obj[:3, 3].tolist()
-        gt.append({"obj_id": instance.obj_id, "cam_R_m2c": R, "cam_t_m2c": t})
-        assert instance.full_box is not None
-        x0, y0, x1, y1 = instance.full_box
-        info.append({"visib_fract": instance.visible_fraction, "bbox_obj": [x0, y0, x1 - x0, y1 - y0]})
-    camera = {"cam_K": scene.K.flatten().tolist(), "depth_scale": 0.1}
-    for name, entry in {"camera": camera, "gt": gt, "gt_info": info}.items():
-        (folder / f"scene_{name}.json").write_text(json.dumps({"0": entry}))
 
 
 def test_pictures_come_as_they_were_written(root: Path) -> None:

@@ -108,9 +108,13 @@ def test_global_mode_keeps_the_best_of_all_chunks(certainty: Tensor, chunk: int)
     assert len(evidence.matches.weight) == 4 * 4 * 16
 
 
-@pytest.fixture(scope="module", params=["so3", "s2rope", "s2rope_equivariant", "none"])
+@pytest.fixture(
+    scope="module",
+    params=[("so3", 0), ("s2rope", 0), ("s2rope_equivariant", 2), ("none", 1)],
+    ids=lambda chosen: f"{chosen[0]} {chosen[1]}",
+)
 def model(request: pytest.FixtureRequest) -> Vpog:
-    return small_model(request.param)
+    return small_model(*request.param)
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
+from refkp.geometry.pnp import MonteCarloLoss
+from refkp.systems.pose.losses import pose
 from refkp.systems.pose.losses.correspondences import PairPoints
 from refkp.systems.pose.losses.pose import PoseLoss, PoseLossSpec
 from refkp.systems.pose.model.flow import PairPrediction
@@ -55,6 +58,23 @@ def test_objects_with_too_few_points_are_skipped_and_counted() -> None:
     assert (int(terms.skipped.sum), int(terms.failed.sum)) == (1, 0)
     assert (int(terms.monte_carlo.count), int(terms.failed.count)) == (2, 2)
     assert torch.isfinite(terms.monte_carlo.value)
+
+
+def test_means_are_over_the_objects_that_did_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = sphere_batch(3)
+    solved = pose.monte_carlo_pose_loss
+    seen = []
+
+    def with_a_failure(*arguments: Any, **options: Any) -> MonteCarloLoss:
+        result = solved(*arguments, **options)
+        failed = torch.tensor([False, True, False])
+        seen.append(result.loss.detach())
+        return result._replace(loss=torch.where(failed, 0.0, result.loss), failed=failed)
+
+    monkeypatch.setattr(pose, "monte_carlo_pose_loss", with_a_failure)
+    terms = PoseLoss(PoseLossSpec())(true_points(batch), batch, P)
+    assert (int(terms.failed.sum), int(terms.failed.count), int(terms.monte_carlo.count)) == (1, 3, 2)
+    torch.testing.assert_close(terms.monte_carlo.value, seen[0][[0, 2]].mean())
 
 
 def test_a_batch_without_points_is_zero_on_the_graph() -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.classifier import ClassificationHead
 from refkp.systems.pose.model.spec import ClassifierSpec
+from refkp.systems.pose.model.tokens import Tokens
 
 
 def head(**options: Any) -> ClassificationHead:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.flow import FlowHead, PairTrunk, flow_confidence
 from refkp.systems.pose.model.pairs import pairs_from_labels
 from refkp.systems.pose.model.spec import FlowSpec
+from refkp.systems.pose.model.tokens import Tokens
 
 DIM = 8
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from refkp._checks import fail
 from refkp.data.images import decode_depth, decode_mask_picture, read_bytes, read_rgb
 from refkp.systems.pose.data.intrinsics import parse_intrinsics
+from refkp.systems.pose.data.json_values import list_in, parse_json, table_in, whole_in
 from refkp.systems.pose.data.records import (
     Annotation,
     build_instance,
@@ -24,7 +25,6 @@ from refkp.systems.pose.data.records import (
     parse_annotations,
     parse_depth_scale,
     parse_full_box,
-    parse_json,
     parse_pose,
     read_centres,
     warn_of_inexact,
@@ -50,19 +50,18 @@ def read_targets(path: Path | str) -> tuple[Target, ...]:
     Raises:
         ValueError: the file cannot be read, or an entry names no picture, or an object without its number.
     """
-    entries = parse_json(read_bytes(path), str(path))
+    entries = list_in(parse_json(read_bytes(path), str(path)), f"read_targets: {path}")
     return tuple(_target(entry, f"{path}, entry {number}") for number, entry in enumerate(entries))
 
 
 def _target(entry: Any, where: str) -> Target:
-    try:
-        picture = PictureKey(int(entry["scene_id"]), int(entry["im_id"]))
-        if "obj_id" not in entry:
-            return Target(picture, None, None)
-        return Target(picture, int(entry["obj_id"]), int(entry["inst_count"]))
-    except (KeyError, TypeError, ValueError):
+    table = entry if isinstance(entry, dict) else {}
+    names = ["scene_id", "im_id", *(("obj_id", "inst_count") if "obj_id" in table else ())]
+    if any(name not in table for name in names):
         rule = "a target with scene_id and im_id, and obj_id with inst_count or neither"
         fail("read_targets", where, rule, entry, "Fetch the targets of the data set again.")
+    scene_id, image_id, *rest = (whole_in(entry[name], f"{where}: `{name}`") for name in names)
+    return Target(PictureKey(scene_id, image_id), *(rest or (None, None)))
 
 
 class _Folder(NamedTuple):
@@ -108,7 +107,8 @@ class BopReader:
         self._places: list[tuple[_Folder, int]] = []
         for path in paths:
             folder = _Folder(path, {name: _read_table(path, name) for name in tables})
-            images = sorted(int(image) for image in folder.tables["camera"])
+            cameras = f"{path}/scene_camera.json: the number of a picture"
+            images = sorted(whole_in(image, cameras) for image in folder.tables["camera"])
             self._places += [
                 (folder, image) for image in images if wanted is None or folder.key(image) in wanted
             ]
@@ -170,7 +170,7 @@ def _find(folder: Path, stem: str) -> Path | None:
 def _poses(folder: _Folder, image: int) -> list[Any]:
     """The poses of a picture as they stand in the file; none where that is broken, which reading it tells."""
     poses = folder.tables.get("gt", {}).get(str(image), [])
-    return [pose for pose in poses if isinstance(pose, dict)]
+    return [pose for pose in poses if isinstance(pose, dict)] if isinstance(poses, list) else []
 
 
 def _instance(folder: _Folder, image: int, number: int, annotation: Annotation) -> Instance:
@@ -181,7 +181,7 @@ def _instance(folder: _Folder, image: int, number: int, annotation: Annotation) 
         raise ValueError(f"BopReader: {place} is missing. Fetch the masks of the data set too.")
     where = f"{folder.path}/scene_gt.json, picture {image}, instance {number}"
     pose = parse_pose(_entry(folder, "gt", image)[number], where)
-    full_box = parse_full_box(_entry(folder, "gt_info", image)[number])
+    full_box = parse_full_box(_entry(folder, "gt_info", image)[number], f"{folder.path}/scene_gt_info.json")
     mask = decode_mask_picture(read_bytes(path), str(path))
     return build_instance(annotation, pose, mask, full_box, str(path))
 
@@ -191,7 +191,7 @@ def _read_table(folder: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         remedy = "Fetch it, or read with `ground_truth` False." if name != "camera" else "Fetch it."
         raise ValueError(f"BopReader: {path} is missing. {remedy}")
-    return parse_json(path.read_bytes(), str(path))
+    return table_in(parse_json(path.read_bytes(), str(path)), str(path))
 
 
 def _entry(folder: _Folder, name: str, image: int) -> Any:

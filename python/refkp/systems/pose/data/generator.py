@@ -32,8 +32,9 @@ from refkp.data.shapes import make_object
 from refkp.systems.pose.crops import Box
 from refkp.systems.pose.data.backgrounds import draw_background
 from refkp.systems.pose.data.composition import Ball, Composition, compose, draw_light
+from refkp.systems.pose.data.json_values import parse_json
 from refkp.systems.pose.data.models import ModelSet, info_entry
-from refkp.systems.pose.data.records import parse_json, read_centres, visible_box
+from refkp.systems.pose.data.records import read_centres, visible_box
 from refkp.systems.pose.data.shard_writer import ShardWriter
 from refkp.systems.pose.data.spec import GeneratorSpec
 from refkp.systems.pose.scene import Instance, PictureKey, Scene

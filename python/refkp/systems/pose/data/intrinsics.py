@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail
-from refkp.systems.pose.data.records import parse_json
+from refkp.systems.pose.data.json_values import parse_json
 
 Size = tuple[int, int]  # height, width
 

@@ -21,7 +21,16 @@ from torch import Tensor
 from refkp._checks import fail
 from refkp._files import visible_files
 from refkp.data.meshes import Mesh, load_mesh
-from refkp.systems.pose.data.records import box_middle, parse_json
+from refkp.systems.pose.data.json_values import (
+    entry_in,
+    list_in,
+    number_in,
+    numbers_in,
+    parse_json,
+    table_in,
+    whole_in,
+)
+from refkp.systems.pose.data.records import box_middle
 from refkp.systems.pose.symmetry import ContinuousSymmetry
 
 _SUFFIXES = (".ply", ".obj", ".glb")
@@ -59,11 +68,12 @@ class ModelSet:
         named = (self.root / name for name in _FOLDERS)
         self.folder = next((folder for folder in named if folder.is_dir()), self.root / _FOLDERS[0])
         table = self._read_table()
-        self._entries: dict[int, Mapping[str, Any]] = {}
         if isinstance(table, dict):
-            self._entries = {int(obj_id): entry for obj_id, entry in table.items()}
-        elif isinstance(table, list):
-            self._entries = {int(entry["obj_id"]): entry for entry in table}
+            pairs = list(table.items())
+        else:
+            pairs = [(entry_in(entry, "obj_id", self._table), entry) for entry in list_in(table, self._table)]
+        where = f"{self._table}: the number of an object"
+        self._entries = {whole_in(obj_id, where): table_in(entry, self._table) for obj_id, entry in pairs}
         if not self._entries:
             fail("ModelSet", "root", "a place whose models_info.json names objects", repr(str(root)))
         self._is_normalised = isinstance(table, list)
@@ -112,27 +122,36 @@ class ModelSet:
 
     def centre(self, obj_id: int) -> Tensor:
         """float64 [3], the middle of an object's box in its frame, millimetres."""
-        centre = None if self._is_normalised else box_middle(self._entry(obj_id))
+        centre = None if self._is_normalised else box_middle(self._entry(obj_id), self._table)
         return torch.from_numpy(self.mesh(obj_id).centre) if centre is None else centre
 
     def _info(self, obj_id: int) -> ModelInfo:
         entry = self._entry(obj_id)
         if self._is_normalised:
-            return ModelInfo(self.mesh(obj_id).diameter, _matrices([]), ())
+            return ModelInfo(self.mesh(obj_id).diameter, torch.zeros(0, 4, 4, dtype=torch.float64), ())
+        where = f"{self._table}: object {obj_id}"
         continuous = tuple(
             ContinuousSymmetry(
-                *(torch.tensor(item[name], dtype=torch.float64) for name in ("axis", "offset"))
+                *(
+                    numbers_in(entry_in(item, name, where), (3,), f"{where}: `{name}`")
+                    for name in ("axis", "offset")
+                )
             )
-            for item in entry.get("symmetries_continuous", [])
+            for item in list_in(entry.get("symmetries_continuous", []), f"{where}: `symmetries_continuous`")
         )
-        return ModelInfo(self._diameter(obj_id), _matrices(entry.get("symmetries_discrete", [])), continuous)
+        rows = list_in(entry.get("symmetries_discrete", []), f"{where}: `symmetries_discrete`")
+        discrete = numbers_in(rows, (len(rows), 4, 4), f"{where}: `symmetries_discrete`")
+        return ModelInfo(self._diameter(obj_id), discrete, continuous)
 
     def _diameter(self, obj_id: int) -> float:
         entry = self._entry(obj_id)
         if "diameter" not in entry:
             got = f"object {obj_id} with {sorted(entry)}"
             fail("ModelSet", "models_info.json", "a table with `diameter`", got)
-        return float(entry["diameter"])
+        diameter = number_in(entry["diameter"], f"{self._table}: `diameter` of object {obj_id}")
+        if diameter <= 0:
+            fail("ModelSet", self._table, f"a table with `diameter` above 0 of object {obj_id}", diameter)
+        return diameter
 
     def _entry(self, obj_id: int) -> Mapping[str, Any]:
         if obj_id not in self._entries:
@@ -142,7 +161,8 @@ class ModelSet:
     def _read_table(self) -> Any:
         for path in (self.folder / "models_info.json", self.root / "models_info.json"):
             if path.is_file():
-                return parse_json(path.read_bytes(), str(path))
+                self._table = str(path)
+                return parse_json(path.read_bytes(), self._table)
         return fail("ModelSet", "root", "a folder with models/models_info.json", repr(str(self.root)))
 
 
@@ -169,7 +189,3 @@ def info_entry(mesh: Mesh) -> dict[str, float]:
     named = {f"min_{axis}": float(value) for axis, value in zip("xyz", mesh.bounds[0], strict=True)}
     sizes = {f"size_{axis}": float(value) for axis, value in zip("xyz", mesh.extent, strict=True)}
     return {"diameter": float(mesh.diameter), **named, **sizes}
-
-
-def _matrices(rows: list[list[float]]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 4, 4)

@@ -7,9 +7,8 @@ poses, are found here and raise.
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,15 @@ from torch import Tensor
 
 from refkp.geometry.rotations import LARGEST_ROTATION_ERROR, rotation_error
 from refkp.systems.pose.crops import Box, mask_box
+from refkp.systems.pose.data.json_values import (
+    entry_in,
+    list_in,
+    number_in,
+    numbers_in,
+    parse_json,
+    table_in,
+    whole_in,
+)
 from refkp.systems.pose.scene import Instance, Scene
 from refkp.systems.pose.units import PLAUSIBLE_DEPTH_FACTOR
 
@@ -32,67 +40,75 @@ class Annotation(NamedTuple):
     visible_fraction: float
 
 
-def parse_json(data: bytes | str, where: str) -> Any:
-    """The content of a JSON file; an error names the file."""
-    try:
-        return json.loads(data)
-    except ValueError as error:  # both of text and of its encoding
-        raise ValueError(f"{where} is not JSON: {error}. Fetch or write it again.") from None
-
-
-def parse_depth_scale(entry: Mapping[str, Any], where: str) -> float:
+def parse_depth_scale(entry: Any, where: str) -> float:
     """The millimetres of one step of the depth map."""
-    if "depth_scale" not in entry:
+    if "depth_scale" not in table_in(entry, where):
         raise ValueError(
             f"{where}: `depth_scale` is missing, so the unit of the depth map is unknown. "
             "Add it: millimetres per step, 0.1 in the published shards."
         )
-    return float(_numbers(entry, "depth_scale", (), where))
+    scale = number_in(entry["depth_scale"], f"{where}: `depth_scale`")
+    if scale <= 0:
+        raise ValueError(
+            f"{where}: `depth_scale` must be above 0; got {scale:g}. Write millimetres per step."
+        )
+    return scale
 
 
-def parse_annotations(gt: Sequence[Any], gt_info: Sequence[Any], where: str) -> tuple[Annotation, ...]:
+def parse_annotations(gt: Any, gt_info: Any, where: str) -> tuple[Annotation, ...]:
     """Object and visibility of each instance."""
-    if len(gt) != len(gt_info):
-        raise ValueError(f"{where}: {len(gt)} poses but {len(gt_info)} visibilities.")
+    poses, infos = list_in(gt, f"{where}: poses"), list_in(gt_info, f"{where}: visibilities")
+    if len(poses) != len(infos):
+        raise ValueError(f"{where}: {len(poses)} poses but {len(infos)} visibilities. Fetch both again.")
     return tuple(
-        Annotation(int(_entry(pose, "obj_id", where)), _visible_fraction(info, where))
-        for pose, info in zip(gt, gt_info, strict=True)
+        Annotation(
+            whole_in(entry_in(pose, "obj_id", where), f"{where}: `obj_id`"), _visible_fraction(info, where)
+        )
+        for pose, info in zip(poses, infos, strict=True)
     )
 
 
-def _visible_fraction(info: Mapping[str, Any], where: str) -> float:
+def _visible_fraction(info: Any, where: str) -> float:
     """`visib_fract`; where it is null, for 0 of 0 pixels say, that of the pixel counts beside it."""
-    told = _entry(info, "visib_fract", where)
+    told = entry_in(info, "visib_fract", where)
     if told is not None:
-        return float(told)
-    visible, whole = info.get("px_count_visib"), info.get("px_count_all")
+        return number_in(told, f"{where}: `visib_fract`")
+    visible, whole = (
+        None if info.get(name) is None else number_in(info[name], f"{where}: `{name}`")
+        for name in ("px_count_visib", "px_count_all")
+    )
     if visible is None or (visible > 0 and not whole):
         raise ValueError(
             f"{where}: `visib_fract` is null, and `px_count_visib` of `px_count_all` does not tell it either. "
             "Write a number, 0 for an object that is not seen."
         )
-    return visible / whole if visible else 0.0
+    return visible / whole if visible and whole else 0.0
 
 
-def parse_pose(entry: Mapping[str, Any], where: str) -> Tensor:
+def parse_pose(entry: Any, where: str) -> Tensor:
     """`cam_from_obj` float64 [4,4] of an entry, as published; it must be a rigid motion.
 
     Published rotations are not all exact: `LARGEST_ROTATION_ERROR` passes, and `num_inexact` counts them.
     """
     pose = torch.eye(4, dtype=torch.float64)
-    pose[:3, :3] = _numbers(entry, "cam_R_m2c", (3, 3), where)
-    pose[:3, 3] = _numbers(entry, "cam_t_m2c", (3,), where)
+    for name, target in (("cam_R_m2c", pose[:3, :3]), ("cam_t_m2c", pose[:3, 3])):
+        target.copy_(numbers_in(entry_in(entry, name, where), tuple(target.shape), f"{where}: `{name}`"))
     if not float(rotation_error(pose[:3, :3])) <= LARGEST_ROTATION_ERROR:
-        raise ValueError(f"{where}: `cam_R_m2c` is no rotation: {pose[:3, :3].tolist()}.")
+        raise ValueError(f"{where}: `cam_R_m2c` is no rotation: {pose[:3, :3].tolist()}. Correct it.")
     return pose
 
 
 def num_inexact(poses: Iterable[Mapping[str, Any]]) -> int:
     """How many `cam_R_m2c` are rotations by less than `EXACT_ROTATION` alone; broken ones are not counted."""
     rows = [pose.get("cam_R_m2c") for pose in poses]
-    numbers = [row for row in rows if isinstance(row, list) and len(row) == 9]
+    numbers = [row for row in rows if isinstance(row, list) and len(row) == 9 and all(map(_is_small, row))]
     error = rotation_error(torch.tensor(numbers, dtype=torch.float64).reshape(-1, 3, 3))
     return int(((error > EXACT_ROTATION) & (error <= LARGEST_ROTATION_ERROR)).sum())
+
+
+def _is_small(value: Any) -> bool:
+    """A number as the elements of rotations are."""
+    return isinstance(value, (int, float)) and abs(value) <= 2
 
 
 def warn_of_inexact(reader: str, count: int, total: int) -> None:
@@ -105,11 +121,14 @@ def warn_of_inexact(reader: str, count: int, total: int) -> None:
         )
 
 
-def parse_full_box(info: Mapping[str, Any]) -> Box | None:
+def parse_full_box(info: Any, where: str) -> Box | None:
     """`bbox_obj` (x, y, width, height) as corners, where the file has it."""
-    if "bbox_obj" not in info:
+    if "bbox_obj" not in table_in(info, where):
         return None
-    x, y, width, height = (int(value) for value in info["bbox_obj"])
+    place = f"{where}: `bbox_obj`"
+    x, y, width, height = (
+        whole_in(value, place) for value in numbers_in(info["bbox_obj"], (4,), place).tolist()
+    )
     return x, y, x + width, y + height
 
 
@@ -146,16 +165,16 @@ def read_centres(root: Path) -> dict[int, Tensor]:
     path = root / "models" / "models_info.json"
     table = parse_json(path.read_bytes(), str(path)) if path.is_file() else {}
     entries = table.items() if isinstance(table, dict) else ()
-    found = {int(obj_id): box_middle(entry) for obj_id, entry in entries}
+    found = {whole_in(obj_id, f"{path}: a name"): box_middle(entry, str(path)) for obj_id, entry in entries}
     return {obj_id: centre for obj_id, centre in found.items() if centre is not None}
 
 
-def box_middle(entry: Mapping[str, Any]) -> Tensor | None:
-    """The middle [3] of the box of an entry of `models_info.json`; None if it tells no box."""
+def box_middle(entry: Any, where: str) -> Tensor | None:
+    """The middle [3] of the box of an entry of `models_info.json`, the file `where`; None if it tells no box."""
     names = [f"{kind}_{axis}" for kind in ("min", "size") for axis in "xyz"]
-    if any(name not in entry for name in names):
+    if any(name not in table_in(entry, where) for name in names):
         return None
-    low, size = torch.tensor([float(entry[name]) for name in names], dtype=torch.float64).split(3)
+    low, size = numbers_in([entry[name] for name in names], (6,), f"{where}: a box").split(3)
     return low + size / 2
 
 
@@ -227,18 +246,3 @@ def _check_unit(depth: Tensor, distance: float, where: str) -> None:
             f"{distance:g} mm away. Poses must be in millimetres, not metres (a factor of 1000), and depth times "
             "`depth_scale` too; correct the one that is not."
         )
-
-
-def _numbers(entry: Mapping[str, Any], name: str, shape: tuple[int, ...], where: str) -> Tensor:
-    values = torch.tensor(_entry(entry, name, where), dtype=torch.float64)
-    if values.numel() != torch.Size(shape).numel() or not bool(torch.isfinite(values).all()):
-        raise ValueError(
-            f"{where}: `{name}` must be {torch.Size(shape).numel()} finite numbers; got {values.tolist()}."
-        )
-    return values.reshape(shape)
-
-
-def _entry(entry: Mapping[str, Any], name: str, where: str) -> Any:
-    if name not in entry:
-        raise ValueError(f"{where}: `{name}` is missing; found {', '.join(sorted(entry))}.")
-    return entry[name]

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from refkp._files import write_text
-from refkp.systems.pose.data.records import Annotation, num_inexact, parse_annotations, parse_json
+from refkp.systems.pose.data.json_values import parse_json
+from refkp.systems.pose.data.records import Annotation, num_inexact, parse_annotations
 
 #: The endings of the members of a sample; of the picture, one of `RGB_SUFFIXES`.
 SUFFIXES = ("depth.png", "camera.json", "gt.json", "gt_info.json", "mask_visib.json")

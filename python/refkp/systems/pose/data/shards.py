@@ -23,6 +23,7 @@ from refkp._checks import fail, require_choice
 from refkp._progress import progress_bar
 from refkp.data.images import decode_depth, decode_rgb
 from refkp.systems.pose.data.intrinsics import parse_intrinsics
+from refkp.systems.pose.data.json_values import parse_json, table_in, whole_in
 from refkp.systems.pose.data.records import (
     Annotation,
     build_instance,
@@ -30,7 +31,6 @@ from refkp.systems.pose.data.records import (
     parse_annotations,
     parse_depth_scale,
     parse_full_box,
-    parse_json,
     parse_pose,
     read_centres,
     warn_of_inexact,
@@ -182,7 +182,7 @@ def _instances(table: dict[str, Any], size: tuple[int, int], where: str) -> tupl
         except ValueError as error:
             raise ValueError(f"{where}.mask_visib.json, instance {index}: {error}") from None
         pose = parse_pose(table["gt"][index], f"{where}.gt.json, instance {index}")
-        full_box = parse_full_box(table["gt_info"][index])
+        full_box = parse_full_box(table["gt_info"][index], f"{where}.gt_info.json, instance {index}")
         mask_where = f"{where}.mask_visib.json, instance {index}"
         instances.append(build_instance(annotation, pose, mask, full_box, mask_where))
     return tuple(instances)
@@ -202,8 +202,10 @@ def _read_key_table(folder: Path) -> dict[int, set[str]]:
     path = folder / KEY_TABLE
     keys: dict[int, set[str]] = {}
     if path.is_file():
-        for key, shard in parse_json(path.read_bytes(), str(path)).items():
-            keys.setdefault(shard if isinstance(shard, int) else shard_number(shard), set()).add(key)
+        for key, shard in table_in(parse_json(path.read_bytes(), str(path)), str(path)).items():
+            is_name = isinstance(shard, str) and any(map(str.isdecimal, shard))
+            number = shard_number(shard) if is_name else whole_in(shard, f"{path}: the shard of {key}")
+            keys.setdefault(number, set()).add(key)
     return keys
 
 

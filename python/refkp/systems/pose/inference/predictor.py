@@ -12,7 +12,8 @@ from refkp._checks import fail
 from refkp.systems.pose.inference.bank import TemplateBank
 from refkp.systems.pose.inference.matches import Prediction, best_partners
 from refkp.systems.pose.model.pairs import pairs_from_labels
-from refkp.systems.pose.model.vpog import Tokens, Vpog
+from refkp.systems.pose.model.tokens import Tokens
+from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.templates.selection import view_directions
 from refkp.systems.pose.views import Views
 

@@ -95,12 +95,16 @@ def read_bop_csv(path: Path | str) -> list[Estimate]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"read_bop_csv: there is no file {path}.")
-    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin their files with a mark
-        rows = csv.reader(file)
-        header = tuple(name.strip() for name in next(rows, []))
-        if header != COLUMNS:
-            fail("read_bop_csv", "path", f"a file whose first line is {','.join(COLUMNS)}", ",".join(header))
-        return [_parse(row, f"{path.name} line {rows.line_num}") for row in rows if row]
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin their files with a mark
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"read_bop_csv: {path} is no table of text: {error}. Write it again.") from None
+    header = tuple(name.strip() for name in rows[0]) if rows else ()
+    if header != COLUMNS:
+        rule, got = f"a file whose first line is {','.join(COLUMNS)}", f"{','.join(header)!r} in {path}"
+        fail("read_bop_csv", "path", rule, got)
+    return [_parse(row, f"{path.name} line {number}") for number, row in enumerate(rows[1:], 2) if row]
 
 
 def _parse(row: list[str], where: str) -> Estimate:

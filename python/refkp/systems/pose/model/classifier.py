@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from refkp.nn.init import init_transformer
 from refkp.nn.mlp import hidden_layers
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.spec import ClassifierSpec
+from refkp.systems.pose.model.tokens import Tokens
 
 
 class ClassificationHead(nn.Module):

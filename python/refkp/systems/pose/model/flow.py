@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from refkp.nn.init import init_transformer
 from refkp.nn.mlp import hidden_layers
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.pairs import PatchPairs
 from refkp.systems.pose.model.spec import FlowSpec
+from refkp.systems.pose.model.tokens import Tokens
 
 
 class PairPrediction(NamedTuple):

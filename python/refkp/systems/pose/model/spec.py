@@ -72,6 +72,9 @@ class AttentionSpec:
             None takes the automatic split.
         mlp_ratio: hidden size of a block's MLPs over the token size.
         rope_base: of the query's position code.
+        query_registers, template_registers: learned tokens of each view that take part in the attention and are
+            taken off after it, beside the one token of a template that stands for "not seen".
+        object_tokens: the same of an object as a whole, in joint attention alone.
     """
 
     depth: int = 4
@@ -82,8 +85,14 @@ class AttentionSpec:
     sphere_split: tuple[int, int, int] | None = None
     mlp_ratio: float = 4.0
     rope_base: float = 100.0
+    query_registers: int = 0
+    template_registers: int = 0
+    object_tokens: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("query_registers", "template_registers", "object_tokens"):
+            if getattr(self, name) < 0:
+                fail("AttentionSpec", name, "0 or more", getattr(self, name))
         positions = ("so3", "s2rope", "s2rope_equivariant", "none")
         require_choice("AttentionSpec", "position", self.position, positions)
         if self.sphere_split is not None and not self.position.startswith("s2rope"):
