@@ -17,6 +17,7 @@ from bench.support import Compare, Row, nbytes
 from bench.test_bench_flow_gt import scene
 
 pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("cv2", reason="needs the extra `pose`")
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
@@ -227,9 +228,8 @@ def every_distance(points: np.ndarray) -> float:
 
 def hull_distance(points: np.ndarray) -> float:
     """By all pairs of corners of the convex hull."""
-    from scipy.spatial import ConvexHull
-
-    return every_distance(points[ConvexHull(points).vertices])
+    spatial = pytest.importorskip("scipy.spatial", reason="stands in the comparison")
+    return every_distance(points[spatial.ConvexHull(points).vertices])
 
 
 @pytest.mark.parametrize(
@@ -244,8 +244,6 @@ def test_bench_diameter(kind: str, count: int, peer: Any, compare: Compare, devi
     """
     if device != "cpu":
         pytest.skip("numpy runs on the CPU")
-    if peer is hull_distance:
-        pytest.importorskip("scipy", reason="stands in the comparison")
     points = cloud(kind, count)
     few = points if peer else points[::100]
     name = {every_distance: "all pairs", hull_distance: "scipy's hull, all pairs"}
