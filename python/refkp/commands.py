@@ -8,6 +8,7 @@ would run to resolve its annotations.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -76,6 +77,17 @@ def add_out(parser: argparse.ArgumentParser, holds: str, default: str | None = N
         metavar="DIR",
         help=f"folder for {holds}",
     )
+
+
+def add_workers(parser: argparse.ArgumentParser, does: str) -> None:
+    """Add `--workers`: how many threads or processes do something at a time; all cores by default."""
+    text = f"{does}; default: one for each core"
+    parser.add_argument("--workers", type=int, default=available_cores(), metavar="N", help=text)
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

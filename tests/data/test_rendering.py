@@ -13,8 +13,9 @@ pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("PIL", reason="needs the extra `viz`")
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
+from refkp.data.mesh_files.parts import GREY
 from refkp.data.meshes import Mesh, load_mesh
-from refkp.data.rendering import GREY, Light, MeshRenderer, render_depth
+from refkp.data.rendering import Light, MeshRenderer, render_depth
 from refkp.data.shapes import make_object
 
 Array = NDArray[np.float64]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
+import torch
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from refkp.training.optim import OptimizerSpec, build_optimizer, rate
 
@@ -36,6 +38,24 @@ def test_cosine_decay_begins_at_the_peak_after_a_warm_up_from_its_start() -> Non
     assert rates[550] == pytest.approx(0.5)
     assert rates[325] > rate(325, 1000, 0.1)  # flat at the top
     assert rates[1000] == 0
+
+
+@pytest.mark.parametrize("steps", [7, 40])
+def test_the_rate_ends_at_eta_min_as_that_of_torch_does(steps: int) -> None:
+    spec = OptimizerSpec(lr=0.4, warmup=0.0, decay="cosine", eta_min=0.03)
+    config = build_optimizer([_group("a", nn.Linear(2, 2)), _group("b", nn.Linear(2, 2), 0.1)], spec, steps)
+    optimizer = config["optimizer"]
+    theirs = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.4)
+    cosine = CosineAnnealingLR(theirs, T_max=steps, eta_min=0.03)
+    for _ in range(steps + 1):
+        rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+        assert rates["a"] == pytest.approx(theirs.param_groups[0]["lr"])
+        assert rates["b"] == pytest.approx(rates["a"] / 10)
+        optimizer.step()
+        config["lr_scheduler"]["scheduler"].step()
+        theirs.step()
+        cosine.step()
+    assert rates["a"] == pytest.approx(0.03)
 
 
 def test_groups_have_their_own_rate_and_decay_and_vectors_none() -> None:
@@ -76,6 +96,9 @@ def test_errors() -> None:
         build_optimizer(groups, OptimizerSpec(group_weight_decay={"language": 0.0}), 1)
     with pytest.raises(ValueError, match="`lr` must be above 0"):
         OptimizerSpec(lr=0.0)
+    for eta_min in (-1e-9, 2e-4):
+        with pytest.raises(ValueError, match=r"`eta_min` must be from 0 to `lr` = 0.0001"):
+            OptimizerSpec(eta_min=eta_min)
     with pytest.raises(ValueError, match="warmup"):
         OptimizerSpec(warmup=1.0)
     with pytest.raises(ValueError, match="warmup_start"):

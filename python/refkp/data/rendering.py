@@ -1,30 +1,25 @@
 """Pictures, depth and instance ids of posed meshes by casting one ray through each pixel centre.
 
-Every mesh has an embree scene in its own frame, built once. A pose moves the rays, not the mesh; only rays
-through the projected box of a mesh are cast. Embree says in float32 which triangle a ray meets; the depth is
-then that of the triangle's plane in float64, so it is exact wherever the ray is not within rounding of an edge.
+Every mesh has an embree scene in its own frame, built once. A pose moves the rays, not the mesh. Rays are cast
+through the projected box of a mesh alone, and all work is on the window around these boxes. Embree says in
+float32 which triangle a ray meets; the depth is then that of the triangle's plane in float64, so it is exact
+wherever the ray is not within rounding of an edge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from refkp._checks import fail, shape_text
-from refkp._extras import named_extras
-from refkp.data.mesh_files.parts import GREY
 from refkp.data.meshes import Mesh
-from refkp.data.surfaces import corner_normals, texture_colours
+from refkp.data.solids import Solid
 from refkp.geometry.rotations import LARGEST_ROTATION_ERROR, rotation_error
-
-with named_extras():
-    from embreex.mesh_construction import TriangleMesh
-    from embreex.rtcore_scene import EmbreeScene
 
 Array = NDArray[np.float64]
 
@@ -55,10 +50,49 @@ class Rendering(NamedTuple):
     areas: NDArray[np.int64]  # [n], pixels that each would cover without the others
 
 
-class _Hits(NamedTuple):
-    """The nearest surface seen through each pixel of a picture, row by row."""
+class _Window(NamedTuple):
+    """Whole pixels of a picture: columns left..right and rows top..bottom, the last ones exclusive."""
 
-    z: Array  # [P], infinite where nothing is hit
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its part of a picture [H,W,...]."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def pixels_in(self, window: _Window) -> NDArray[np.int64]:
+        """Its pixels, row by row, as numbers of those of a window around it."""
+        rows, columns = np.arange(self.top, self.bottom), np.arange(self.left, self.right)
+        return ((rows - window.top)[:, None] * window.size[1] + (columns - window.left)).reshape(-1)
+
+
+class _Shot(NamedTuple):
+    """Posed meshes before a camera, and where in its picture they can be."""
+
+    solids: Sequence[Solid]  # n of them
+    poses: Array  # [n,4,4]
+    K: Array
+    boxes: Sequence[_Window]  # around each
+    window: _Window  # around all
+
+    def enlarged(self, factor: int) -> _Shot:
+        """The same in a picture `factor` times as large."""
+        window, *boxes = (_Window(*(factor * edge for edge in box)) for box in (self.window, *self.boxes))
+        return _Shot(self.solids, self.poses, self.K * [[factor], [factor], [1]], boxes, window)
+
+
+class _Hits(NamedTuple):
+    """The nearest surface seen through each pixel of a window, row by row."""
+
+    z: Array  # [P], infinite where nothing is hit, or where no depth was asked for
     instance: NDArray[np.int32]  # [P], -1 where nothing is hit
     face: NDArray[np.int32]  # [P]
     uv: NDArray[np.float32]  # [P,2], barycentric weights of the second and third corner
@@ -83,7 +117,7 @@ class MeshRenderer:
     def __init__(self, meshes: Sequence[Mesh]) -> None:
         if not meshes:
             fail("MeshRenderer", "meshes", "at least one mesh", "none")
-        self._solids = [_Solid(mesh) for mesh in meshes]
+        self._solids = [Solid(mesh) for mesh in meshes]
 
     def render(
         self,
@@ -114,24 +148,14 @@ class MeshRenderer:
         poses, intrinsics = _checked_poses(cam_from_obj), _checked_intrinsics(K)
         which = range(len(self._solids)) if which is None else which
         self._check_call(poses, which, size, background, samples)
-        hits = self._trace(poses, intrinsics, size, which)
-        seen = hits.instance >= 0
-        depth = np.where(seen, hits.z, 0).astype(np.float32).reshape(size)
-        instance = hits.instance.reshape(size)
-        dense = intrinsics * [[samples], [samples], [1]]  # the same picture, `samples` times as large
-        dense_size = (size[0] * samples, size[1] * samples)
-        dense_hits = hits if samples == 1 else self._trace(poses, dense, dense_size, which)
-        total, count = np.zeros((size[0] * size[1], 3)), np.zeros(size[0] * size[1], np.int64)
-        for number, mesh in enumerate(which):
-            at = np.flatnonzero(dense_hits.instance == number)
-            rays = _rays(dense, at, dense_size[1])
-            colour = self._solids[mesh].shade(dense_hits, at, rays, poses[number], light)
-            pixel = (at // dense_size[1] // samples) * size[1] + at % dense_size[1] // samples
-            count += np.bincount(pixel, minlength=len(count))
-            for channel in range(3):
-                total[:, channel] += np.bincount(pixel, colour[:, channel], minlength=len(count))
-        rgb = _blend(total, count, seen, None if background is None else background.reshape(-1, 3), samples)
-        return Rendering(rgb.reshape(*size, 3), depth, instance, hits.areas)
+        shot = self._shot(poses, intrinsics, size, which)
+        hits = _trace(shot)
+        total, count = _colours(shot, hits, light, samples)
+        behind = None if background is None else background[shot.window.slices].reshape(-1, 3)
+        rgb = np.zeros((*size, 3), np.uint8) if background is None else background.copy()
+        _place(rgb, shot.window, _blend(total, count, hits.instance >= 0, behind, samples))
+        instance = _place(np.full(size, -1, np.int32), shot.window, hits.instance)
+        return Rendering(rgb, _depth_picture(hits, shot.window, size), instance, hits.areas)
 
     def render_depth(
         self, cam_from_obj: ArrayLike, K: ArrayLike, size: tuple[int, int]
@@ -140,31 +164,13 @@ class MeshRenderer:
         poses, intrinsics = _checked_poses(cam_from_obj), _checked_intrinsics(K)
         which = range(len(self._solids))
         self._check_call(poses, which, size, None, 1)
-        hits = self._trace(poses, intrinsics, size, which)
-        return np.where(hits.instance >= 0, hits.z, 0).astype(np.float32).reshape(size)
+        shot = self._shot(poses, intrinsics, size, which)
+        return _depth_picture(_trace(shot), shot.window, size)
 
-    def _trace(self, poses: Array, K: Array, size: tuple[int, int], which: Sequence[int]) -> _Hits:
-        num = size[0] * size[1]
-        hits = _Hits(
-            np.full(num, np.inf),
-            np.full(num, -1, np.int32),
-            np.zeros(num, np.int32),
-            np.zeros((num, 2), np.float32),
-            np.zeros(len(poses), np.int64),
-        )
-        for number, mesh in enumerate(which):
-            solid = self._solids[mesh]
-            pixels = _pixels_of_box(solid.mesh.bounds, poses[number], K, size)
-            if not len(pixels):
-                continue
-            hit = solid.cast(_rays(K, pixels, size[1]), poses[number])
-            hits.areas[number] = len(hit.ray)
-            at = pixels[hit.ray]
-            nearer = hit.z < hits.z[at]
-            at = at[nearer]
-            hits.z[at], hits.face[at], hits.uv[at] = hit.z[nearer], hit.face[nearer], hit.uv[nearer]
-            hits.instance[at] = number
-        return hits
+    def _shot(self, poses: Array, K: Array, size: tuple[int, int], which: Sequence[int]) -> _Shot:
+        solids = [self._solids[mesh] for mesh in which]
+        boxes = [_box(solid.mesh.bounds, pose, K, size) for solid, pose in zip(solids, poses, strict=True)]
+        return _Shot(solids, poses, K, boxes, _around(boxes))
 
     def _check_call(
         self,
@@ -198,108 +204,114 @@ def render_depth(
     return MeshRenderer([mesh]).render_depth(np.asarray(cam_from_obj)[None], K, size)
 
 
-class _SolidHits(NamedTuple):
-    """Rays that meet one mesh."""
-
-    ray: NDArray[np.int64]  # [h], which of the rays
-    z: Array  # [h]
-    face: NDArray[np.int32]  # [h]
-    uv: NDArray[np.float32]  # [h,2]
-
-
-class _Solid:
-    """One mesh, its embree scene, and what shading needs of it."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        self.mesh = mesh
-        # About its middle, so that float32 loses least.
-        self._corners = (mesh.vertices - mesh.centre)[mesh.faces]
-        edges = self._corners[:, 1:] - self._corners[:, :1]
-        self._plane_normals = np.cross(edges[:, 0], edges[:, 1])
-        self._corner_normals: Array | None = None  # made when a light first asks for them
-        self._scene = EmbreeScene()
-        TriangleMesh(self._scene, self._corners.astype(np.float32))
-
-    def cast(self, rays: Array, pose: Array) -> _SolidHits:
-        """First hits of rays [r,3] from the camera centre whose z is 1, so that a hit's distance is its depth."""
-        rotation = pose[:3, :3]
-        inverse = np.linalg.inv(rotation)  # published rotations are no exact ones
-        origin = -inverse @ pose[:3, 3] - self.mesh.centre
-        directions = rays @ inverse.T
-        origins = np.broadcast_to(origin.astype(np.float32), directions.shape).copy()
-        result = self._scene.run(origins, directions.astype(np.float32), output=1)
-        ray = np.flatnonzero(result["primID"] >= 0)
-        face = result["primID"][ray]
-        z = self._plane_depth(face, origin, directions[ray], rotation[2])
-        return _SolidHits(ray, z, face, np.stack((result["u"][ray], result["v"][ray]), -1))
-
-    def _plane_depth(self, face: NDArray[np.int32], origin: Array, rays: Array, forward: Array) -> Array:
-        """Where the rays meet the planes of their faces: z = n.(p - o) / n.d.
-
-        A face seen edge-on has no such point to rely on, so z is kept within the depths of its corners.
-        """
-        normals, corners = self._plane_normals[face], self._corners[face] - origin
-        depths = corners @ forward
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z = np.einsum("hi,hi->h", normals, corners[:, 0]) / np.einsum("hi,hi->h", normals, rays)
-        return np.clip(np.where(np.isfinite(z), z, depths[:, 0]), depths.min(1), depths.max(1))
-
-    def shade(
-        self, hits: _Hits, at: NDArray[np.int64], rays: Array, pose: Array, light: Light | None
-    ) -> Array:
-        """Colours [h,3] in 0..255 at the pixels `at` of `hits`, which all show this mesh."""
-        face, (second, third) = hits.face[at], hits.uv[at].T.astype(np.float64)
-        weights = np.stack((1 - second - third, second, third), -1)
-        colour = self._colours(face, weights)
-        if light is None:
-            return colour
-        if self._corner_normals is None:
-            self._corner_normals = corner_normals(self._corners)
-        normals = np.einsum("hc,hci->hi", weights, self._corner_normals[face]) @ pose[:3, :3].T
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        # Scans have faces turned the wrong way; what is seen faces the camera.
-        normals *= -np.sign(np.einsum("hi,hi->h", normals, rays))[:, None]
-        lamp = np.asarray(light.direction) / np.linalg.norm(light.direction)
-        strength = light.ambient + light.diffuse * np.clip(normals @ lamp, 0, None)
-        return np.clip(colour * strength[:, None] * light.colour, 0, 255)
-
-    def _colours(self, face: NDArray[np.int32], weights: Array) -> Array:
-        mesh, corners = self.mesh, self.mesh.faces[face]
-        if mesh.vertex_colours is None:
-            colour = np.full((len(face), 3), float(GREY))
+def _trace(shot: _Shot, *, with_depth: bool = True) -> _Hits:
+    """What the pixel centres show; one mesh alone hides no other, so its depth can be left out."""
+    num = shot.window.size[0] * shot.window.size[1]
+    hits = _Hits(
+        np.full(num, np.inf),
+        np.full(num, -1, np.int32),
+        np.zeros(num, np.int32),
+        np.zeros((num, 2), np.float32),
+        np.zeros(len(shot.poses), np.int64),
+    )
+    with_depth = with_depth or len(shot.poses) > 1
+    for number, (solid, pose, box) in enumerate(zip(shot.solids, shot.poses, shot.boxes, strict=True)):
+        if min(box.size) == 0:
+            continue
+        hit = solid.cast(_rays(shot.K, box), pose, with_depth=with_depth)
+        hits.areas[number] = len(hit.ray)
+        at = box.pixels_in(shot.window)[hit.ray]
+        if hit.z is None:
+            nearer = np.arange(len(at))
         else:
-            colour = np.einsum("hc,hci->hi", weights, mesh.vertex_colours[corners].astype(np.float64))
-        chosen = mesh.texture_of_face[face]
-        for number, texture in enumerate(mesh.textures):
-            at = np.flatnonzero(chosen == number)
-            if mesh.uv is not None and len(at):
-                uv = np.einsum("hc,hci->hi", weights[at], mesh.uv[corners[at]])
-                colour[at] = texture_colours(texture, uv)
-        return colour
+            nearer = np.flatnonzero(hit.z < hits.z[at])
+            hits.z[at[nearer]] = hit.z[nearer]
+        at = at[nearer]
+        hits.face[at], hits.uv[at], hits.instance[at] = hit.face[nearer], hit.uv[nearer], number
+    return hits
 
 
-def _rays(K: Array, pixels: NDArray[np.int64], width: int) -> Array:
-    """Directions [r,3] with z = 1 through the centres of pixels that are counted row by row."""
-    x, y = pixels % width + 0.5, pixels // width + 0.5
-    rays: Array = np.stack((x, y, np.ones_like(x)), -1) @ np.linalg.inv(K).T
+def _colours(shot: _Shot, hits: _Hits, light: Light | None, samples: int) -> tuple[Array, NDArray[np.int64]]:
+    """Of each pixel the sum of the colours of its samples that hit something [P,3], and their number [P]."""
+    if samples > 1:
+        shot = shot.enlarged(samples)
+        hits = _trace(shot, with_depth=False)
+    colours = np.zeros((len(hits.instance), 3))
+    for number, (solid, pose) in enumerate(zip(shot.solids, shot.poses, strict=True)):
+        at = np.flatnonzero(hits.instance == number)
+        face, uv = hits.face[at], hits.uv[at]
+        colour = solid.colours(face, uv)
+        if light is not None:
+            normals = solid.normals(face, uv) @ pose[:3, :3].T
+            colour = _lit(colour, normals, _rays(shot.K, shot.window)[at], light)
+        colours[at] = colour
+    seen = (hits.instance >= 0).astype(np.int64)
+    return _sums(colours, shot.window, samples), _sums(seen[:, None], shot.window, samples)[:, 0]
+
+
+def _sums(values: NDArray[Any], window: _Window, samples: int) -> NDArray[Any]:
+    """Sums over squares of `samples` x `samples` pixels: of [P,c] in a window, row by row."""
+    height, width = window.size
+    picture = values.reshape(height // samples, samples, width // samples, samples, -1)
+    total = sum(picture[:, row, :, column] for row in range(samples) for column in range(samples))
+    return np.asarray(total).reshape(-1, values.shape[1])
+
+
+def _lit(colours: Array, normals: Array, rays: Array, light: Light) -> Array:
+    """Colours [h,3] under a light, by normals [h,3] in the camera's frame of any length."""
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    # Scans have faces turned the wrong way; what is seen faces the camera.
+    normals *= -np.sign(np.einsum("hi,hi->h", normals, rays))[:, None]
+    lamp = np.asarray(light.direction) / np.linalg.norm(light.direction)
+    strength = light.ambient + light.diffuse * np.clip(normals @ lamp, 0, None)
+    return np.clip(colours * strength[:, None] * light.colour, 0, 255)
+
+
+def _rays(K: Array, window: _Window) -> Array:
+    """Directions [P,3] with z = 1 through the pixel centres of a window, row by row."""
+    height, width = window.size
+    pixels = np.ones((height, width, 3))
+    pixels[..., 0] = np.arange(window.left, window.right) + 0.5
+    pixels[..., 1] = np.arange(window.top, window.bottom)[:, None] + 0.5
+    rays: Array = pixels.reshape(-1, 3) @ np.linalg.inv(K).T
     return rays
 
 
-def _pixels_of_box(bounds: Array, pose: Array, K: Array, size: tuple[int, int]) -> NDArray[np.int64]:
+def _box(bounds: Array, pose: Array, K: Array, size: tuple[int, int]) -> _Window:
     """The pixels that can see something within `bounds`: all of them if it reaches behind the camera."""
     height, width = size
     corners = np.stack(np.meshgrid(*bounds.T, indexing="ij"), -1).reshape(-1, 3)
     points = (corners @ pose[:3, :3].T + pose[:3, 3]) @ K.T
     if points[:, 2].max() <= 0:
-        return np.zeros(0, np.int64)
-    x0, y0, x1, y1 = 0, 0, width, height
-    if points[:, 2].min() > 1e-3:
-        xy = points[:, :2] / points[:, 2:]
-        (x0, y0), (x1, y1) = (
-            np.clip(np.floor(xy.min(0)) - 1, 0, (width, height)).astype(int).tolist(),
-            np.clip(np.ceil(xy.max(0)) + 1, 0, (width, height)).astype(int).tolist(),
-        )
-    return (np.arange(y0, y1)[:, None] * width + np.arange(x0, x1)).reshape(-1)
+        return _Window(0, 0, 0, 0)
+    if points[:, 2].min() <= 1e-3:
+        return _Window(0, 0, width, height)
+    xy = points[:, :2] / points[:, 2:]
+    low = np.clip(np.floor(xy.min(0)) - 1, 0, (width, height)).astype(int).tolist()
+    high = np.clip(np.ceil(xy.max(0)) + 1, 0, (width, height)).astype(int).tolist()
+    return _Window(*low, *high)
+
+
+def _around(boxes: Sequence[_Window]) -> _Window:
+    """The smallest window around all boxes that are not empty."""
+    full = np.array([box for box in boxes if min(box.size) > 0])
+    return (
+        _Window(*full[:, :2].min(0).tolist(), *full[:, 2:].max(0).tolist())
+        if len(full)
+        else _Window(0, 0, 0, 0)
+    )
+
+
+def _depth_picture(hits: _Hits, window: _Window, size: tuple[int, int]) -> NDArray[np.float32]:
+    z = np.where(hits.instance >= 0, hits.z, 0).astype(np.float32)
+    return _place(np.zeros(size, np.float32), window, z)
+
+
+def _place(picture: NDArray[Any], window: _Window, values: NDArray[Any]) -> NDArray[Any]:
+    """Write what was found in a window, pixel by pixel, into its place in a picture [H,W,...]."""
+    part = picture[window.slices]
+    part[...] = values.reshape(part.shape)
+    return picture
 
 
 def _blend(

@@ -28,16 +28,20 @@ def texture_colours(texture: NDArray[np.uint8], uv: Array) -> Array:
     inside = uv.min(initial=0) >= 0 and uv.max(initial=0) <= 1
     x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    right, low = (x - column)[:, None], (y - row)[:, None]
-
-    def texel(row: NDArray[np.int64], column: NDArray[np.int64]) -> Array:
-        if inside:
-            row, column = row.clip(0, height - 1), column.clip(0, width - 1)
-        return texture[row % height, column % width].astype(np.float64)
-
-    top = texel(row, column) * (1 - right) + texel(row, column + 1) * right
-    bottom = texel(row + 1, column) * (1 - right) + texel(row + 1, column + 1) * right
-    return top * (1 - low) + bottom * low
+    right, low = x - column, y - row
+    columns, rows = np.stack((column, column + 1)), np.stack((row, row + 1))
+    if inside:
+        columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
+    else:
+        columns, rows = columns % width, rows % height
+    texels = [3 * (width * row + column) for row in rows for column in columns]
+    values, colours = texture.reshape(-1), np.empty((len(uv), 3))
+    for channel in range(3):  # one by one, which numpy is much faster at
+        corners = [values.take(texel + channel).astype(np.float64) for texel in texels]
+        top = corners[0] * (1 - right) + corners[1] * right
+        bottom = corners[2] * (1 - right) + corners[3] * right
+        colours[:, channel] = top * (1 - low) + bottom * low
+    return colours
 
 
 def corner_normals(corners: Array) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +74,7 @@ _JUDGING = RunSpec(
     EstimatorSpec(
         modes=ModeSpec(matching=MatchSpec(max_count=300)),
         ransac=RansacSpec(iterations=200),
-        max_chance=math.inf,
+        min_confidence=0.0,
     )
 )
 
@@ -296,7 +295,7 @@ def _shown_truth(sample: PoseSample, patch_size: int) -> pictures.ShownMatches:
 def _show_prediction(report: Report, model: Vpog, sample: PoseSample) -> None:
     """What the model says of the nearest template, beside the truth."""
     bank = build_bank(model, sample.templates)
-    said = ModelPredictor(model, bank, sample.query).predict(torch.arange(bank.num_templates), 0)
+    said = ModelPredictor(model, bank, sample.query).together(torch.arange(bank.num_templates))
     truth = _shown_truth(sample, model.spec.encoder.patch_size)
     shown = pictures.shown_prediction(said.logits[0], said.flow[0], said.scale[0], truth.state >= 0)
     right = (shown.partner == truth.partner) & shown.matched & truth.matched

@@ -29,9 +29,10 @@ class OptimizerSpec:
         weight_decay: of matrices; biases, norms and other vectors are not decayed.
         group_weight_decay: the same for single parameter groups, by name.
         betas: momentum constants.
-        warmup: part of all steps in which the rate rises linearly, in [0,1); then it falls to 0.
+        warmup: part of all steps in which the rate rises linearly, in [0,1); then it falls to `eta_min`.
         warmup_start: rate from which it rises, as a part of `lr`, in [0,1].
         decay: how it falls, "linear" or "cosine".
+        eta_min: learning rate at the end, in [0,lr]; a group with a rate of its own ends at the same part of it.
     """
 
     lr: float = 1e-4
@@ -41,10 +42,13 @@ class OptimizerSpec:
     warmup: float = 0.1
     warmup_start: float = 0.0
     decay: Decay = "linear"
+    eta_min: float = 0.0
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
             fail("OptimizerSpec", "lr", "above 0", self.lr)
+        if not 0 <= self.eta_min <= self.lr:
+            fail("OptimizerSpec", "eta_min", f"from 0 to `lr` = {self.lr}", self.eta_min)
         if not 0 <= self.warmup < 1:
             fail("OptimizerSpec", "warmup", "in [0,1)", self.warmup)
         if not 0 <= self.warmup_start <= 1:
@@ -94,8 +98,9 @@ def build_optimizer(
         names = ", ".join(group.name for group in groups)
         fail("OptimizerSpec", "group_weight_decay", f"for groups that exist ({names})", ", ".join(unknown))
     optimizer = AdamW(_settings(groups, spec), lr=spec.lr, betas=spec.betas)
+    start, end = spec.warmup_start, spec.eta_min / spec.lr
     schedule = LambdaLR(
-        optimizer, lambda step: rate(step, steps, spec.warmup, start=spec.warmup_start, decay=spec.decay)
+        optimizer, lambda step: rate(step, steps, spec.warmup, start=start, decay=spec.decay, end=end)
     )
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -117,19 +122,24 @@ def _settings(groups: Sequence[ParameterGroup], spec: OptimizerSpec) -> list[dic
     return settings
 
 
-def rate(step: int, steps: int, warmup: float, *, start: float = 0.0, decay: Decay = "linear") -> float:
-    """Learning rate of a step, as a part of its peak: up linearly over warmup * steps, then down to zero.
+def rate(
+    step: int, steps: int, warmup: float, *, start: float = 0.0, decay: Decay = "linear", end: float = 0.0
+) -> float:
+    """Learning rate of a step, as a part of its peak: up linearly over warmup * steps, then down to `end`.
 
     >>> [rate(step, 4, 0.5) for step in range(5)]
     [0.5, 1.0, 1.0, 0.5, 0.0]
     >>> [round(rate(step, 4, 0.0, decay="cosine"), 3) for step in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
+    >>> [round(rate(step, 4, 0.0, end=0.2), 3) for step in range(5)]
+    [1.0, 0.8, 0.6, 0.4, 0.2]
     """
     rising = round(warmup * steps)
     if step < rising:
         return start + (1 - start) * (step + 1) / rising
     left = max(0.0, (steps - step) / max(1, steps - rising))
-    return left if decay == "linear" else 0.5 * (1 - math.cos(math.pi * left))
+    fallen = left if decay == "linear" else 0.5 * (1 - math.cos(math.pi * left))
+    return end + (1 - end) * fallen
 
 
 def planned_steps(trainer: L.Trainer) -> int:

@@ -17,8 +17,8 @@ pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 import trimesh
 
+from refkp.data.mesh_files.parts import GREY
 from refkp.data.meshes import Mesh, load_mesh
-from refkp.data.rendering import GREY
 from tests.support.mesh_colours import BOX, Glb, png, seen, write_picture
 
 FACTOR, FACTOR_SRGB = [0.25, 0.01, 0.6, 1.0], (137, 25, 203)  # linear, and what it looks like

@@ -14,8 +14,8 @@ pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from PIL import Image
 
+from refkp.data.mesh_files.parts import GREY
 from refkp.data.meshes import Mesh, load_mesh, save_mesh
-from refkp.data.rendering import GREY
 from tests.support.mesh_colours import BOX, obj_text, seen, write_picture
 
 GREEN, BLUE = (30, 180, 60), (20, 40, 210)

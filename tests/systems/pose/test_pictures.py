@@ -100,7 +100,7 @@ def test_predictions_follow_the_logits() -> None:
     assert shown.state.tolist() == [1, 0, 1, -1]
     assert shown.partner[[0, 2]].tolist() == [2, 0]
     assert shown.confidence.min() > 0.99
-    torch.testing.assert_close(shown.pixel_confidence, torch.full((4, 2, 2), 0.3679), atol=1e-4, rtol=0)
+    torch.testing.assert_close(shown.pixel_confidence, torch.full((4, 2, 2), 0.1548), atol=1e-4, rtol=0)
 
 
 def test_confidence_and_overlay_are_drawn() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from refkp.verify.originals.flow_losses import center_flow_loss, flow_loss, pnp_weights
+from refkp.verify.originals.flow_losses import center_flow_loss, confident_flow_loss, pnp_weights
 
 
 def pixels() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -22,8 +22,7 @@ def pixels() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["l1", "huber"])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_robust_losses_pixel_by_pixel(kind: Any, weighted: bool) -> None:
+def test_robust_losses_pixel_by_pixel(kind: Any) -> None:
     flow, target, visible, confidence = pixels()
     total = 0.0
     for index in visible.nonzero().tolist():
@@ -31,8 +30,8 @@ def test_robust_losses_pixel_by_pixel(kind: Any, weighted: bool) -> None:
         r = math.hypot(dx, dy)
         huber = r * r / 2 if r <= 0.7 else 0.7 * (r - 0.35)
         loss = abs(dx) + abs(dy) if kind == "l1" else huber
-        total += loss * (float(confidence[tuple(index)]) if weighted else 1.0)
-    got = flow_loss(flow, target, visible, kind=kind, delta=0.7, confidence=confidence if weighted else None)
+        total += loss * float(confidence[tuple(index)])
+    got = confident_flow_loss(flow, target, visible, confidence, kind=kind, delta=0.7)
     assert got.item() == pytest.approx(total / int(visible.sum()))
 
 
@@ -41,7 +40,7 @@ def test_gradients_are_those_of_finite_differences(kind: Any) -> None:
     flow, target, visible, confidence = pixels()
     inputs = (flow.clone().requires_grad_(), confidence.clone().requires_grad_())
     assert torch.autograd.gradcheck(
-        lambda f, c: flow_loss(f, target, visible, kind=kind, confidence=c), inputs
+        lambda f, c: confident_flow_loss(f, target, visible, c, kind=kind), inputs
     )
 
 
@@ -49,7 +48,7 @@ def test_gradients_are_those_of_finite_differences(kind: Any) -> None:
 def test_an_exact_flow_has_a_finite_gradient(kind: Any) -> None:
     flow = torch.zeros(4, 2, requires_grad=True)
     visible = torch.ones(4, dtype=torch.bool)
-    flow_loss(flow, torch.zeros(4, 2), visible, kind=kind).backward()
+    confident_flow_loss(flow, torch.zeros(4, 2), visible, torch.ones(4), kind=kind).backward()
     center_flow_loss(flow, torch.zeros(4, 2), visible, kind=kind).backward()
     assert flow.grad is not None
     assert torch.isfinite(flow.grad).all()
@@ -59,7 +58,8 @@ def test_an_exact_flow_has_a_finite_gradient(kind: Any) -> None:
 def test_nothing_visible_is_zero_and_attached(size: int) -> None:
     flow = torch.randn(size, 2, requires_grad=True)
     target, visible = torch.full((size, 2), torch.nan), torch.zeros(size, dtype=torch.bool)
-    robust, centre = flow_loss(flow, target, visible), center_flow_loss(flow, target, visible)
+    robust = confident_flow_loss(flow, target, visible, torch.ones(size))
+    centre = center_flow_loss(flow, target, visible)
     assert robust == centre == 0
     (robust + centre).backward()
     assert flow.grad is not None
@@ -73,8 +73,8 @@ def test_weights_of_the_solver() -> None:
 
 def test_errors_name_the_argument() -> None:
     flow, target, visible, scale = pixels()
-    with pytest.raises(ValueError, match="flow_loss: `kind` must be one of 'l1', 'huber'"):
-        flow_loss(flow, target, visible, kind="l2")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`kind` must be one of 'l1', 'huber'"):
+        confident_flow_loss(flow, target, visible, scale, kind="l2")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="center_flow_loss: `target` must be of the shape of `flow`"):
         center_flow_loss(flow, target[:1], visible)
     with pytest.raises(ValueError, match=r"pnp_weights: `visibility` must be \[3,4,4\]"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.pairs import pairs_from_labels
+from refkp.systems.pose.model.tokens import Tokens
 from refkp.verify.originals.seed_heads import SeedClassificationHead, SeedFlowHead
 
 

@@ -7,6 +7,7 @@
     centring                 problems about the mean of their points
     levenberg_marquardt      the solver, and single differentiable steps
     draws                    random numbers of all objects, or of each by itself
+    jackknife                the covariance of matches that err together in groups
     initialisation           random restarts, and `solve`
     proposals                Student-t and angular central Gaussian
     monte_carlo              adaptive importance sampling and the loss
@@ -24,6 +25,7 @@ from refkp.geometry.pnp.cost import Linearisation, RobustReprojection, pose_cost
 from refkp.geometry.pnp.derivative import DerivativeLoss, derivative_loss
 from refkp.geometry.pnp.draws import Generators, draw
 from refkp.geometry.pnp.initialisation import initial_pose, solve
+from refkp.geometry.pnp.jackknife import grouped_covariance
 from refkp.geometry.pnp.levenberg_marquardt import (
     GaussNewtonStep,
     PnPSolution,
@@ -74,6 +76,7 @@ __all__ = [
     "fit_proposal",
     "gauss_newton",
     "gauss_newton_step",
+    "grouped_covariance",
     "importance_log_weights",
     "initial_pose",
     "levenberg_marquardt",

@@ -15,6 +15,7 @@ from refkp._extras import named_extras
 from refkp.data.meshes import Mesh
 from refkp.data.rendering import Light, MeshRenderer
 from refkp.ops.flow_gt import patch_centres, patch_grid
+from refkp.systems.pose.model.flow import flow_confidence
 from refkp.systems.pose.targets import PoseTargets
 from refkp.systems.pose.views import Views
 from refkp.viz import overlay, patches
@@ -65,7 +66,7 @@ def shown_prediction(logits: Tensor, flow: Tensor, scale: Tensor, on_object: Ten
     Args:
         logits: [N,N+1] float, the last class is "unseen".
         flow: [N,p,p,2] of the partner with the largest logit, patch units.
-        scale: [N,p,p] Laplace scales in patch units; the pixel confidence is exp(-scale), 0.37 at one patch.
+        scale: [N,p,p] Laplace scales in patch units; the pixel confidence is `flow_confidence`.
         on_object: bool [N], the query patches that count.
 
     Raises:
@@ -76,7 +77,9 @@ def shown_prediction(logits: Tensor, flow: Tensor, scale: Tensor, on_object: Ten
     confidence, choice = logits.detach().float().softmax(-1).max(-1)
     state = torch.where(on_object, (choice < len(on_object)).long(), -1)
     partner = logits[:, :-1].argmax(-1)
-    return ShownMatches(partner, state, confidence, flow.detach().float(), (-scale.detach().float()).exp())
+    return ShownMatches(
+        partner, state, confidence, flow.detach().float(), flow_confidence(scale.detach().float())
+    )
 
 
 def correspondence_picture(

@@ -1,4 +1,4 @@
-"""Flow losses of the first revision of the pose system, and the weights that its solver took from a scale.
+"""Flow losses of the first revisions that are not trained with here, and the weights that their solver took.
 
 Source: spec pose 4.2.
 """
@@ -11,39 +11,35 @@ import torch
 from torch import Tensor
 
 from refkp._checks import require_choice, require_shape
-from refkp.systems.pose.losses.flow import flow_error, require_flow
+from refkp.systems.pose.losses.flow import RobustKind, flow_error, require_flow, robust_error
 
 
-def flow_loss(
+def confident_flow_loss(
     flow: Tensor,
     target: Tensor,
     visible: Tensor,
+    confidence: Tensor,
     *,
-    kind: Literal["l1", "huber"] = "l1",
+    kind: RobustKind = "l1",
     delta: float = 1.0,
-    confidence: Tensor | None = None,
 ) -> Tensor:
-    """Mean flow error over visible pixels, a scalar; 0, attached to the flow, if there are none.
+    """Mean of confidence * error over the visible pixels, a scalar; 0, attached to the flow, if there are none.
 
-    l1: |dx| + |dy|. huber, of the end-point error r: r^2/2 up to delta, then delta (r - delta/2). The mean is
-    over the number of visible pixels, also with a confidence.
+    The errors are those of `robust_flow_loss`. On its own it teaches confidence 0.
 
     Args:
         flow: [...,2], float, patch units.
         target: [...,2]; read at visible pixels alone.
         visible: [...] bool.
+        confidence: [...], multiplies the error of each pixel.
         kind: which error.
         delta: where huber turns linear.
-        confidence: [...], multiplies the error of each pixel. On its own it teaches confidence 0.
 
     Raises:
         ValueError: shapes do not fit, or `kind` is unknown.
     """
-    require_choice("flow_loss", "kind", kind, ("l1", "huber"))
-    require_flow("flow_loss", flow, target, visible=visible, confidence=confidence)
-    error = flow_error(flow, target, visible)
-    pixel = error.abs().sum(-1) if kind == "l1" else _euclidean_huber(error, delta)
-    weighted = pixel if confidence is None else pixel * confidence
+    require_flow("confident_flow_loss", flow, target, visible=visible, confidence=confidence)
+    weighted = confidence * robust_error(flow_error(flow, target, visible), kind, delta)
     return torch.where(visible, weighted, 0.0).sum() / visible.sum().clamp(min=1)
 
 
@@ -85,10 +81,3 @@ def pnp_weights(scale: Tensor, visibility: Tensor, *, min_scale: float = 1e-4, e
     """visibility/(b + eps) of scales b [...], clamped at `min_scale`; with gradient to the scale."""
     require_shape("pnp_weights", "visibility", visibility, ",".join(map(str, scale.shape)))
     return visibility / (scale.clamp(min=min_scale) + eps)
-
-
-def _euclidean_huber(error: Tensor, delta: float) -> Tensor:
-    squared = error.square().sum(-1)
-    far = squared > delta**2
-    length = torch.where(far, squared, 1.0).sqrt()  # no root near zero: its gradient is infinite
-    return torch.where(far, delta * (length - delta / 2), squared / 2)

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.classifier import pair_products
 from refkp.systems.pose.model.flow import PairTrunk, at_least_float32
 from refkp.systems.pose.model.pairs import PatchPairs
+from refkp.systems.pose.model.tokens import Tokens
 
 
 class SeedClassificationHead(nn.Module):

@@ -46,7 +46,8 @@ def _matches_of_item(
     pairs = select_patches(classes, ranking.templates, params["top_k_patches"])
     coarse = coarse_matches(pairs, grid)
     at = (pairs.template, pairs.query)
-    refined = refined_matches(pairs, flow[at], weight[at], grid, min_weight=params["weight_thresh"])
+    certain = torch.ones_like(weight[at])  # the original has no confidence beside the weight
+    refined = refined_matches(pairs, flow[at], weight[at], certain, grid, min_weight=params["weight_thresh"])
     return {
         "template_idx": ranking.templates,
         "template_score": ranking.score,

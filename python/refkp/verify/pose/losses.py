@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from refkp.systems.pose.losses.classification import classification_loss
-from refkp.systems.pose.losses.flow import flow_metrics, laplace_flow_loss
+from refkp.systems.pose.losses.flow import flow_metrics, laplace_flow_loss, robust_flow_loss
+from refkp.systems.pose.losses.regularisation import regularised_parameters, weight_penalty
 from refkp.verify.gradients import leaf, scalar_gradients
-from refkp.verify.originals.flow_losses import center_flow_loss, flow_loss, pnp_weights
-from refkp.verify.originals.regularisation import regularised_parameters, weight_penalty
+from refkp.verify.originals.flow_losses import center_flow_loss, confident_flow_loss, pnp_weights
 from refkp.verify.registry import Arrays, Params, Values, adapter
 
 
@@ -74,14 +74,12 @@ def _laplace(params: Params, arrays: Arrays) -> Values:
 def _robust(params: Params, arrays: Arrays) -> Values:
     leaves = {"grad_pred_flow": leaf(arrays["pred_flow"]), "grad_pred_conf": leaf(arrays["pred_conf"])}
     weighted = params["use_confidence_weighting"]
-    loss = flow_loss(
-        leaves["grad_pred_flow"],
-        arrays["gt_flow"],
-        ~arrays["unseen_mask"],
-        kind=params["loss_type"],
-        delta=params["huber_delta"],
-        confidence=leaves["grad_pred_conf"] if weighted else None,
-    )
+    given = (leaves["grad_pred_flow"], arrays["gt_flow"], ~arrays["unseen_mask"])
+    options = {"kind": params["loss_type"], "delta": params["huber_delta"]}
+    if weighted:
+        loss = confident_flow_loss(*given, leaves["grad_pred_conf"], **options)
+    else:
+        loss = robust_flow_loss(*given, **options).value
     # A confidence that is not read has no gradient.
     read = leaves if weighted else {"grad_pred_flow": leaves["grad_pred_flow"]}
     unread = {name: torch.zeros_like(tensor) for name, tensor in leaves.items() if name not in read}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from refkp.nn.attention import SelfAttention
 from refkp.nn.rope2d import grid_rotary, rope2d
-from refkp.systems.pose.model.alternating import AlternatingAttention, Tokens
+from refkp.systems.pose.model.alternating import AlternatingAttention
 from refkp.systems.pose.model.classifier import ClassificationHead
 from refkp.systems.pose.model.croco import CrocoEncoder
 from refkp.systems.pose.model.flow import FlowHead
@@ -25,6 +25,7 @@ from refkp.systems.pose.model.s2rope import (
     s2_rotary,
 )
 from refkp.systems.pose.model.spec import AttentionSpec, ClassifierSpec, EncoderSpec, FlowSpec
+from refkp.systems.pose.model.tokens import Tokens
 from refkp.systems.pose.templates.selection import view_directions
 from refkp.verify.gradients import leaf, projected_gradients
 from refkp.verify.originals.croco_decoder import CrocoDecoder

@@ -37,11 +37,16 @@ class WithOutliers:
         self.inner, self.share, self.kind, self.columns = inner, share, kind, columns
         self.generator = torch.Generator().manual_seed(seed)
 
-    def logits(self, templates: Tensor, anchor: int) -> Tensor:
-        return self.inner.logits(templates, anchor)
+    def logits(self, templates: Tensor) -> Tensor:
+        return self.inner.logits(templates)
 
-    def predict(self, templates: Tensor, anchor: int) -> Prediction:
-        prediction = self.inner.predict(templates, anchor)
+    def alone(self, templates: Tensor) -> Prediction:
+        return self._with_outliers(self.inner.alone(templates))
+
+    def together(self, templates: Tensor) -> Prediction:
+        return self._with_outliers(self.inner.together(templates))
+
+    def _with_outliers(self, prediction: Prediction) -> Prediction:
         return self._pixels(prediction) if self.kind == "pixels" else self._patches(prediction)
 
     def _pixels(self, prediction: Prediction) -> Prediction:

@@ -10,12 +10,20 @@ from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.views import Views
 
 
-def small_model(position: str = "so3") -> Vpog:
-    """4 x 4 patches of 8 pixels, in evaluation mode."""
+def small_model(position: str = "so3", registers: int = 0) -> Vpog:
+    """4 x 4 patches of 8 pixels, in evaluation mode; as many registers in each view and tokens of the object."""
     torch.manual_seed(0)
     spec = VpogSpec(
         EncoderSpec(dim=48, depth=1, heads=2, patch_size=8, image_size=32),
-        AttentionSpec(depth=1, window=2, drop_path=0.0, position=position),  # type: ignore[arg-type]
+        AttentionSpec(
+            depth=1,
+            window=2,
+            drop_path=0.0,
+            position=position,  # type: ignore[arg-type]
+            query_registers=registers,
+            template_registers=registers,
+            object_tokens=registers,
+        ),
         ClassifierSpec(hidden_dim=24, out_dim=16),
         FlowSpec(hidden=(16,)),
     )

@@ -82,8 +82,8 @@ def test_every_cluster_finds_the_pose(templates: Views, cluster: str) -> None:
 class Overconfident(TargetPredictor):
     """The truth, but templates of the other side claim to match better than all others, with wrong matches."""
 
-    def predict(self, templates: Tensor, anchor: int) -> Prediction:
-        prediction = super().predict(templates, anchor)
+    def together(self, templates: Tensor) -> Prediction:
+        prediction = super().together(templates)
         away = self.templates.cam_from_obj[templates][:, 2, :3] @ self.query.cam_from_obj[0, 2, :3] < -0.9
         generator = torch.Generator().manual_seed(int(templates.sum()))
         partner = torch.randint(GRID.num_patches, prediction.logits.shape[:2], generator=generator)
@@ -198,17 +198,19 @@ def test_a_few_pixels_of_bad_template_depth_are_skipped(templates: Views) -> Non
 class Guesses:
     """A predictor that knows nothing but is sure."""
 
-    def logits(self, templates: Tensor, anchor: int) -> Tensor:
+    def logits(self, templates: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(int(templates.sum()))
         logits = 10 * torch.randn(len(templates), GRID.num_patches, GRID.num_patches + 1, generator=generator)
         logits[..., -1] = -100.0
         return logits
 
-    def predict(self, templates: Tensor, anchor: int) -> Prediction:
-        logits = self.logits(templates, anchor)
+    def together(self, templates: Tensor) -> Prediction:
+        logits = self.logits(templates)
         shape = (*logits.shape[:2], PATCH, PATCH)
         flow = 8 * torch.rand(*shape, 2, generator=torch.Generator().manual_seed(0)) - 4
         return Prediction(logits, flow, torch.full(shape, 0.01))
+
+    alone = together
 
 
 @pytest.mark.parametrize("solver", ["ransac", "epropnp"])

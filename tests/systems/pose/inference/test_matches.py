@@ -121,12 +121,13 @@ def test_templates_are_ranked_best_first_and_ties_by_index() -> None:
 
 def test_refined_matches_go_from_the_template_pixel_to_the_query() -> None:
     pairs = select_patches(classify_patches(certain_logits([4] + [PATCHES] * 5)), torch.tensor([0]))
-    flow, weight = torch.zeros(1, 4, 4, 2), torch.zeros(1, 4, 4)
+    flow, weight, confidence = torch.zeros(1, 4, 4, 2), torch.zeros(1, 4, 4), torch.full((1, 4, 4), 0.5)
     flow[0, 1, 3], weight[0, 1, 3] = torch.tensor([0.5, -0.25]), 2.0
-    matches = refined_matches(pairs, flow, weight, GRID, min_weight=1.0)
+    matches = refined_matches(pairs, flow, weight, confidence, GRID, min_weight=1.0)
     assert matches.query_uv.tolist() == [[2.0 + 4 * 0.5, 2.0 - 4 * 0.25]]
     assert matches.template_uv.tolist() == [[4 + 3 + 0.5, 4 + 1 + 0.5]]  # patch (1, 1), pixel row 1, column 3
     assert matches.weight.tolist() == [2.0]
+    torch.testing.assert_close(matches.score, 0.5 * pairs.score)
 
 
 def test_coarse_matches_join_centres() -> None:
@@ -167,6 +168,26 @@ def test_weight_is_the_inverse_scale() -> None:
     assert (
         len(matches_of(prediction, torch.arange(5), EVERYWHERE, GRID, MatchSpec(min_weight=4.1)).weight) == 0
     )
+
+
+def test_a_score_is_the_probability_of_the_pair_times_the_confidence_of_the_flow() -> None:
+    prediction = random_prediction()
+    certain = prediction._replace(scale=torch.full_like(prediction.scale, 1e-3))
+    templates, spec = torch.arange(5), MatchSpec(min_weight=0.0)
+    got, sure = (matches_of(said, templates, EVERYWHERE, GRID, spec) for said in (prediction, certain))
+    kept = select_patches(classify_patches(prediction.logits), templates)
+    confidence = prediction.confidence[kept.template, kept.query].flatten()
+    torch.testing.assert_close(got.score, sure.score * confidence)
+    assert float(got.score.min()) >= 0
+    assert float(sure.score.max()) <= 1
+    doubtful = prediction._replace(scale=2 * prediction.scale)
+    assert bool((matches_of(doubtful, templates, EVERYWHERE, GRID, spec).score < got.score).all())
+
+
+def test_a_pixel_of_which_nothing_is_known_makes_no_match() -> None:
+    prediction = random_prediction()
+    unknown = prediction._replace(scale=torch.full_like(prediction.scale, torch.inf))
+    assert len(matches_of(unknown, torch.arange(5), EVERYWHERE, GRID, MatchSpec(min_weight=0.0)).score) == 0
 
 
 def test_a_draw_prefers_heavy_elements_and_is_repeatable() -> None:

@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from refkp.geometry.icosphere import cam_from_obj, icosphere_views
+from refkp.geometry.rotations import axis_angle_to_matrix
 from refkp.systems.pose.inference.bank import TemplateBank, build_bank
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.matches import Prediction
-from refkp.systems.pose.inference.modes import cluster_evidence, global_evidence
+from refkp.systems.pose.inference.modes import Evidence, cluster_evidence, global_evidence
 from refkp.systems.pose.inference.predictor import ModelPredictor
 from refkp.systems.pose.inference.spec import EstimatorSpec, MatchSpec, ModeSpec
 from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.model.vpog import Vpog
+from refkp.systems.pose.templates.selection import select_templates
 from refkp.systems.pose.views import Views
 from tests.systems.pose.inference.small import random_views, small_model
 
@@ -35,14 +37,21 @@ class KnownScores:
 
     def __init__(self, certainty: Tensor) -> None:
         self.certainty = certainty
-        self.asked: list[tuple[str, list[int], int]] = []
+        self.asked: list[tuple[str, list[int]]] = []
 
-    def logits(self, templates: Tensor, anchor: int) -> Tensor:
-        self.asked.append(("logits", templates.tolist(), anchor))
+    def logits(self, templates: Tensor) -> Tensor:
+        self.asked.append(("logits", templates.tolist()))
         return self._logits(templates)
 
-    def predict(self, templates: Tensor, anchor: int) -> Prediction:
-        self.asked.append(("predict", templates.tolist(), anchor))
+    def alone(self, templates: Tensor) -> Prediction:
+        self.asked.append(("alone", templates.tolist()))
+        return self._prediction(templates)
+
+    def together(self, templates: Tensor) -> Prediction:
+        self.asked.append(("together", templates.tolist()))
+        return self._prediction(templates)
+
+    def _prediction(self, templates: Tensor) -> Prediction:
         count = len(templates)
         return Prediction(
             self._logits(templates), torch.zeros(count, 4, 4, 4, 2), torch.full((count, 4, 4, 4), 0.5)
@@ -62,7 +71,7 @@ def test_a_cluster_is_the_best_templates_seen_together(certainty: Tensor) -> Non
     evidence = cluster_evidence(predictor, task(ModeSpec(num_templates=3, chunk=16, cluster="scores")))
     best = certainty.argsort(descending=True)[:3].tolist()
     assert evidence.ranking.templates.tolist() == best
-    assert predictor.asked[-1] == ("predict", best, best[0])
+    assert predictor.asked[-1] == ("together", best)
     first_pass = [ask for ask in predictor.asked if ask[0] == "logits"]
     assert [len(ask[1]) for ask in first_pass] == [16, 16, 10]
     assert [template for ask in first_pass for template in ask[1]] == list(range(42))
@@ -81,7 +90,7 @@ def test_a_cluster_of_neighbours(certainty: Tensor) -> None:
 def test_given_templates_need_no_first_pass(certainty: Tensor) -> None:
     predictor = KnownScores(certainty)
     evidence = cluster_evidence(predictor, task(ModeSpec(), torch.tensor([7, 30])))
-    assert [ask[0] for ask in predictor.asked] == ["predict"]
+    assert [ask[0] for ask in predictor.asked] == ["together"]
     assert sorted(evidence.ranking.templates.tolist()) == [7, 30]
     assert set(evidence.matches.template.tolist()) == {7, 30}
 
@@ -95,13 +104,17 @@ def test_global_mode_keeps_the_best_of_all_chunks(certainty: Tensor, chunk: int)
     best = certainty.argsort(descending=True)[:4]
     assert evidence.ranking.templates.tolist() == best.tolist()
     assert evidence.matches.template.unique_consecutive().tolist() == best.tolist()
-    assert {ask[0] for ask in predictor.asked} == {"predict"}
+    assert {ask[0] for ask in predictor.asked} == {"alone"}
     assert len(evidence.matches.weight) == 4 * 4 * 16
 
 
-@pytest.fixture(scope="module", params=["so3", "s2rope"])
+@pytest.fixture(
+    scope="module",
+    params=[("so3", 0), ("s2rope", 0), ("s2rope_equivariant", 2), ("none", 1)],
+    ids=lambda chosen: f"{chosen[0]} {chosen[1]}",
+)
 def model(request: pytest.FixtureRequest) -> Vpog:
-    return small_model(request.param)
+    return small_model(*request.param)
 
 
 @pytest.fixture(scope="module")
@@ -114,26 +127,52 @@ def predictor(model: Vpog, bank: TemplateBank) -> ModelPredictor:
     return ModelPredictor(model, bank, random_views(model, 1).select(0))
 
 
-def test_the_order_of_templates_in_a_chunk_changes_nothing(predictor: ModelPredictor) -> None:
+def test_the_order_of_templates_behind_the_anchor_changes_nothing(predictor: ModelPredictor) -> None:
     templates = torch.tensor([2, 5, 9, 11])
-    order = torch.tensor([3, 0, 2, 1])
-    plain, permuted = predictor.predict(templates, 2), predictor.predict(templates[order], 2)
+    order = torch.tensor([0, 3, 2, 1])
+    plain, permuted = predictor.together(templates), predictor.together(templates[order])
     for got, want in zip(permuted, plain, strict=True):
         torch.testing.assert_close(got, want[order], atol=1e-5, rtol=1e-5)
 
 
-def test_the_other_templates_of_a_chunk_change_something(predictor: ModelPredictor) -> None:
-    """Attention is joint: logits depend on the chunk, so chunks are an approximation, and no equal one."""
-    together = predictor.logits(torch.arange(12), 0)
-    alone = torch.cat([predictor.logits(torch.tensor([template]), 0) for template in range(12)])
-    difference = float((together - alone).abs().max())
-    assert 1e-4 < difference < float(together.abs().max())
+def test_a_template_seen_alone_is_the_same_in_any_chunk(predictor: ModelPredictor) -> None:
+    """Whatever the position code: neither the others of the chunk nor its place in it play a part."""
+    everything = predictor.alone(torch.arange(12))
+    for chunk in ([7], [3, 7], [7, 3, 0, 11, 4], [11, 10, 9, 8, 7, 6]):
+        said = predictor.alone(torch.tensor(chunk))
+        for got, want in zip(said, everything, strict=True):
+            torch.testing.assert_close(got, want[chunk], atol=1e-5, rtol=1e-5)
+
+
+def test_templates_seen_together_read_each_other(predictor: ModelPredictor) -> None:
+    templates = torch.arange(12)
+    difference = float((predictor.together(templates).logits - predictor.logits(templates)).abs().max())
+    assert 1e-4 < difference < float(predictor.logits(templates).abs().max())
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_anchor_is_that_of_training(
+    model: Vpog, bank: TemplateBank, predictor: ModelPredictor, count: int
+) -> None:
+    """The nearest view and those around it, as a sample has them: what training computes is what inference does."""
+    query = random_views(model, 1).select(0)
+    near = axis_angle_to_matrix(torch.tensor([0.1, -0.05, 0.02], dtype=torch.float64)) @ POSES[5, :3, :3]
+    chosen = select_templates(near[None], bank.cam_from_obj[:, :3, :3], num_positives=count, num_negatives=0)
+    positives = chosen.positives[0]
+    assert positives[0] == chosen.anchor[0] == 5
+    with torch.inference_mode():
+        poses, features = bank.cam_from_obj[positives][None], bank.features[positives][None]
+        encoded, reference = model.encode(query.images[None]), chosen.ref_direction.float()
+        trained = model.classify(model.attend(encoded, features, poses, reference))[0]
+    torch.testing.assert_close(predictor.together(positives).logits, trained)
+    if count == 1:
+        torch.testing.assert_close(predictor.alone(torch.arange(12)).logits[[5]], trained)
 
 
 def test_logits_and_predictions_agree(predictor: ModelPredictor) -> None:
     templates = torch.tensor([0, 4, 8])
-    prediction = predictor.predict(templates, 4)
-    torch.testing.assert_close(prediction.logits, predictor.logits(templates, 4))
+    prediction = predictor.alone(templates)
+    torch.testing.assert_close(prediction.logits, predictor.logits(templates))
     assert prediction.flow.shape == (3, 16, 8, 8, 2)
     assert prediction.scale.shape == (3, 16, 8, 8)
     assert not prediction.flow.requires_grad
@@ -143,26 +182,28 @@ def test_flow_is_that_of_the_best_partner(model: Vpog, predictor: ModelPredictor
     from refkp.systems.pose.model.pairs import PatchPairs
 
     templates = torch.tensor([3, 6])
-    prediction = predictor.predict(templates, 3)
+    prediction = predictor.together(templates)
     partner = int(prediction.logits[1, 5, :-1].argmax())
     with torch.inference_mode():
         one = [torch.tensor([value]) for value in (0, 1, 5, partner)]
-        wanted = model.flow(predictor._tokens(templates, 3), PatchPairs(*one))
+        wanted = model.flow(predictor._tokens(templates[None]), PatchPairs(*one))
     torch.testing.assert_close(prediction.flow[1, 5], wanted.flow[0])
 
 
-def test_global_mode_with_one_chunk_sees_what_a_cluster_of_all_sees(
-    predictor: ModelPredictor, bank: TemplateBank
+@pytest.mark.parametrize("chunk", [1, 5, 7])
+def test_the_evidence_of_global_mode_is_the_same_in_any_chunks(
+    predictor: ModelPredictor, bank: TemplateBank, chunk: int
 ) -> None:
     query, matching = random_views(predictor.model, 1).select(0), MatchSpec(min_weight=1e-3)
-    modes = ModeSpec("global", 12, num_hypotheses=12, chunk=12, matching=matching)
-    whole = global_evidence(predictor, Task(query, bank, PatchGrid(4, 4, 8), EstimatorSpec(modes)))
-    modes = ModeSpec(num_templates=12, cluster="scores", matching=matching)
-    everything = Task(query, bank, PatchGrid(4, 4, 8), EstimatorSpec(modes), torch.arange(12))
-    cluster = cluster_evidence(predictor, everything)
-    assert torch.equal(whole.ranking.templates, cluster.ranking.templates)
-    for got, want in zip(whole.matches, cluster.matches, strict=True):
-        torch.testing.assert_close(got, want)
+
+    def evidence(chunk: int) -> Evidence:
+        modes = ModeSpec("global", 3, num_hypotheses=6, chunk=chunk, matching=matching)
+        return global_evidence(predictor, Task(query, bank, PatchGrid(4, 4, 8), EstimatorSpec(modes)))
+
+    whole, parts = evidence(12), evidence(chunk)
+    assert torch.equal(whole.ranking.templates, parts.ranking.templates)
+    for got, want in zip(parts.matches, whole.matches, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-5)
 
 
 def test_verified_templates_come_from_the_estimator(certainty: Tensor) -> None:

@@ -1,29 +1,36 @@
-"""Support counts query patches, not pixels, and chance is what random matches show."""
+"""Support counts query patches, not pixels or templates, and the part of the object that they are."""
 
 from __future__ import annotations
 
-import math
-
-import pytest
 import torch
-from torch import Tensor
 
+from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.matches import Matches
-from refkp.systems.pose.inference.support import Support, binomial_tail, patch_support
+from refkp.systems.pose.inference.support import Support, patch_support
+
+GRID = PatchGrid(3, 4, 5)
 
 
-def support(template: list[int], patch: list[int], inliers: list[bool], area_px: float = 10000.0) -> Support:
+def support(
+    template: list[int], patch: list[int], inliers: list[bool], mask: torch.Tensor | None = None
+) -> Support:
     count = len(template)
     uv = torch.zeros(count, 2)
     matches = Matches(
-        torch.tensor(template), uv, uv, torch.ones(count), torch.ones(count), torch.tensor(patch)
+        torch.tensor(template, dtype=torch.int64),
+        uv,
+        uv,
+        torch.ones(count),
+        torch.ones(count),
+        torch.tensor(patch, dtype=torch.int64),
     )
-    return patch_support(matches, torch.tensor(inliers), area_px=area_px, threshold_px=5.0, num_tests=1000)
+    mask = torch.ones(15, 20, dtype=torch.bool) if mask is None else mask
+    return patch_support(matches, torch.tensor(inliers, dtype=torch.bool), mask, GRID)
 
 
 def test_a_patch_counts_once_whatever_its_pixels_and_templates() -> None:
     found = support([0, 0, 0, 1, 1], [3, 3, 3, 3, 3], [True, True, False, True, True])
-    assert found[:2] == (1, 1)
+    assert found == (1, 1, 1 / 12)
 
 
 def test_most_matches_of_one_template_must_agree() -> None:
@@ -32,33 +39,15 @@ def test_most_matches_of_one_template_must_agree() -> None:
     assert support([0, 0, 1, 1], [0, 1, 0, 2], [True, False, True, True])[:2] == (2, 3)
 
 
-def test_chance_by_hand() -> None:
-    hit = math.pi * 25 / 10000
-    found = support([0] * 7, list(range(7)), [True] * 7)
-    assert found.chance == pytest.approx(1000 * hit**2)
-    two = support([0, 1] * 7, [patch for patch in range(7) for _ in range(2)], [True] * 14)
-    assert two.chance == pytest.approx(1000 * (2 * hit) ** 2)
-    assert support([0] * 5, list(range(5)), [True] * 5).chance == 1000  # any five matches have a pose
+def test_the_area_is_that_of_the_mask_in_patches_that_agree() -> None:
+    mask = torch.zeros(15, 20, dtype=torch.bool)
+    mask[4:6, 3:12] = True  # rows 0 and 1 of patches, columns 0 to 2
+    # Patch 0 holds 2 of the 18 pixels of the mask, patch 5 holds 5.
+    assert support([0, 0], [0, 5], [True, True], mask).area == 7 / 18
+    assert support([0, 0], [0, 5], [False, True], mask).area == 5 / 18
+    assert support([0, 0], [11, 10], [True, True], mask).area == 0.0
 
 
 def test_nothing_is_no_support() -> None:
-    empty = torch.empty(0, dtype=torch.int64)
-    nothing = Matches(empty, torch.empty(0, 2), torch.empty(0, 2), torch.empty(0), torch.empty(0), empty)
-    found = patch_support(nothing, empty.bool(), area_px=100.0, threshold_px=5.0, num_tests=10)
-    assert found == Support(0, 0, math.inf)
-
-
-@pytest.mark.parametrize("probability", [0.0, 0.03, 0.5, 1.0])
-def test_binomial_tail_is_a_sum_of_binomials(probability: float) -> None:
-    def exactly(k: int) -> float:
-        return math.comb(12, k) * probability**k * (1 - probability) ** (12 - k)
-
-    for at_least in range(-1, 15):
-        want = sum(exactly(k) for k in range(max(at_least, 0), 13))
-        assert binomial_tail(12, at_least, probability) == pytest.approx(want, rel=1e-9, abs=1e-15)
-
-
-def test_the_tail_is_the_rate_of_random_patches() -> None:
-    generator = torch.Generator().manual_seed(0)
-    hits: Tensor = (torch.rand(20000, 40, generator=generator) < 0.1).sum(-1)
-    assert binomial_tail(40, 8, 0.1) == pytest.approx(float((hits >= 8).double().mean()), rel=0.1)
+    assert support([], [], []) == (0, 0, 0.0)
+    assert support([0], [0], [True], torch.zeros(15, 20, dtype=torch.bool)) == (1, 1, 0.0)

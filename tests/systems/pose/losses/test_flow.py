@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from refkp.systems.pose.losses.flow import flow_metrics, laplace_flow_loss
+from refkp.systems.pose.losses.flow import flow_metrics, laplace_flow_loss, robust_flow_loss
 
 
 def pixels(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -57,6 +58,33 @@ def test_the_likelihood_is_least_at_the_mean_error() -> None:
     assert scale.grad.item() == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["l1", "huber"])
+def test_robust_errors_pixel_by_pixel(kind: Any) -> None:
+    flow, target, visible, _ = pixels()
+    total = 0.0
+    for index in visible.nonzero().tolist():
+        dx, dy = (flow - target)[tuple(index)].tolist()
+        r = math.hypot(dx, dy)
+        huber = r * r / 2 if r <= 0.7 else 0.7 * (r - 0.35)
+        total += abs(dx) + abs(dy) if kind == "l1" else huber
+    got = robust_flow_loss(flow, target, visible, kind=kind, delta=0.7)
+    assert got.value.item() == pytest.approx(total / int(visible.sum()))
+    assert got.count == visible.sum()
+
+
+@pytest.mark.parametrize("kind", ["l1", "huber"])
+def test_gradients_of_robust_errors(kind: Any) -> None:
+    flow, target, visible, _ = pixels()
+    given = (flow.clone().requires_grad_(),)
+    assert torch.autograd.gradcheck(
+        lambda f: robust_flow_loss(f, target, visible, kind=kind, delta=0.7).value, given
+    )
+    exact = torch.zeros(4, 2, requires_grad=True)
+    robust_flow_loss(exact, torch.zeros(4, 2), torch.ones(4, dtype=torch.bool), kind=kind).value.backward()
+    assert exact.grad is not None
+    assert not exact.grad.any()
+
+
 def test_gradients_are_those_of_finite_differences() -> None:
     flow, target, visible, scale = pixels()
     flow, scale = (tensor.clone().requires_grad_() for tensor in (flow, scale))
@@ -79,11 +107,14 @@ def test_an_exact_flow_has_a_finite_gradient() -> None:
 def test_nothing_visible_is_zero_and_attached(size: int) -> None:
     flow, scale = torch.randn(size, 2, requires_grad=True), torch.rand(size, requires_grad=True)
     target, visible = torch.full((size, 2), torch.nan), torch.zeros(size, dtype=torch.bool)
-    likelihood = laplace_flow_loss(flow, scale, target, visible)
-    assert likelihood.loss.value == 0
+    likelihood, robust = (
+        laplace_flow_loss(flow, scale, target, visible),
+        robust_flow_loss(flow, target, visible),
+    )
+    assert likelihood.loss.value == robust.value == 0
     assert [mean.value.item() for mean in flow_metrics(flow, target, visible)] == [0.0] * 3
     assert (likelihood.invisible.value > 0) == (size > 0)
-    likelihood.loss.value.backward()
+    (likelihood.loss.value + robust.value).backward()
     for tensor in (flow, scale):
         assert tensor.grad is not None
         assert not tensor.grad.any()
@@ -100,5 +131,7 @@ def test_errors_name_the_argument() -> None:
     flow, target, visible, scale = pixels()
     with pytest.raises(ValueError, match="laplace_flow_loss: `scale` must be"):
         laplace_flow_loss(flow, scale[..., :2], target, visible)
+    with pytest.raises(ValueError, match=r"`kind` must be one of 'l1', 'huber'"):
+        robust_flow_loss(flow, target, visible, kind="l2")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="flow_metrics: `target` must be of the shape of `flow`"):
         flow_metrics(flow, target[:1], visible)

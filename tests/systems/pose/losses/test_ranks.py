@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refkp.systems.pose.losses.objective import LossSpec, Objective, ObjectiveTerms
 from refkp.systems.pose.model.flow import PairPrediction
@@ -24,12 +24,14 @@ def objective_terms(
     batch: PoseBatch, logits: Tensor, shift: Tensor, training: bool = True
 ) -> tuple[Objective, ObjectiveTerms]:
     """All losses of predictions that shared parameters change: logits [B,S,N,N+1], one shift of all flows [2]."""
-    objective = Objective(LossSpec(unseen_weight=0.5)).train(training)
+    objective = Objective(LossSpec(unseen_weight=0.5, weight_penalty=0.01)).train(training)
     targets = pose_targets(batch.query, batch.templates, P)
     pairs = pairs_from_labels(targets.labels, targets.labels.shape[-1])
     flow = targets.flow[pairs.b, pairs.s, pairs.query] + shift
     prediction = PairPrediction(flow, 0.1 + 0.05 * flow.detach().abs().sum(-1))
-    return objective, objective(logits, prediction, pairs, targets, batch)
+    matrix = nn.Linear(2, 3, bias=False)
+    nn.init.constant_(matrix.weight, 4.0)
+    return objective, objective(logits, prediction, pairs, targets, batch, matrix)
 
 
 def scene(empty: list[int]) -> tuple[PoseBatch, Tensor, Tensor]:

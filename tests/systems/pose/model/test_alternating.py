@@ -10,9 +10,10 @@ from torch import Tensor
 
 from refkp.geometry.sphere import random_rotation
 from refkp.nn.rope2d import grid_positions
-from refkp.systems.pose.model.alternating import AlternatingAttention, Tokens
+from refkp.systems.pose.model.alternating import AlternatingAttention
 from refkp.systems.pose.model.position import template_code
 from refkp.systems.pose.model.spec import AttentionSpec
+from refkp.systems.pose.model.tokens import Tokens
 from refkp.systems.pose.templates.selection import view_directions
 
 GRID, DIM, HEADS = (4, 4), 24, 2
@@ -54,13 +55,13 @@ def test_query_and_templates_read_each_other() -> None:
 def test_local_attention_stays_in_its_window() -> None:
     block, tokens = module(depth=1).blocks[0], batch()
     codes = module(depth=1)._codes(PLACES, torch.float32, None)
-    local = block._local_query(tokens.query, codes.query_windows)
-    moved = block._local_query(changed(tokens.query, (0, 0)), codes.query_windows)
+    local = block._local(tokens.query, codes.query_windows)
+    moved = block._local(changed(tokens.query, (0, 0)), codes.query_windows)
     assert differs(moved, local)[0].nonzero()[:, 0].tolist() == [0, 1, 4, 5]
-    local = block._local_templates(tokens.templates, codes.template_windows)
-    moved = block._local_templates(changed(tokens.templates, (0, 2, 0)), codes.template_windows)
+    local = block._local(tokens.templates, codes.template_windows)
+    moved = block._local(changed(tokens.templates, (0, 2, 0)), codes.template_windows)
     assert differs(moved, local).nonzero().tolist() == [[0, 2, i] for i in (0, 1, 4, 5, 16)]
-    moved = block._local_templates(changed(tokens.templates, (0, 2, 16)), codes.template_windows)
+    moved = block._local(changed(tokens.templates, (0, 2, 16)), codes.template_windows)
     assert differs(moved, local)[0, 2].all()  # every window has a copy of the unseen token
 
 

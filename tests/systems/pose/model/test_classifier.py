@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.classifier import ClassificationHead
 from refkp.systems.pose.model.spec import ClassifierSpec
+from refkp.systems.pose.model.tokens import Tokens
 
 
 def head(**options: Any) -> ClassificationHead:
@@ -41,6 +41,22 @@ def test_the_scale_is_held_in_its_bounds() -> None:
     for raw, scale in ((50.0, 100.0), (-50.0, 1e-3)):
         torch.nn.init.constant_(net.logit_scale, raw)
         torch.testing.assert_close(net(TOKENS), scale * plain(TOKENS))
+
+
+@pytest.mark.parametrize(("normalise", "learnable"), [(True, True), (True, False), (False, False)])
+def test_the_temperature_divides_the_logits(normalise: bool, learnable: bool) -> None:
+    warm, plain = (
+        head(normalise=normalise, learnable_temperature=learnable, temperature=temperature)
+        for temperature in (2.5, 1.0)
+    )
+    plain.load_state_dict(warm.state_dict())
+    torch.testing.assert_close(warm(TOKENS), plain(TOKENS) / 2.5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_temperature_that_is_none(temperature: float) -> None:
+    with pytest.raises(ValueError, match="`temperature` must be above 0 and finite"):
+        head(temperature=temperature)
 
 
 def test_products_are_float32_under_mixed_precision() -> None:

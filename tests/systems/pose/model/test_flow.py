@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from refkp.systems.pose.model.alternating import Tokens
-from refkp.systems.pose.model.flow import FlowHead, PairTrunk
+from refkp.systems.pose.model.flow import FlowHead, PairTrunk, flow_confidence
 from refkp.systems.pose.model.pairs import pairs_from_labels
 from refkp.systems.pose.model.spec import FlowSpec
+from refkp.systems.pose.model.tokens import Tokens
 
 DIM = 8
 
@@ -63,3 +64,20 @@ def test_outputs_are_float32_under_mixed_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         out = head()(batch(), PAIRS)
     assert out.flow.dtype == out.scale.dtype == torch.float32
+
+
+def test_the_confidence_of_a_flow_is_a_probability_that_falls_with_the_scale() -> None:
+    scale = torch.logspace(-4, 4, 200, dtype=torch.float64)
+    confidence = flow_confidence(scale)
+    assert 0 <= float(confidence.min()) < 1e-8
+    assert 1 - 1e-12 < float(confidence.max()) <= 1
+    assert bool((confidence.diff() <= 0).all())
+    assert bool((confidence[scale > 0.1].diff() < 0).all())
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.4, 2.0])
+def test_the_confidence_of_a_flow_is_how_often_laplace_errors_stay_within_half_a_patch(scale: float) -> None:
+    torch.manual_seed(0)
+    errors = torch.distributions.Laplace(0.0, scale).sample((200_000, 2))
+    often = (errors.abs() < 0.5).all(-1).float().mean()
+    torch.testing.assert_close(often, flow_confidence(torch.tensor(scale)), atol=4e-3, rtol=0)

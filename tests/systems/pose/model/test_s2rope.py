@@ -81,6 +81,17 @@ def test_published_phases_of_a_view_beside_a_face() -> None:
     assert published_phases(view[None], faces, 1).shape == (1, 6, 1)  # azimuth alone
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_view_on_the_axis_of_a_face_has_no_azimuth_whatever_its_rounding(sign: int) -> None:
+    """As the anchor, whose reference direction is its own view in float32."""
+    views = directions(40)
+    faces = reference_faces(views.float().double())
+    phases = published_phases(sign * views[:, None], faces, 3)[:, 0, :2]
+    gamma = torch.tensor([[0.0, math.pi], [math.pi, 0.0]][sign < 0], dtype=torch.float64)
+    torch.testing.assert_close(phases[..., 0], gamma.expand(40, 2), atol=1e-3, rtol=0)
+    assert not phases[..., 1:].any()
+
+
 @pytest.mark.parametrize("phases", [published_phases, smooth_phases])
 def test_masked_views_have_no_phase(phases: Callable[..., Tensor]) -> None:
     got = phases(directions(3), reference_faces(EYE[2]), 3, mask=torch.tensor([True, False, True]))

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from refkp.geometry.sphere import random_rotation
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.pairs import PatchPairs, pairs_from_labels
 from refkp.systems.pose.model.spec import (
     AttentionSpec,
@@ -19,6 +18,7 @@ from refkp.systems.pose.model.spec import (
     FlowSpec,
     VpogSpec,
 )
+from refkp.systems.pose.model.tokens import Tokens
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.templates.selection import view_directions
 from refkp.systems.pose.views import PoseBatch, Views

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -11,6 +12,10 @@ import torch
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 
+from refkp.systems.pose.inference.bank import build_bank
+from refkp.systems.pose.inference.matches import classify_patches
+from refkp.systems.pose.inference.predictor import ModelPredictor
+from refkp.systems.pose.losses.flow import robust_flow_loss
 from refkp.systems.pose.losses.objective import LossSpec
 from refkp.systems.pose.losses.pose import PoseLossSpec
 from refkp.systems.pose.model.spec import AttentionSpec, ClassifierSpec, EncoderSpec, FlowSpec, VpogSpec
@@ -54,6 +59,40 @@ def test_forward_is_the_whole_step() -> None:
     assert not missing  # DDP waits for the gradient of every parameter
 
 
+def test_a_step_with_learned_tokens_trains_every_parameter() -> None:
+    torch.manual_seed(0)
+    attention = replace(MODEL.attention, query_registers=1, template_registers=2, object_tokens=1)
+    module = PoseModule(replace(MODEL, attention=attention), LossSpec(pose=NO_POSE))
+    module(sphere_batch()).total.backward()
+    assert not [name for name, p in module.named_parameters() if p.grad is None]
+    assert all(bool(p.grad.any()) for p in module.model.attention.added.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 4.0])
+def test_inference_has_the_probabilities_of_training(temperature: float) -> None:
+    """The loss is the cross entropy of what inference calls the probability of a partner, at any temperature."""
+    torch.manual_seed(0)
+    model = replace(MODEL, classifier=replace(MODEL.classifier, temperature=temperature))
+    module = PoseModule(model, alone("cls")).eval()
+    batch = sphere_batch()
+    step = module(batch)
+    views = batch.templates.select(0)
+    bank = build_bank(module.model, views, dtype=torch.float32)
+    predictor = ModelPredictor(module.model, bank, batch.query.select(0))
+    said = classify_patches(predictor.together(torch.arange(len(views.masks))).logits)
+    right = (said.partner == step.targets.labels[0]) & (said.score > 0)
+    assert bool(right.any())
+    losses = torch.nn.functional.cross_entropy(
+        step.output.logits[0].movedim(-1, 1), step.targets.labels[0].clamp(min=0), reduction="none"
+    )
+    torch.testing.assert_close(-said.score[right].log(), losses[right].detach(), atol=1e-4, rtol=1e-4)
+    counted = step.targets.labels >= 0
+    all_losses = torch.nn.functional.cross_entropy(
+        step.output.logits.movedim(-1, 1), step.targets.labels.clamp(min=0), reduction="none"
+    )
+    torch.testing.assert_close(step.terms["classification"], all_losses[counted].mean())
+
+
 #: Loss -> the parts that it must reach, and those that it cannot.
 REACHES = {
     "cls": (("encoder", "attention", "unseen", "classifier"), ("flow_head",)),
@@ -76,6 +115,43 @@ def test_each_loss_reaches_encoder_attention_and_its_heads(name: str) -> None:
     for part in not_reached:
         gradients = [p.grad for n, p in module.model.named_parameters() if n.startswith(part)]
         assert not any(grad is not None and bool(grad.any()) for grad in gradients), part
+
+
+@pytest.mark.parametrize("kind", ["l1", "huber"])
+def test_a_robust_flow_loss_leaves_the_scale_to_its_likelihood(kind: Literal["l1", "huber"]) -> None:
+    torch.manual_seed(0)
+    loss = LossSpec(flow=2.0, flow_kind=kind, huber_delta=0.3, pose=NO_POSE)
+    module = PoseModule(MODEL, loss)
+    step = module(sphere_batch())
+    assert module.objective.weights == {"classification": 1.0, "flow": 2.0, "invisible": 2.0, "scale": 2.0}
+    at = (step.pairs.b, step.pairs.s, step.pairs.query)
+    target, visible = step.targets.flow[at], step.targets.visible[at]
+    want = robust_flow_loss(step.prediction.flow, target, visible, kind=kind, delta=0.3)
+    torch.testing.assert_close(step.terms["flow"], want.value)
+    heads = module.model.flow_head
+    inputs = (heads.flow_head.weight, heads.b_head.weight)
+    to_flow, to_scale = torch.autograd.grad(step.terms["scale"], inputs, retain_graph=True, allow_unused=True)
+    assert to_flow is None
+    assert bool(to_scale.any())
+    step.total.backward()
+    assert not [name for name, p in module.named_parameters() if p.grad is None]  # as DDP needs
+
+
+def test_the_weight_penalty_is_the_sum_of_squares_of_the_matrices() -> None:
+    torch.manual_seed(0)
+    module = PoseModule(MODEL, LossSpec(weight_penalty=0.01, pose=NO_POSE))
+    step, plain = module(sphere_batch()), PoseModule(MODEL, LossSpec(pose=NO_POSE))
+    plain.load_state_dict(module.state_dict())
+    squares = sum(float(p.detach().square().sum()) for p in module.parameters() if p.dim() > 1)
+    assert step.terms["weight_penalty"].item() == pytest.approx(1e-4 * squares, rel=1e-5)
+    difference = (step.total - plain(sphere_batch()).total).item()
+    assert difference == pytest.approx(0.01 * 1e-4 * squares, rel=1e-2)
+
+
+@pytest.mark.parametrize("wrong", [{"flow_kind": "l2"}, {"huber_delta": 0.0}, {"weight_penalty": -1.0}])
+def test_losses_that_are_none(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        LossSpec(**wrong)
 
 
 def test_losses_and_geometry_stay_float32_under_autocast() -> None:

@@ -32,9 +32,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete run."""
+    """A complete run, at a temperature of its own, with learned tokens beside the patches."""
     run = tmp_path_factory.mktemp("run")
-    run_training(["--data", str(data), "--out", str(run), *SMALL])
+    options = ["--model.model.classifier.temperature=0.6", "--model.model.attention.query_registers=1"]
+    options += ["--model.model.attention.template_registers=2", "--model.model.attention.object_tokens=1"]
+    run_training(["--data", str(data), "--out", str(run), *SMALL, *options])
     return run
 
 
@@ -52,7 +54,9 @@ def test_the_model_of_a_run(finished: Path) -> None:
     summary = json.loads((finished / "train" / "summary.json").read_text())
     model = load_run(finished)
     assert not model.training
+    assert model.spec.classifier.temperature == 0.6  # what inference makes of the logits is what was trained
     weights = torch.load(finished / summary["checkpoint"], weights_only=True)["state_dict"]
+    assert len([name for name in model.state_dict() if name.startswith("attention.added.")]) == 4
     for name, value in model.state_dict().items():
         assert torch.equal(value, weights[f"model.{name}"]), name
     again = load_run(finished / "train" / "checkpoints" / "last.ckpt")
@@ -68,9 +72,11 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(data: Path, tmp_path: Path) -> None:
-    """Random boxes, negatives and colours, Monte-Carlo poses, a loader process; twice interrupted."""
+    """Random boxes, negatives and colours, Monte-Carlo poses, a loader process, a rate that ends above 0; twice
+    interrupted.
+    """
     options = [*SMALL, "--model.loss.pose.weight=0.1", "--data.augmentation.probability=0.8"]
-    options += ["--data.num_workers=1"]
+    options += ["--data.num_workers=1", "--model.optimizer.eta_min=1e-4"]
     whole = run_training(["--data", str(data), "--out", str(tmp_path / "whole"), *options])
     for step, number in ((1, signal.SIGINT), (5, signal.SIGTERM)):
         with pytest.raises(KeyboardInterrupt):

@@ -12,6 +12,7 @@ from refkp.commands import (
     add_device,
     add_out,
     add_run,
+    add_workers,
     chosen_device,
     output_folder,
     parsed,
@@ -23,7 +24,9 @@ from refkp.commands import (
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+    from refkp.systems.pose.data.models import ModelSet
     from refkp.systems.pose.data.sources import SceneSource
+    from refkp.systems.pose.data.template_cache import TemplateSource
     from refkp.systems.pose.inference.evaluation import RunResult
     from refkp.systems.pose.metrics.evaluation import Targets
     from refkp.systems.pose.scene import Scene
@@ -40,7 +43,7 @@ _COLUMNS = ("ar", "ar_vsd", "ar_mssd", "ar_mspd", "num_targets")
 def evaluate(argv: list[str]) -> int:
     """Score estimated poses: those of a trained run, with the true visible masks as detections, or of a file."""
     options = parsed(_parser(), argv)
-    require_counts(_COMMAND, options, "limit")
+    require_counts(_COMMAND, options, "limit", "workers")
     if (options.run is None) == (options.csv is None):
         got = "neither" if options.run is None else "both"
         fail(_COMMAND, "run, csv", "one of them", got)
@@ -82,7 +85,13 @@ def _parser() -> ArgumentParser:
     )
     add_run(command, "pose", required=False)
     add("--csv", type=Path | None, default=None, help="a result file instead of a run")
-    add("--templates", type=Path | None, default=None, help="default: the folder templates of the data")
+    add(
+        "--templates",
+        type=Path | None,
+        default=None,
+        help="a template store; default: the folder templates of the data, and where there is none, of its models",
+    )
+    add_workers(command, "objects that are worked on at a time, each by one thread")
     add(
         "--estimator",
         type=EstimatorSpec,
@@ -113,22 +122,34 @@ def _estimated(options: Any, source: SceneSource, numbers: range) -> RunResult:
     from refkp.systems.pose.data.models import ModelSet
     from refkp.systems.pose.data.template_cache import TemplateCache
     from refkp.systems.pose.inference.evaluation import RunSpec, estimate_dataset
-    from refkp.systems.pose.templates.store import TemplateStore
     from refkp.systems.pose.training.runs import load_run
 
     _csv_name(options)  # a name that the challenge would refuse is told before the work
     model = load_run(options.run).to(chosen_device(options.device))
-    store = TemplateStore(options.templates or options.data / "templates")
+    models = ModelSet(options.data)
+    store = _templates(options, models)
     templates = TemplateCache(store, model.spec.encoder.image_size)
     samples = SampleSpec(min_visible=options.rules.min_visible)
     instances = tabulate_instances(source, store.obj_ids, samples.min_visible, list(numbers))
-    dataset = PoseDataset(source, instances, templates, ModelSet(options.data), samples)
+    dataset = PoseDataset(source, instances, templates, models, samples)
     estimator = options.estimator
     if options.mode is not None:
         estimator = replace(estimator, modes=replace(estimator.modes, mode=options.mode))
-    result = estimate_dataset(model, dataset, RunSpec(estimator))
+    result = estimate_dataset(model, dataset, RunSpec(estimator), workers=options.workers)
     print(f"{len(result.estimates)} estimates of {len(dataset)} objects")
     return result
+
+
+def _templates(options: Any, models: ModelSet) -> TemplateSource:
+    """Those of a store where there is one, else of the models."""
+    from refkp.systems.pose.data.rendered_templates import RenderedTemplates
+    from refkp.systems.pose.templates.store import TemplateStore
+
+    folder = options.templates or options.data / "templates"
+    if options.templates is not None or folder.is_dir():
+        return TemplateStore(folder)
+    print(f"no templates in {folder}: they are rendered from the models, and kept beside them")
+    return RenderedTemplates(models, workers=options.workers)
 
 
 def _csv_name(options: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refkp._checks import fail
-from refkp.commands import add_out, parsed, parser, require_counts
+from refkp.commands import add_out, add_workers, parsed, parser, require_counts
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -63,7 +63,7 @@ def _parser() -> ArgumentParser:
         help="made-up ones, other ones for each seed, numbered after the meshes",
     )
     add("--seed", type=int, default=0, help="of everything random, the made-up objects too")
-    add("--workers", type=int, default=1, help="processes; 1 renders in this one")
+    add_workers(command, "processes that render pictures, threads that render templates")
     add(
         "--templates_level",
         type=int | None,

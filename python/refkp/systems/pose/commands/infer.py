@@ -12,6 +12,7 @@ from refkp.commands import (
     add_device,
     add_out,
     add_run,
+    add_workers,
     chosen_device,
     output_folder,
     parsed,
@@ -81,9 +82,14 @@ def _parser() -> ArgumentParser:
     add_run(command, "pose")
     add("--mask", type=Path | None, default=None, help="picture of the photo's size, not 0 on the object")
     add("--box", type=int, nargs=4, default=None, help="x0 y0 x1 y1 around the object, in pixels")
-    add("--templates", type=Path | None, default=None, help="of `refkp pose render-templates`; else rendered")
+    add(
+        "--templates",
+        type=Path | None,
+        default=None,
+        help="of `refkp pose render-templates`; else rendered, and kept beside the mesh",
+    )
     add("--obj_id", type=int | None, default=None, help="its number, if --templates has several objects")
-    add("--workers", type=int, default=1, help="processes that render templates")
+    add_workers(command, "threads that render templates")
     add("--estimator", type=EstimatorSpec, default=EstimatorSpec(), help="matches, RANSAC, refinement")
     add(
         "--mode",
@@ -132,12 +138,12 @@ def _estimated(options: Any, photo: Photo, mesh: Mesh) -> PoseEstimate | Estimat
 
 
 def _template_views(options: Any, mesh: Mesh, size: int) -> Views:
-    """All templates of the object: those that are there, or new ones in memory."""
-    from refkp.systems.pose.templates import rendering
+    """All templates of the object: those of a store, or those of its mesh."""
+    from refkp.systems.pose.templates.cached import cached_views
     from refkp.systems.pose.templates.store import TemplateStore
 
     if options.templates is None:
-        return rendering.rendered_views(mesh, size, workers=options.workers, progress=True)
+        return cached_views(mesh, size, options.mesh.parent, workers=options.workers, progress=True)
     store = TemplateStore(options.templates)
     obj_id = _object_number(store.obj_ids, options.obj_id)
     _require_same_size(store.diameter(obj_id), mesh.diameter)

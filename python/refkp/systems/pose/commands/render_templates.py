@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refkp.commands import add_out, parsed, parser, require_counts
+from refkp.commands import add_out, add_workers, parsed, parser, require_counts
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -63,5 +63,5 @@ def _parser() -> ArgumentParser:
     add("--level", type=int, default=1, help="0, 1 or 2: 42, 162 or 642 views")
     add("--size", type=tuple[int, int], default=(480, 640), help="height and width of the pictures")
     add("--depth_steps_per_mm", type=float, default=10.0, help="resolution of the depth")
-    add("--workers", type=int, default=1, help="processes that render")
+    add_workers(command, "threads that render")
     return command

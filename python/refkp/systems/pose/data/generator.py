@@ -188,7 +188,7 @@ def _write_models(models: Mapping[int, Mesh], out: Path) -> None:
 
 def _rendered(out: Path, spec: GeneratorSpec, seed: int, numbers: list[int], workers: int) -> Iterator[int]:
     """Render shards, here or in processes, and tell each that is done."""
-    if workers == 1:
+    if min(workers, len(numbers)) <= 1:
         for number in numbers:
             yield _render_shard(out, spec, seed, number)
         return

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from refkp._checks import fail
-from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.views import Views
+
+
+class TemplateSource(Protocol):
+    """Where templates come from: a store on disk, or meshes."""
+
+    @property
+    def obj_ids(self) -> tuple[int, ...]:
+        """The objects, in ascending order."""
+
+    def poses(self, obj_id: int) -> Tensor:
+        """float64 [n,4,4], object to camera, millimetres."""
+
+    def views(self, obj_id: int, index: Sequence[int] | Tensor, size: int) -> Views:
+        """Views `index` [k] of an object as square crops, `size` pixels wide."""
 
 
 class _Packed(NamedTuple):
@@ -25,7 +39,7 @@ class _Packed(NamedTuple):
 
 
 class TemplateCache:
-    """Views of a template store at one size, the least recently used dropped beyond a budget.
+    """Views of a source at one size, the least recently used dropped beyond a budget.
 
     Args:
         store: the templates.
@@ -33,7 +47,7 @@ class TemplateCache:
         byte_budget: what the views may take, in each process.
     """
 
-    def __init__(self, store: TemplateStore, size: int, byte_budget: int = 2 << 30) -> None:
+    def __init__(self, store: TemplateSource, size: int, byte_budget: int = 2 << 30) -> None:
         if byte_budget < 0:
             fail("TemplateCache", "byte_budget", "at least 0", byte_budget)
         self.store, self.size, self.byte_budget = store, size, byte_budget

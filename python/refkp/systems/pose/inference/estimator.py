@@ -4,7 +4,7 @@ ask           the predictor which pixels of the templates the query shows
 lift          them to points of the object
 hypothesise   poses from the matches of each template, of which the best is kept
 refine        it by weighted least squares
-judge         whether more matches agree with it than chance explains
+judge         how probable it is that it is right; a pose that is probably wrong is not given
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from refkp.systems.pose.inference.bank import TemplateBank
-from refkp.systems.pose.inference.failure import EstimateFailure, no_consensus
+from refkp.systems.pose.inference.confidence import confidence
+from refkp.systems.pose.inference.failure import EstimateFailure, no_consensus, uncertain
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.lifting import lift
 from refkp.systems.pose.inference.matches import Matches, draw_by_weight
 from refkp.systems.pose.inference.modes import Evidence, ask, neighbours
+from refkp.systems.pose.inference.outline import Outline, outline_match
 from refkp.systems.pose.inference.predictor import ModelPredictor, Predictor
 from refkp.systems.pose.inference.ransac import PnPPose, judge_pose, ransac_pnp
 from refkp.systems.pose.inference.scoring import (
@@ -35,7 +37,7 @@ from refkp.systems.pose.inference.scoring import (
 )
 from refkp.systems.pose.inference.solving import WeightedPose, solve_weighted
 from refkp.systems.pose.inference.spec import EstimatorSpec
-from refkp.systems.pose.inference.support import patch_support
+from refkp.systems.pose.inference.support import Support, patch_support
 from refkp.systems.pose.inference.task import Task
 from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.views import Views
@@ -54,6 +56,9 @@ class PoseEstimate(NamedTuple):
     num_matches: int  # that had a 3D point, outliers included
     median_px: float  # reprojection error of the inliers, pixels of the crop
     num_dropped: int  # matches without a trustworthy template depth, which take no part
+    confidence: float  # probability in (0,1) that the rotation is right, see `inference.confidence`
+    support: Support  # the patches that agree
+    outline: Outline  # how the object at this pose covers the mask
 
     @property
     def uncertainty(self) -> WeightedPose:
@@ -96,7 +101,7 @@ def estimate_pose(predictor: Predictor, task: Task) -> PoseEstimate | EstimateFa
     if task.asks_all and task.spec.modes.mode == "cluster" and not isinstance(best, EstimateFailure):
         around = neighbours(task.bank.cam_from_obj, best.templates[0], task.spec.modes.num_templates)
         task = replace(task, templates=around)
-        best = _best(predictor, task, best.num_tried)
+        best = _best(predictor, task)
     if isinstance(best, EstimateFailure):
         return best
     refined = _weighted(best.found.select(best.hypothesis.pose.inliers), best.hypothesis.pose, task)
@@ -111,14 +116,10 @@ class _Best(NamedTuple):
     hypothesis: Hypothesis
     found: Correspondences  # of the templates that support it most
     templates: list[int]  # those, the most supporting one first
-    num_tried: int  # hypotheses that it is the best of
 
 
-def _best(predictor: Predictor, task: Task, num_tried: int = 0) -> _Best | EstimateFailure:
-    """Ask, lift, hypothesise: a pose of each template, the best of them, and what its supporters give together.
-
-    `num_tried` hypotheses of an earlier pass count for the test against chance.
-    """
+def _best(predictor: Predictor, task: Task) -> _Best | EstimateFailure:
+    """Ask, lift, hypothesise: a pose of each template, the best of them, and what its supporters give together."""
     evidence = ask(predictor, task)
     found, templates = _lifted(evidence, task), evidence.ranking.templates.tolist()
     solve, K, threshold = partial(_hypothesis, task=task), task.query.K.cpu(), task.spec.ransac.threshold_px
@@ -129,7 +130,7 @@ def _best(predictor: Predictor, task: Task, num_tried: int = 0) -> _Best | Estim
     if len(kept) < len(templates):
         best = merge_templates(found, kept, best, solve, K, threshold)
         found = found.of_templates(kept)
-    return _Best(best, found, kept, num_tried + len(templates) + 1)
+    return _Best(best, found, kept)
 
 
 def _lifted(evidence: Evidence, task: Task) -> Correspondences:
@@ -175,6 +176,7 @@ def _weighted(found: Correspondences, start: PnPPose | None, task: Task) -> Weig
         found.matches.query_uv,
         found.matches.weight * found.matches.score / task.grid.patch_size,
         task.query.K.cpu(),
+        found.matches.query_patch,
         start=None if start is None else start.cam_from_obj,
         spec=task.spec.refinement,
         seed=task.spec.ransac.seed,
@@ -183,10 +185,15 @@ def _weighted(found: Correspondences, start: PnPPose | None, task: Task) -> Weig
 
 def _judged(best: _Best, refined: WeightedPose, task: Task, start: float) -> PoseEstimate | EstimateFailure:
     """The refined pose with its evidence, if there is enough of it; `start` is when the clock began."""
-    found, threshold = best.found, task.spec.ransac.threshold_px
-    final = judge(found, refined.cam_from_obj, task.query.K.cpu(), threshold)
-    if not _is_supported(best, final.pose, task):
+    found, K, mask = best.found, task.query.K.cpu(), task.query.masks.cpu()
+    final = judge(found, refined.cam_from_obj, K, task.spec.ransac.threshold_px)
+    support = patch_support(found.matches, final.pose.inliers, mask, task.grid)
+    outline = outline_match(task.bank, refined.cam_from_obj, K, mask)
+    probability = confidence(support, outline)
+    if not _has_inliers(final.pose, task):
         return no_consensus(final.pose.num_inliers, len(found.points))
+    if probability < task.spec.min_confidence:
+        return uncertain(probability, support, outline)
     return PoseEstimate(
         refined.cam_from_obj,
         refined.covariance,
@@ -198,19 +205,10 @@ def _judged(best: _Best, refined: WeightedPose, task: Task, start: float) -> Pos
         len(found.points),
         final.median_px,
         found.num_dropped,
+        probability,
+        support,
+        outline,
     )
-
-
-def _is_supported(best: _Best, pose: PnPPose, task: Task) -> bool:
-    """Whether enough matches agree, of more query patches than chance would explain."""
-    support = patch_support(
-        best.found.matches,
-        pose.inliers,
-        area_px=float(task.query.masks.sum()),
-        threshold_px=task.spec.ransac.threshold_px,
-        num_tests=task.spec.ransac.iterations * best.num_tried,
-    )
-    return _has_inliers(pose, task) and support.chance <= task.spec.max_chance
 
 
 def _has_inliers(pose: PnPPose, task: Task) -> bool:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from refkp._checks import fail
 from refkp._progress import progress_bar
 from refkp.systems.pose.data.dataset import PoseDataset, PoseSample, collate
 from refkp.systems.pose.data.models import ModelSet
@@ -67,6 +70,8 @@ def estimate_dataset(
     model: Vpog,
     dataset: PoseDataset,
     spec: RunSpec = RunSpec(),
+    *,
+    workers: int = 1,
 ) -> RunResult:
     """Estimate the pose of every sample from its crop and the templates of its object.
 
@@ -77,14 +82,20 @@ def estimate_dataset(
         model: in evaluation mode, on the device to use.
         dataset: the samples, without augmentation or jitter.
         spec: how.
+        workers: samples that are worked on at a time, each by one thread. It changes nothing but the time.
 
     Returns:
         RunResult; the time of a picture is that of all its samples.
+
+    Raises:
+        ValueError: no workers.
     """
-    banks, numbers = FeatureCache(), range(len(dataset))
-    answers = [
-        _answer(model, dataset, number, banks, spec) for number in progress_bar(numbers, "estimating poses")
-    ]
+    if workers < 1:
+        fail("estimate_dataset", "workers", "at least 1", workers)
+    answer = functools.partial(_answer, model, spec=spec)
+    questions = progress_bar(_questions(model, dataset), "estimating poses", len(dataset))
+    with _one_thread_each():
+        answers = list(_in_threads(answer, questions, workers))
     num_drawn = min(spec.estimator.modes.num_templates, *(len(answer.templates) for answer in answers))
     drawn = [
         _drawn_errors(answers, count, torch.Generator().manual_seed(spec.seed)) for count in (1, num_drawn)
@@ -149,13 +160,29 @@ class _Answer(NamedTuple):
     templates: Tensor  # [n,4,4], poses of the templates of the object
 
 
-def _answer(model: Vpog, dataset: PoseDataset, number: int, banks: FeatureCache, spec: RunSpec) -> _Answer:
-    sample = dataset[number]
-    bank = banks.get(sample.obj_id, functools.partial(_bank, model, dataset, sample.obj_id))
+class _Question(NamedTuple):
+    """A sample and the templates of its object."""
+
+    picture: PictureKey
+    sample: PoseSample
+    bank: TemplateBank
+
+
+def _questions(model: Vpog, dataset: PoseDataset) -> Iterator[_Question]:
+    """Every sample; the templates of an object are encoded once."""
+    banks = FeatureCache()
+    for number in range(len(dataset)):
+        sample = dataset[number]
+        bank = banks.get(sample.obj_id, functools.partial(_bank, model, dataset, sample.obj_id))
+        yield _Question(dataset.source.keys[int(dataset.table.scene[number])], sample, bank)
+
+
+def _answer(model: Vpog, question: _Question, spec: RunSpec) -> _Answer:
+    sample, bank = question.sample, question.bank
     start = time.perf_counter()
     found = PoseEstimator(model, bank, spec.estimator).estimate(sample.query)
     return _Answer(
-        dataset.source.keys[int(dataset.table.scene[number])],
+        question.picture,
         sample.obj_id,
         found,
         time.perf_counter() - start,
@@ -163,6 +190,31 @@ def _answer(model: Vpog, dataset: PoseDataset, number: int, banks: FeatureCache,
         sample.query.cam_from_obj,
         bank.cam_from_obj,
     )
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """One thread for each operator, so that sums have one order whatever the number of workers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _in_threads(
+    answer: Callable[[_Question], _Answer], questions: Iterable[_Question], workers: int
+) -> Iterator[_Answer]:
+    """The answers in the order of the questions, which are read here, and not far ahead."""
+    pending: deque[Future[_Answer]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for question in questions:
+            pending.append(pool.submit(answer, question))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _bank(model: Vpog, dataset: PoseDataset, obj_id: int) -> TemplateBank:
@@ -206,7 +258,7 @@ def _rows(answers: Sequence[_Answer]) -> tuple[Estimate, ...]:
         if isinstance(answer.found, PoseEstimate):
             pose = answer.found.cam_from_obj
             R, t, total = pose[:3, :3], pose[:3, 3], seconds[answer.picture]
-            rows.append(Estimate(*answer.picture, answer.obj_id, answer.found.score, R, t, total))
+            rows.append(Estimate(*answer.picture, answer.obj_id, answer.found.confidence, R, t, total))
     return tuple(rows)
 
 

@@ -47,6 +47,12 @@ class PatchGrid:
         p = self.patch_size
         return image[..., p // 2 :: p, p // 2 :: p][..., : self.rows, : self.columns].flatten(-2)
 
+    def sums(self, image: Tensor) -> Tensor:
+        """The sums [N] over the patches of a picture [rows*p,columns*p]."""
+        p = self.patch_size
+        patches = image[: self.rows * p, : self.columns * p].unflatten(1, (-1, p)).unflatten(0, (-1, p))
+        return patches.sum((1, 3)).flatten()
+
     def _corners(self, patch: Tensor) -> Tensor:
         row, column = patch // self.columns, patch % self.columns
         return torch.stack((column, row), dim=-1).to(torch.float32) * self.patch_size

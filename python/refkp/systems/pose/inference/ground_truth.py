@@ -32,11 +32,15 @@ class TargetPredictor:
         self.patch_size = patch_size
         self.spec = spec
 
-    def logits(self, templates: Tensor, anchor: int) -> Tensor:
-        """[k,N,N+1]; the anchor plays no part."""
-        return self.predict(templates, anchor).logits
+    def logits(self, templates: Tensor) -> Tensor:
+        """[k,N,N+1]."""
+        return self.together(templates).logits
 
-    def predict(self, templates: Tensor, anchor: int) -> Prediction:
+    def alone(self, templates: Tensor) -> Prediction:
+        """The same as together."""
+        return self.together(templates)
+
+    def together(self, templates: Tensor) -> Prediction:
         """The targets of the templates [k] int64 as a prediction."""
         chosen = Views(*(tensor[templates][None] for tensor in self.templates))
         return prediction_from_targets(pose_targets(self.query, chosen, self.patch_size, self.spec))

@@ -10,6 +10,7 @@ from torch import Tensor
 from refkp._checks import fail, require_finite, require_shape
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.spec import MatchSpec
+from refkp.systems.pose.model.flow import flow_confidence
 
 _SCALE_FLOOR = 1e-4  # added to a Laplace scale before it is inverted, as in training
 
@@ -30,6 +31,11 @@ class Prediction(NamedTuple):
     def weight(self) -> Tensor:
         """[S,N,p,p]: 1 / (scale + 1e-4), in 1 / patch."""
         return (self.scale + _SCALE_FLOOR).reciprocal()
+
+    @property
+    def confidence(self) -> Tensor:
+        """[S,N,p,p] in [0,1]: the probability that the flow is right to half a patch."""
+        return flow_confidence(self.scale)
 
 
 class PatchClasses(NamedTuple):
@@ -67,7 +73,7 @@ class Matches(NamedTuple):
     query_uv: Tensor  # float32 [m,2], pixels of the query crop
     template_uv: Tensor  # float32 [m,2], pixels of the template crop
     weight: Tensor  # float32 [m], 1 / scale of the error, in 1 / patch
-    score: Tensor  # float32 [m], probability of the pair of patches
+    score: Tensor  # float32 [m] in [0,1], probability that the match is right, to half a patch if by flow
     query_patch: Tensor  # int64 [m], the query patch of the pair
 
     def select(self, index: Tensor) -> Matches:
@@ -156,35 +162,45 @@ def coarse_matches(pairs: PatchMatches, grid: PatchGrid) -> Matches:
 
 
 def refined_matches(
-    pairs: PatchMatches, flow: Tensor, weight: Tensor, grid: PatchGrid, *, min_weight: float
+    pairs: PatchMatches,
+    flow: Tensor,
+    weight: Tensor,
+    confidence: Tensor,
+    grid: PatchGrid,
+    *,
+    min_weight: float,
 ) -> Matches:
     """Every pixel of a partner patch with enough weight, and where the flow takes it.
 
         template point = pixel (a, b) of the partner patch
         query point    = centre of the query patch + p * flow(a, b)
+        score          = probability of the pair of patches * confidence of the flow(a, b)
 
     Args:
         pairs: M pairs of patches.
         flow: [M,p,p,2] float, patch units, x first: template pixel -> query location, from the centre of the
             query patch.
         weight: [M,p,p] float, 1 / patch.
+        confidence: [M,p,p] float in [0,1].
         grid: the patches of both pictures.
-        min_weight: pixels with less are dropped.
+        min_weight: pixels with less are dropped, and those without any confidence.
 
     Returns:
         Matches in the order of (pair, a, b).
     """
     p = grid.patch_size
     require_shape("refined_matches", "flow", flow, "M,p,p,2", M=len(pairs.query), p=p)
-    require_shape("refined_matches", "weight", weight, "M,p,p", M=len(pairs.query), p=p)
-    pair, row, column = (weight >= min_weight).nonzero(as_tuple=True)
+    for name, value in (("weight", weight), ("confidence", confidence)):
+        require_shape("refined_matches", name, value, "M,p,p", M=len(pairs.query), p=p)
+    kept = (weight >= min_weight) & (confidence > 0)
+    pair, row, column = kept.nonzero(as_tuple=True)
     centre = grid.centres(pairs.query)[pair]
     return Matches(
         pairs.template[pair],
         centre + p * flow[pair, row, column].to(torch.float32),
         grid.pixels(pairs.partner[pair], row, column),
         weight[pair, row, column].to(torch.float32),
-        pairs.score[pair].to(torch.float32),
+        (pairs.score[pair] * confidence[pair, row, column]).to(torch.float32),
         pairs.query[pair],
     )
 
@@ -230,9 +246,9 @@ def matches_of(
         return coarse_matches(pairs, grid)
     if spec.kind == "soft":
         return soft_matches(pairs, prediction.logits, grid)
-    flow = prediction.flow[pairs.template, pairs.query]
-    weight = prediction.weight[pairs.template, pairs.query]
-    return refined_matches(pairs, flow, weight, grid, min_weight=spec.min_weight)
+    at = (pairs.template, pairs.query)
+    flow, weight, confidence = prediction.flow[at], prediction.weight[at], prediction.confidence[at]
+    return refined_matches(pairs, flow, weight, confidence, grid, min_weight=spec.min_weight)
 
 
 def draw_by_weight(weight: Tensor, max_count: int, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which templates are asked: a few chosen ones together, or all of them in chunks. Source: spec pose 6.4."""
+"""Which templates are asked: a few chosen ones together, or all of them, each alone. Source: spec pose 6.4."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def cluster_evidence(predictor: Predictor, task: Task) -> Evidence:
     """Matches of a few templates that are seen together, which is how the model was trained.
 
     They are those of the task (verified, or because a rough pose is known), which must be given where the
-    cluster is "verified". Without them a first pass scores all templates in chunks by their class logits alone.
+    cluster is "verified". Without them a first pass scores all templates by their class logits alone.
     """
     templates, matching = task.templates, task.spec.modes.matching
     if templates is None:
         templates = _choose(predictor, task)
-    prediction = predictor.predict(templates, int(templates[0]))
+    prediction = predictor.together(templates)
     classes = classify_patches(prediction.logits, task.on_object, mutual=matching.mutual)
     ranking = rank_templates(classes.template_score, len(templates))
     matches = matches_of(prediction, ranking.templates, task.on_object, task.grid, matching)
@@ -53,17 +53,17 @@ def cluster_evidence(predictor: Predictor, task: Task) -> Evidence:
 
 
 def global_evidence(predictor: Predictor, task: Task) -> Evidence:
-    """Matches of the `num_hypotheses` best templates of all, each as seen in its chunk.
+    """Matches of the `num_hypotheses` best templates of all, each seen alone.
 
     Scores of templates that see another side can be high, so more templates are kept than give the pose in the
-    end. Attention is joint, so what is said of a template depends somewhat on the others of its chunk. Of each
-    chunk, matches are kept only for those templates that can still be among the best.
+    end. A chunk bounds the memory and changes no answer. Of each chunk, matches are kept only for those templates
+    that can still be among the best.
     """
     on_object, modes = task.on_object, task.spec.modes
     best = Ranking(torch.empty(0, dtype=torch.int64), torch.empty(0))
     kept: dict[int, Matches] = {}
     for chunk in _chunks(task):
-        prediction = predictor.predict(chunk, int(chunk[0]))
+        prediction = predictor.alone(chunk)
         classes = classify_patches(prediction.logits, on_object, mutual=modes.matching.mutual)
         best = _merge(best, Ranking(chunk, classes.template_score), modes.num_hypotheses)
         leaders = best.templates.tolist()
@@ -87,7 +87,7 @@ def _choose(predictor: Predictor, task: Task) -> Tensor:
     modes = task.spec.modes
     if modes.cluster == "verified":
         fail("cluster_evidence", "templates", "given where `cluster` is 'verified'", None)
-    logits = (predictor.logits(chunk, int(chunk[0])) for chunk in _chunks(task))
+    logits = (predictor.logits(chunk) for chunk in _chunks(task))
     scores = torch.cat([classify_patches(some, task.on_object).template_score for some in logits])
     ranking = rank_templates(scores, modes.num_templates)
     if modes.cluster == "scores":

@@ -12,19 +12,28 @@ from refkp._checks import fail
 from refkp.systems.pose.inference.bank import TemplateBank
 from refkp.systems.pose.inference.matches import Prediction, best_partners
 from refkp.systems.pose.model.pairs import pairs_from_labels
-from refkp.systems.pose.model.vpog import Tokens, Vpog
+from refkp.systems.pose.model.tokens import Tokens
+from refkp.systems.pose.model.vpog import Vpog
 from refkp.systems.pose.templates.selection import view_directions
 from refkp.systems.pose.views import Views
 
 
 class Predictor(Protocol):
-    """Answers about one query and the templates of one object."""
+    """Answers about one query and the templates [k] int64 of one object.
 
-    def logits(self, templates: Tensor, anchor: int) -> Tensor:
-        """[k,N,N+1] of the templates [k] int64, seen together; `anchor` is the template of the reference direction."""
+    A model is trained with the template that sees the object from nearest by, the anchor, and a few more. Of the
+    templates of a cluster the first is the anchor. Asked about all of them, each could be the one: it is its own
+    anchor, and what is said of it does not depend on which others are asked at the same time.
+    """
 
-    def predict(self, templates: Tensor, anchor: int) -> Prediction:
+    def logits(self, templates: Tensor) -> Tensor:
+        """[k,N,N+1], each template seen alone."""
+
+    def alone(self, templates: Tensor) -> Prediction:
         """The same with the flow of every query patch to its partner."""
+
+    def together(self, templates: Tensor) -> Prediction:
+        """Of templates that are seen together, as in training, the first as the anchor."""
 
 
 class ModelPredictor:
@@ -45,23 +54,35 @@ class ModelPredictor:
         return self.model.encode(self.query.images[None].to(device))
 
     @torch.inference_mode()
-    def logits(self, templates: Tensor, anchor: int) -> Tensor:
-        """[k,N,N+1]; a joint attention, so they depend on which templates are seen together."""
-        return self.model.classify(self._tokens(templates, anchor))[0].cpu()
+    def logits(self, templates: Tensor) -> Tensor:
+        """[k,N,N+1], each template seen alone."""
+        return self.model.classify(self._tokens(templates[:, None])).flatten(0, 1).cpu()
 
     @torch.inference_mode()
-    def predict(self, templates: Tensor, anchor: int) -> Prediction:
-        """Logits and flow from one pass."""
-        tokens = self._tokens(templates, anchor)
+    def alone(self, templates: Tensor) -> Prediction:
+        """Logits and flow from one pass, each template seen alone."""
+        return self._prediction(templates[:, None])
+
+    @torch.inference_mode()
+    def together(self, templates: Tensor) -> Prediction:
+        """Logits and flow of templates that read each other, the first as the anchor."""
+        return self._prediction(templates[None])
+
+    def _prediction(self, groups: Tensor) -> Prediction:
+        tokens = self._tokens(groups)
         logits = self.model.classify(tokens)
         labels = best_partners(logits)
         pairs = self.model.flow(tokens, pairs_from_labels(labels, logits.shape[2]))
-        shape = labels.shape[1:]  # every patch has a partner, and pairs come in the order (template, query)
+        shape = labels.flatten(
+            0, 1
+        ).shape  # every patch has a partner; pairs come in the order (template, query)
         flow, scale = (tensor.unflatten(0, shape).cpu() for tensor in (pairs.flow, pairs.scale))
-        return Prediction(logits[0].cpu(), flow, scale)
+        return Prediction(logits.flatten(0, 1).cpu(), flow, scale)
 
-    def _tokens(self, templates: Tensor, anchor: int) -> Tokens:
-        query, poses = self.query_features, self.bank.cam_from_obj
-        direction = view_directions(poses[anchor, :3, :3])
-        features = self.bank.features[templates][None]
-        return self.model.attend(query, features, poses[templates][None].to(query), direction[None].to(query))
+    def _tokens(self, groups: Tensor) -> Tokens:
+        """Of the query beside each group of templates, `groups` [b,k] int64; the first of a group is its anchor."""
+        query = self.query_features.expand(len(groups), -1, -1)
+        poses = self.bank.cam_from_obj[groups]
+        reference = view_directions(poses[:, 0, :3, :3])
+        features = self.bank.features[groups]
+        return self.model.attend(query, features, poses.to(query.device), reference.to(query))

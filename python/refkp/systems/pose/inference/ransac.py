@@ -47,9 +47,10 @@ def ransac_pnp(
 ) -> PnPPose | EstimateFailure:
     """The pose that most matches agree with, by OpenCV.
 
-    EPnP on random samples of five; EPnP on the inliers of the best; Levenberg-Marquardt on them; inliers
-    counted again under the final pose. Points in a plane, where EPnP is not defined, are sampled by P3P and
-    solved by SQPnP. The order of the matches is shuffled by the seed, so a call is repeatable.
+    EPnP on random samples of five, judged by at most `max_points` matches; EPnP on all inliers of the best;
+    Levenberg-Marquardt on them; inliers counted again under the final pose. Points in a plane, where EPnP is not
+    defined, are sampled by P3P and solved by SQPnP. The order of the matches is shuffled by the seed, so a call is
+    repeatable.
 
     Args:
         points: [m,3] float, points of the object, in any unit.
@@ -122,13 +123,13 @@ def _solve(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
 def _opencv_pose(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
     with named_extras():
         import cv2
-    order = np.random.default_rng(spec.seed).permutation(len(arrays.points))
+    order = np.random.default_rng(spec.seed).permutation(len(arrays.points))[: spec.max_points]
     # About their mean: OpenCV's refinement is lost where the frame's origin is far from the object.
     centre = arrays.points.mean(0)
-    points, uv = arrays.points[order] - centre, arrays.uv[order]
-    found, _, _, inliers = cv2.solvePnPRansac(
-        points,
-        uv,
+    points, uv = arrays.points - centre, arrays.uv
+    found, rotation, translation, inliers = cv2.solvePnPRansac(
+        points[order],
+        uv[order],
         arrays.K,
         None,
         iterationsCount=spec.iterations,
@@ -138,7 +139,11 @@ def _opencv_pose(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
     )
     if not found or inliers is None or len(inliers) < MIN_MATCHES:
         return None
-    points, uv = points[inliers[:, 0]], uv[inliers[:, 0]]
+    if len(order) < len(points):
+        agree = _agreeing(points, uv, arrays.K, rotation, translation, spec.threshold_px)
+    else:
+        agree = order[inliers[:, 0]]
+    points, uv = points[agree], uv[agree]
     method = cv2.SOLVEPNP_SQPNP if planar else cv2.SOLVEPNP_EPNP
     found, rotation, translation = cv2.solvePnP(points, uv, arrays.K, None, flags=method)
     if not found:
@@ -148,3 +153,12 @@ def _opencv_pose(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
     pose[:3, :3] = cv2.Rodrigues(rotation)[0]
     pose[:3, 3] = translation[:, 0] - pose[:3, :3] @ centre
     return pose if np.isfinite(pose).all() else None
+
+
+def _agreeing(points: Any, uv: Any, K: Any, rotation: Any, translation: Any, threshold_px: float) -> Any:
+    """Which of all matches agree with the pose of the best sample."""
+    with named_extras():
+        import cv2
+    projected = cv2.projectPoints(points, rotation, translation, K, None)[0][:, 0]
+    ahead = points @ cv2.Rodrigues(rotation)[0][2] + translation[2] > 0
+    return ahead & (np.linalg.norm(projected - uv, axis=1) <= threshold_px)

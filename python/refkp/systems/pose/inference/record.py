@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from refkp.systems.pose.inference.confidence import RIGHT_DEG
 from refkp.systems.pose.inference.estimator import PoseEstimate
 from refkp.systems.pose.inference.failure import EstimateFailure
 
@@ -20,9 +21,10 @@ def pose_text(found: PoseEstimate | EstimateFailure) -> str:
             "object to camera (x right, y down, z forward):",
             *(f"{'R =' if number == 0 else '   '} {row}" for number, row in enumerate(rows)),
             "t =  " + "  ".join(f"{float(value):.3f}" for value in pose[:3, 3]) + "  mm",
+            f"confidence {found.confidence:.3f} that the rotation is right to {RIGHT_DEG:g} degrees",
             f"score {found.score:.3f}: {found.num_inliers} of {found.num_matches} matches agree, "
             f"median error {found.median_px:.2f} px of the crop; {found.num_dropped} had no 3D point",
-            f"1 sigma: {spread.sigma_deg:.3g} deg, {spread.sigma_mm:.3g} mm (matches taken as independent)",
+            f"1 sigma: {spread.sigma_deg:.3g} deg, {spread.sigma_mm:.3g} mm",
             f"template {found.template_index}, {found.seconds:.2f} s",
         ]
     )
@@ -36,6 +38,7 @@ def pose_record(found: PoseEstimate | EstimateFailure) -> dict[str, Any]:
     return {
         "cam_R_m2c": found.cam_from_obj[:3, :3].flatten().tolist(),
         "cam_t_m2c": found.cam_from_obj[:3, 3].tolist(),
+        "confidence": found.confidence,
         "score": found.score,
         "num_inliers": found.num_inliers,
         "num_matches": found.num_matches,

@@ -11,11 +11,12 @@ from torch import Tensor
 from refkp.geometry.pnp import (
     PnPProblem,
     PnPSpec,
+    grouped_covariance,
     matrix_to_pose,
     pose_to_matrix,
     solve,
 )
-from refkp.systems.pose.inference.failure import EstimateFailure
+from refkp.systems.pose.inference.failure import EstimateFailure, no_consensus
 from refkp.systems.pose.inference.spec import MIN_MATCHES, SolverSpec
 
 _MM = 1000.0  # millimetres in a metre, the unit of the solver's constants
@@ -47,6 +48,7 @@ def solve_weighted(
     uv: Tensor,
     weight: Tensor,
     K: Tensor,
+    group: Tensor,
     *,
     start: Tensor | None,
     spec: SolverSpec = SolverSpec(),  # noqa: B008 (frozen)
@@ -54,18 +56,19 @@ def solve_weighted(
 ) -> WeightedPose | EstimateFailure:
     """Levenberg-Marquardt on the robust weighted reprojection error, and the covariance at the solution.
 
-    The covariance is the inverse of J^T J, in which a weight counts as 1 / standard deviation. A true pose is
+    The covariance is that of the pose when one group of matches at a time is left out: matches of one patch are
+    one piece of evidence (`grouped_covariance`). A true pose is
 
         R_true = exp([w]x) R,   t_true = t + dt,   (dt, w) ~ N(0, covariance)
 
-    in the camera's frame. It takes matches as independent: neighbouring pixels of one patch are not, so it is
-    a lower bound unless the weights were trained through the pose.
+    in the camera's frame.
 
     Args:
         points: [m,3] float, millimetres in the object's frame.
         uv: [m,2] float, pixels.
         weight: [m] float, 1 / pixel, >= 0; capped at `spec.max_weight`.
         K: [3,3] float, pixels.
+        group: [m] int64, matches of one group err together.
         start: [4,4], millimetres; None starts from random subsets of the matches (RSLM), as EPro-PnP does.
         spec: iterations and cap.
         seed: of the random subsets.
@@ -84,11 +87,20 @@ def solve_weighted(
     first = None if start is None else matrix_to_pose(_scaled(start.double(), 1 / _MM))[None]
     solution = solve(problem, constants, torch.Generator().manual_seed(seed), start=first)
     if bool(solution.failed[0]):
-        text = f"{len(points)} matches do not fix all six degrees of freedom of a pose."
-        return EstimateFailure("degenerate", text)
+        return _degenerate(f"{len(points)} matches")
+    if bool(solution.poor[0]):
+        return no_consensus(0, len(points))
+    step = grouped_covariance(problem, solution.pose, group[None], constants)[0]
+    if not bool(step.isfinite().all()):
+        return _degenerate(f"the matches of {len(group.unique())} patches, any one of them left out,")
     unit = torch.tensor(_STEP_TO_MM_RAD, dtype=torch.float64)
-    covariance = unit[:, None] * solution.covariance[0] * unit
+    covariance = unit[:, None] * step * unit
     return WeightedPose(_scaled(pose_to_matrix(solution.pose[0]), _MM), covariance)
+
+
+def _degenerate(evidence: str) -> EstimateFailure:
+    text = f"{evidence} do not fix all six degrees of freedom of a pose; show more of the object, or larger."
+    return EstimateFailure("degenerate", text)
 
 
 def _scaled(cam_from_obj: Tensor, factor: float) -> Tensor:

@@ -57,11 +57,12 @@ class ModeSpec:
     """Which templates are asked, and how many of them give matches.
 
     Args:
-        mode: "cluster": a few templates that are seen together; "global": all of them.
+        mode: "cluster": a few templates that are seen together; "global": all of them, each alone.
         num_templates: whose matches give the pose together.
         num_hypotheses: of all templates, those that give a pose of their own; geometry chooses.
         cluster: how a cluster is chosen, one of `CLUSTERS`.
-        chunk: templates seen together in a pass over all; far more than in training confuse attention.
+        chunk: templates of a pass over all that are asked at a time, each alone: it bounds the memory and changes
+            no answer.
         matching: what a match is.
     """
 
@@ -69,7 +70,7 @@ class ModeSpec:
     num_templates: int = 4
     num_hypotheses: int = 12
     cluster: str = "verified"
-    chunk: int = 8
+    chunk: int = 32
     matching: MatchSpec = field(default_factory=MatchSpec)
 
     def __post_init__(self) -> None:
@@ -94,6 +95,7 @@ class RansacSpec:
     Args:
         threshold_px: largest reprojection error of an inlier, in pixels of the picture of K.
         iterations: samples at most.
+        max_points: so many matches, drawn by chance, are sampled and judge the samples; the best is refined on all.
         confidence: sampling stops when an all-inlier sample was drawn with this probability.
         min_inliers: a pose with fewer is none, unless every match agrees with it.
         seed: fixes the samples.
@@ -101,6 +103,7 @@ class RansacSpec:
 
     threshold_px: float = 5.0
     iterations: int = 1000
+    max_points: int = 300
     confidence: float = 0.99
     min_inliers: int = 8
     seed: int = 0
@@ -111,6 +114,9 @@ class RansacSpec:
         if self.iterations < 1 or self.min_inliers < MIN_MATCHES:
             got = (self.iterations, self.min_inliers)
             fail("RansacSpec", "iterations, min_inliers", f">= 1 and >= {MIN_MATCHES}", got)
+        if self.max_points < self.min_inliers:
+            rule = f">= min_inliers = {self.min_inliers}"
+            fail("RansacSpec", "max_points", rule, self.max_points)
         if not 0 < self.confidence < 1:
             fail("RansacSpec", "confidence", "between 0 and 1", self.confidence)
 
@@ -144,9 +150,8 @@ class EstimatorSpec:
         ransac: threshold of inliers, in pixels of the crop; samples and seed.
         refinement: the weighted least squares on the inliers that ends both, and gives the covariance.
         max_step_px: matches beside a depth edge of a template are dropped, see `lift`.
-        max_chance: a pose is none if more than this many random ones, of all that are tried, would find as much
-            support (`patch_support`); infinity gives every pose away. With the usual 1, less than one pose that
-            chance explains is to be expected per object.
+        min_confidence: a pose is none if the probability that it is right (`inference.confidence`) is smaller; 0
+            gives every pose.
     """
 
     modes: ModeSpec = field(default_factory=ModeSpec)
@@ -154,7 +159,9 @@ class EstimatorSpec:
     ransac: RansacSpec = field(default_factory=RansacSpec)
     refinement: SolverSpec = field(default_factory=SolverSpec)
     max_step_px: float = 10.0
-    max_chance: float = 1.0
+    min_confidence: float = 0.5
 
     def __post_init__(self) -> None:
         require_choice("EstimatorSpec", "solver", self.solver, SOLVERS)
+        if not 0 <= self.min_confidence <= 1:
+            fail("EstimatorSpec", "min_confidence", "in [0,1]", self.min_confidence)

@@ -39,7 +39,7 @@ def classification_loss(
     Args:
         logits: [...,C], float; C = N + 1 for N template patches. Half precision is computed in float32.
         labels: [...], int64 in 0..C-1, the last of which means unseen, or -1: ignored.
-        temperature: above 0.
+        temperature: above 0; 1 for the logits of the model, which are divided by one already.
         unseen_weight: weight of the unseen class.
         label_smoothing: e, in [0,1).
 

@@ -1,14 +1,16 @@
-"""Where inside its patch each pixel goes: a likelihood that learns its own scale, and errors to watch."""
+"""Where inside its patch each pixel goes: a likelihood that learns its own scale, robust errors, errors to watch."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from refkp._checks import fail, require_shape, require_trailing
+from refkp._checks import fail, require_choice, require_shape, require_trailing
 from refkp.nn.ranks import Mean
+
+RobustKind = Literal["l1", "huber"]
 
 
 class FlowMetrics(NamedTuple):
@@ -71,6 +73,47 @@ def laplace_flow_loss(
         Mean((visibility * likelihood).sum(), visibility.sum()),
         Mean(invisible_weight * (unseen / spread).sum(), unseen.sum()),
     )
+
+
+def robust_flow_loss(
+    flow: Tensor, target: Tensor, visible: Tensor, *, kind: RobustKind = "l1", delta: float = 1.0
+) -> Mean:
+    """Mean error of a flow over visible pixels, whatever scale it claims.
+
+    l1: |dx| + |dy|. huber, of the end-point error r: r^2/2 up to delta, then delta (r - delta/2).
+
+    Args:
+        flow: [...,2], float, patch units.
+        target: [...,2]; read at visible pixels alone.
+        visible: [...] bool.
+        kind: which error.
+        delta: where huber turns linear, in patches.
+
+    Returns:
+        The mean with gradient to `flow`, also where nothing is visible.
+
+    Raises:
+        ValueError: shapes do not fit, or `kind` is unknown.
+
+    Source: spec pose 4.2.
+
+    >>> flow = torch.tensor([[3.0, 4.0]])
+    >>> [robust_flow_loss(flow, 0 * flow, torch.ones(1).bool(), kind=kind).value.item() for kind in ("l1", "huber")]
+    [7.0, 4.5]
+    """
+    require_flow("robust_flow_loss", flow, target, visible=visible)
+    return Mean(robust_error(flow_error(flow, target, visible), kind, delta).sum(), visible.sum())
+
+
+def robust_error(error: Tensor, kind: RobustKind, delta: float) -> Tensor:
+    """The errors [...] of differences [...,2], as of `robust_flow_loss`; 0 with a gradient of 0 at no difference."""
+    require_choice("robust_flow_loss", "kind", kind, ("l1", "huber"))
+    if kind == "l1":
+        return error.abs().sum(-1)
+    squared = error.square().sum(-1)
+    far = squared > delta**2
+    length = torch.where(far, squared, 1.0).sqrt()  # no root near zero: its gradient is infinite
+    return torch.where(far, delta * (length - delta / 2), squared / 2)
 
 
 @torch.no_grad()

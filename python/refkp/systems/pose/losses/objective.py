@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from refkp._checks import fail
+from refkp._checks import fail, require_choice
 from refkp.nn.ranks import Mean, all_rank_means
 from refkp.systems.pose.losses.classification import classification_loss
 from refkp.systems.pose.losses.correspondences import PairPoints, match_log_probability
-from refkp.systems.pose.losses.flow import flow_metrics, laplace_flow_loss
+from refkp.systems.pose.losses.flow import flow_metrics, laplace_flow_loss, robust_flow_loss
 from refkp.systems.pose.losses.pose import PoseLoss, PoseLossSpec
+from refkp.systems.pose.losses.regularisation import weight_penalty
 from refkp.systems.pose.model.flow import PairPrediction
 from refkp.systems.pose.model.pairs import PatchPairs
 from refkp.systems.pose.targets import PoseTargets
@@ -30,26 +32,35 @@ class LossSpec:
 
     Args:
         classification: weight of the patch labels.
-        flow: weight of the Laplace likelihood of the flow.
-        invisible: within it, weight of 1 / b on invisible pixels, which asks for doubt there.
-        temperature: by which logits are divided.
+        flow: weight of the flow, its scale included.
+        flow_kind: "laplace": the likelihood of flow and scale together; "l1" or "huber": the flow learns from its
+            error alone (`robust_flow_loss`), and the scale from its likelihood given that flow.
+        huber_delta: of "huber": the end-point error at which it turns linear, in patches.
+        invisible: within `flow`, weight of 1 / b on invisible pixels, which asks for doubt there.
         label_smoothing: in [0,1).
         unseen_weight: of query patches that a template does not see, in the classification.
+        weight_penalty: weight of 1e-4 times the sum of squares of all matrices (`weight_penalty`); the original
+            has 0.01. 0, since the decay of AdamW, `optimizer.weight_decay`, shrinks the same matrices already.
         pose: the pose loss with its weight.
     """
 
     classification: float = 1.0
     flow: float = 1.0
+    flow_kind: Literal["laplace", "l1", "huber"] = "laplace"
+    huber_delta: float = 1.0
     invisible: float = 0.1
-    temperature: float = 1.0
     label_smoothing: float = 0.0
     unseen_weight: float = 1.0
+    weight_penalty: float = 0.0
     pose: PoseLossSpec = field(default_factory=PoseLossSpec)
 
     def __post_init__(self) -> None:
-        for name in ("classification", "flow", "invisible", "unseen_weight"):
+        for name in ("classification", "flow", "invisible", "unseen_weight", "weight_penalty"):
             if getattr(self, name) < 0:
                 fail("LossSpec", name, "0 or more", getattr(self, name))
+        require_choice("LossSpec", "flow_kind", self.flow_kind, ("laplace", "l1", "huber"))
+        if not self.huber_delta > 0:
+            fail("LossSpec", "huber_delta", "above 0", self.huber_delta)
 
 
 class ObjectiveTerms(NamedTuple):
@@ -95,6 +106,7 @@ class Objective(nn.Module):
         pairs: PatchPairs,
         targets: PoseTargets,
         batch: PoseBatch,
+        networks: nn.Module,
     ) -> ObjectiveTerms:
         """All terms of a batch.
 
@@ -104,6 +116,7 @@ class Objective(nn.Module):
             pairs: the true partners, `pairs_from_labels(targets.labels, N)`.
             targets: labels, flow and visibility.
             batch: the views.
+            networks: whose matrices the weight penalty is on.
         """
         means = self._labels(logits, targets) | self._flow(prediction, pairs, targets)
         objects = torch.tensor(float(len(batch.keys)), device=logits.device)
@@ -112,6 +125,9 @@ class Objective(nn.Module):
             points = PairPoints(pairs, prediction, match_log_probability(logits, pairs))
             terms = self.pose(points, batch, targets.patch_size)
             means |= {f"pose_{name}": mean for name, mean in terms._asdict().items()}
+        if self.spec.weight_penalty:
+            penalty = weight_penalty(networks)
+            means["weight_penalty"] = Mean(penalty, torch.ones_like(penalty))
         values = (
             all_rank_means(means) if self.training else {name: mean.value for name, mean in means.items()}
         )
@@ -121,8 +137,12 @@ class Objective(nn.Module):
     def weights(self) -> dict[str, float]:
         """Of the terms, by name."""
         spec, pose = self.spec, self.spec.pose
-        # The third term brings its own factor along.
+        # The term of invisible pixels brings its own factor along.
         weights = {"classification": spec.classification, "flow": spec.flow, "invisible": spec.flow}
+        if spec.flow_kind != "laplace":
+            weights["scale"] = spec.flow
+        if spec.weight_penalty:
+            weights["weight_penalty"] = spec.weight_penalty
         if self.pose is not None:
             parts = ("monte_carlo", "translation", "rotation")
             weights |= {f"pose_{part}": pose.weight * getattr(pose, part) for part in parts}
@@ -132,7 +152,6 @@ class Objective(nn.Module):
         loss, *accuracies = classification_loss(
             logits,
             targets.labels,
-            temperature=self.spec.temperature,
             unseen_weight=self.spec.unseen_weight,
             label_smoothing=self.spec.label_smoothing,
         )
@@ -142,9 +161,16 @@ class Objective(nn.Module):
     def _flow(self, prediction: PairPrediction, pairs: PatchPairs, targets: PoseTargets) -> dict[str, Mean]:
         at = (pairs.b, pairs.s, pairs.query)
         target, visible = targets.flow[at], targets.visible[at]
-        loss = laplace_flow_loss(
-            prediction.flow, prediction.scale, target, visible, invisible_weight=self.spec.invisible
-        )
         watched = flow_metrics(prediction.flow, target, visible)._asdict()
         named = {f"flow_{name}": mean for name, mean in watched.items()}
-        return {"flow": loss.loss, "invisible": loss.invisible, **named}
+        return self._flow_terms(prediction, target, visible) | named
+
+    def _flow_terms(self, prediction: PairPrediction, target: Tensor, visible: Tensor) -> dict[str, Mean]:
+        (flow, scale), spec = prediction, self.spec
+        likelihood = partial(laplace_flow_loss, invisible_weight=spec.invisible)
+        if spec.flow_kind == "laplace":
+            terms = likelihood(flow, scale, target, visible)
+            return {"flow": terms.loss, "invisible": terms.invisible}
+        error = robust_flow_loss(flow, target, visible, kind=spec.flow_kind, delta=spec.huber_delta)
+        terms = likelihood(flow.detach(), scale, target, visible)
+        return {"flow": error, "scale": terms.loss, "invisible": terms.invisible}

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from refkp.nn.init import init_transformer
 from refkp.nn.mlp import hidden_layers
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.spec import ClassifierSpec
+from refkp.systems.pose.model.tokens import Tokens
 
 
 class ClassificationHead(nn.Module):
-    """logits[b,s,i,j] = scale * cos(q(query_bi), t(template_bsj)); [B,S,N,N+1], column N is "not seen".
+    """logits[b,s,i,j] = scale / temperature * cos(q(query_bi), t(template_bsj)); [B,S,N,N+1], column N is "not seen".
 
     q and t are projections of their own, Linear-LayerNorm-GELU layers and a Linear. The scale is learned, in
-    [1e-3, 100], and starts at 1 / 0.07. Source: spec pose 1.7.
+    [1e-3, 100], and starts at 1 / 0.07; the temperature is fixed. It stands here and not in a loss, so that the
+    softmax of the logits is the same probability in training and in inference. Source: spec pose 1.7 and 4.1.
     """
 
     def __init__(self, spec: ClassifierSpec, dim: int) -> None:
@@ -36,8 +37,9 @@ class ClassificationHead(nn.Module):
             query, templates = (functional.normalize(part, dim=-1, eps=1e-12) for part in (query, templates))
         logits = pair_products(query, templates)
         if self.logit_scale is not None:
-            return logits * self.logit_scale.exp().clamp(1e-3, 100.0)
-        return logits if self.spec.normalise else logits / math.sqrt(self.spec.out_dim)
+            return logits * (self.logit_scale.exp().clamp(1e-3, 100.0) / self.spec.temperature)
+        size = 1.0 if self.spec.normalise else math.sqrt(self.spec.out_dim)
+        return logits / (size * self.spec.temperature)
 
 
 def pair_products(query: Tensor, templates: Tensor) -> Tensor:

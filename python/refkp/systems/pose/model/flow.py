@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from refkp.nn.init import init_transformer
 from refkp.nn.mlp import hidden_layers
-from refkp.systems.pose.model.alternating import Tokens
 from refkp.systems.pose.model.pairs import PatchPairs
 from refkp.systems.pose.model.spec import FlowSpec
+from refkp.systems.pose.model.tokens import Tokens
 
 
 class PairPrediction(NamedTuple):
@@ -20,6 +20,26 @@ class PairPrediction(NamedTuple):
 
     flow: Tensor  # [M,p,p,2] x and y in patches
     scale: Tensor  # [M,p,p], b of a Laplace distribution per pixel, in patches
+
+
+def flow_confidence(scale: Tensor) -> Tensor:
+    """The probability that a flow is right to half a patch along both axes: (1 - exp(-1 / (2 b)))^2.
+
+    That is what the Laplace distribution of scale b, one for both axes, says: 1 - exp(-r / b) is the probability of
+    an error below r. Half a patch off, a pixel would lie in another patch than the one it was paired with.
+
+    Args:
+        scale: [...] b in patches, above 0; infinite where nothing is known.
+
+    Returns:
+        [...] in [0,1], falling with the scale.
+
+    Source: spec pose 1.8 and 4.2, for the scale; the first revision had a head of its own for a confidence.
+
+    >>> flow_confidence(torch.tensor([0.01, 0.5, torch.inf])).tolist()
+    [1.0, 0.3995764255523682, 0.0]
+    """
+    return torch.expm1(-0.5 / scale).square()
 
 
 class PairTrunk(nn.Module):

@@ -20,6 +20,9 @@ from refkp.nn.rotary import Rotary, rotary
 
 NUM_FACES = 6
 
+#: A direction nearer to an axis than this, in radians, is taken as on it: float32 tells directions apart to 1e-7.
+_ON_AXIS = 1e-6
+
 
 class SphereSplit(NamedTuple):
     """How many channel pairs turn with what."""
@@ -112,7 +115,7 @@ def published_phases(
 
     With d a view and f a face, gamma = acos(d.f) and phi = the azimuth of d in the axes of f. The first count // 2
     phases are gamma * base^(-k/(count//2)), the rest phi * base^(-k/rest): with count 1 there is no gamma.
-    At phi = pi the turn jumps for k > 0.
+    At phi = pi the turn jumps for k > 0. A view on the axis of a face, as the anchor is, has no azimuth: phi = 0.
 
     Args:
         directions: [...,S,3] unit, object to camera.
@@ -127,7 +130,9 @@ def published_phases(
     toward = _dot(directions, faces.normal).clamp(-1, 1)
     gamma = toward.acos()
     tangent = directions.unsqueeze(-2) - toward.unsqueeze(-1) * faces.normal.unsqueeze(-3)
-    tangent = functional.normalize(tangent, dim=-1)
+    # On the axis only rounding would be left, and with it any azimuth at all.
+    on_axis = torch.linalg.vector_norm(tangent, dim=-1, keepdim=True) < _ON_AXIS
+    tangent = functional.normalize(tangent, dim=-1).masked_fill(on_axis, 0.0)
     along_v, along_w = ((tangent * axis.unsqueeze(-3)).sum(-1) for axis in (faces.v, faces.w))
     phi = torch.atan2(gamma * along_w, gamma * along_v)
     radial = count // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,6 +72,9 @@ class AttentionSpec:
             None takes the automatic split.
         mlp_ratio: hidden size of a block's MLPs over the token size.
         rope_base: of the query's position code.
+        query_registers, template_registers: learned tokens of each view that take part in the attention and are
+            taken off after it, beside the one token of a template that stands for "not seen".
+        object_tokens: the same of an object as a whole, in joint attention alone.
     """
 
     depth: int = 4
@@ -81,8 +85,14 @@ class AttentionSpec:
     sphere_split: tuple[int, int, int] | None = None
     mlp_ratio: float = 4.0
     rope_base: float = 100.0
+    query_registers: int = 0
+    template_registers: int = 0
+    object_tokens: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("query_registers", "template_registers", "object_tokens"):
+            if getattr(self, name) < 0:
+                fail("AttentionSpec", name, "0 or more", getattr(self, name))
         positions = ("so3", "s2rope", "s2rope_equivariant", "none")
         require_choice("AttentionSpec", "position", self.position, positions)
         if self.sphere_split is not None and not self.position.startswith("s2rope"):
@@ -102,6 +112,7 @@ class ClassifierSpec:
         normalise: compare directions (cosines) instead of vectors.
         learnable_temperature: multiply by a learned scale; without it and without `normalise` the products are
             divided by sqrt(out_dim).
+        temperature: by which the logits are divided, in the loss and wherever a probability is made of them.
     """
 
     hidden_dim: int = 512
@@ -109,10 +120,13 @@ class ClassifierSpec:
     num_layers: int = 2
     normalise: bool = True
     learnable_temperature: bool = True
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.num_layers < 1:
             fail("ClassifierSpec", "num_layers", "at least 1", self.num_layers)
+        if not 0 < self.temperature < math.inf:
+            fail("ClassifierSpec", "temperature", "above 0 and finite", self.temperature)
 
 
 @dataclass(frozen=True)

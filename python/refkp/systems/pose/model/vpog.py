@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from refkp._checks import require_shape, require_trailing
 from refkp.data.pixels import PixelStatistics, normalise
 from refkp.nn.rope2d import grid_positions
-from refkp.systems.pose.model.alternating import AlternatingAttention, Tokens
+from refkp.systems.pose.model.alternating import AlternatingAttention
 from refkp.systems.pose.model.checkpoint import load_croco
 from refkp.systems.pose.model.classifier import ClassificationHead
 from refkp.systems.pose.model.croco import CrocoEncoder
@@ -18,6 +18,7 @@ from refkp.systems.pose.model.flow import FlowHead, PairPrediction
 from refkp.systems.pose.model.pairs import PatchPairs
 from refkp.systems.pose.model.position import sphere_split, template_code
 from refkp.systems.pose.model.spec import VpogSpec
+from refkp.systems.pose.model.tokens import Tokens
 from refkp.systems.pose.views import PoseBatch
 
 

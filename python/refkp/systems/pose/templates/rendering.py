@@ -1,16 +1,19 @@
-"""Renders the template views of an object, in parallel over processes: into memory, or into a store.
+"""Renders the template views of an object, in parallel over threads: into memory, or into a store.
+
+Views for a network are rendered at its own size: a store's picture is looked at only for the box of the object in
+it, from which the camera of the crop follows. Embree holds Python's lock while it casts rays, a third of the work
+at most; the rest is numpy and picture encoding, which do not, so threads share one scene and start at once.
 
 Source: spec pose 2.1 and 2.4.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +23,9 @@ from torch import Tensor
 from refkp._checks import fail
 from refkp._progress import progress_bar
 from refkp.data.meshes import Mesh
-from refkp.data.rendering import MeshRenderer, Rendering
+from refkp.data.rendering import MeshRenderer
 from refkp.geometry.icosphere import cam_from_obj, icosphere_views
-from refkp.systems.pose.crops import crop_views, mask_box
+from refkp.systems.pose.crops import Box, square_crop
 from refkp.systems.pose.templates.store import (
     LINEMOD_K,
     StoreFormat,
@@ -32,12 +35,11 @@ from refkp.systems.pose.templates.store import (
 )
 from refkp.systems.pose.views import Views
 
-_SAMPLES = 2  # rays per pixel along either axis for the colours
+SAMPLES = 2  # rays per pixel along either axis for the colours
 
 Intrinsics = tuple[tuple[float, float, float], ...]
-
-#: What becomes of a rendered view, in the process that renders it: of its number, pose [4,4] and picture.
-_Finish = Callable[[int, NDArray[np.float64], Rendering], Any]
+Array = NDArray[np.float64]
+Result = TypeVar("Result")
 
 
 def template_poses(mesh: Mesh, level: int = 1) -> Tensor:
@@ -72,17 +74,19 @@ def rendered_views(
     workers: int = 1,
     progress: bool = False,
 ) -> Views:
-    """Render all views of an object and crop them, without a file.
+    """Render all views of an object at the size of crops, without a file.
 
-    They are what a store gives back of the same pictures, but for the steps of its depth.
+    Box and camera are those of the crops of a store whose pictures have `K` and `picture_size`. Colours are means
+    over the pixels of the crop, depth and mask hold at their centres, which a store tells to half a pixel of its
+    own.
 
     Args:
         mesh: the object; without colours it is grey (see `Mesh.has_colour`).
         size: side of the crops in pixels.
         level: 0, 1 or 2 for 42, 162 or 642 views.
-        K: camera, pixels.
-        picture_size: (height, width) of the pictures that the crops are cut from.
-        workers: processes; 1 renders in this one.
+        K: camera of the pictures that are not rendered, pixels.
+        picture_size: (height, width) of these.
+        workers: threads. They change nothing but the time.
         progress: show a bar.
 
     Returns:
@@ -92,9 +96,17 @@ def rendered_views(
         ValueError: no workers, or a view that shows nothing.
     """
     _require_workers("rendered_views", workers)
-    poses, crop = template_poses(mesh, level), partial(_crop, K=K, size=size)
-    crops = _rendered(mesh, poses, K, picture_size, crop, workers, progress=progress)
-    return Views(*(torch.from_numpy(np.stack(parts)) for parts in zip(*crops, strict=True)))
+    renderer, vertices = MeshRenderer([mesh]), mesh.vertices[np.unique(mesh.faces)]
+    camera, poses = np.array(K, np.float64), template_poses(mesh, level)
+
+    def view(number: int, pose: Array) -> Views:
+        box = shown_box(renderer, vertices, pose, camera, picture_size)
+        if box is None:
+            _fail_empty("rendered_views", number)
+        return _crop(renderer, pose, camera, box, size)
+
+    views = _in_threads(view, poses, workers, progress=progress)
+    return Views(*(torch.stack(parts) for parts in zip(*views, strict=True)))
 
 
 def render_templates(
@@ -135,10 +147,66 @@ def render_templates(
     with new_object(
         root, obj_id, poses, diameter=mesh.diameter, distance=camera_distance(mesh), form=form
     ) as folder:
-        write = partial(_write, folder=folder, form=form)
-        for _ in _rendered(mesh, poses, K, size, write, workers, progress=progress):
+        write = partial(_write, MeshRenderer([mesh]), folder=folder, form=form)
+        for _ in _in_threads(write, poses, workers, progress=progress):
             pass
     return Path(root) / f"{obj_id:06d}"
+
+
+def shown_box(
+    renderer: MeshRenderer, vertices: Array, pose: Array, K: Array, size: tuple[int, int]
+) -> Box | None:
+    """The box of the pixels whose centres show a mesh, as `mask_box` gives it; None where there are none.
+
+    The outline of a mesh lies within the box of its corners, so only the few rows and columns next to that are
+    looked at.
+
+    Args:
+        renderer: of the mesh alone.
+        vertices: [V,3] of its faces, all before the camera.
+        pose: [4,4], object to camera, millimetres.
+        K: [3,3], pixels.
+        size: (height, width) of the picture.
+    """
+    points = (vertices @ pose[:3, :3].T + pose[:3, 3]) @ K.T
+    pixels, limits = points[:, :2] / points[:, 2:], size[::-1]
+    x0, y0 = np.clip(np.floor(pixels.min(0)), 0, limits).astype(int).tolist()
+    x1, y1 = np.clip(np.ceil(pixels.max(0)), 0, limits).astype(int).tolist()
+
+    def shows(x0: int, y0: int, x1: int, y1: int) -> bool:
+        window = K - np.array([[0, 0, x0], [0, 0, y0], [0, 0, 0]])
+        return bool(renderer.render_depth(pose[None], window, (y1 - y0, x1 - x0)).any())
+
+    while y0 < y1 and x0 < x1 and not shows(x0, y0, x1, y0 + 1):
+        y0 += 1
+    if y0 == y1 or x0 == x1:
+        return None
+    while not shows(x0, y1 - 1, x1, y1):
+        y1 -= 1
+    while not shows(x0, y0, x0 + 1, y1):
+        x0 += 1
+    while not shows(x1 - 1, y0, x1, y1):
+        x1 -= 1
+    return x0, y0, x1, y1
+
+
+def _crop(renderer: MeshRenderer, pose: Array, K: Array, box: Box, size: int) -> Views:
+    """What the crop of a box shows, rendered through the camera of the crop."""
+    camera = square_crop(box, size).matrix @ torch.from_numpy(K)
+    picture = renderer.render(pose[None], camera.numpy(), (size, size), samples=SAMPLES)
+    depth, images = torch.from_numpy(picture.depth), torch.from_numpy(picture.rgb).permute(2, 0, 1)
+    return Views(images.float() / 255, depth > 0, depth, camera, torch.from_numpy(pose))
+
+
+def _write(renderer: MeshRenderer, number: int, pose: Array, *, folder: Path, form: StoreFormat) -> None:
+    picture = renderer.render(pose[None], form.K, form.size, samples=SAMPLES)
+    if not picture.depth.any():
+        _fail_empty("render_templates", number)
+    write_view(folder, number, picture.rgb, picture.depth, form)
+
+
+def _fail_empty(function: str, number: int) -> NoReturn:
+    fail(function, "mesh", "visible from every side", f"nothing in view {number}", "Is the mesh flat?")
 
 
 def _require_workers(function: str, workers: int) -> None:
@@ -146,69 +214,14 @@ def _require_workers(function: str, workers: int) -> None:
         fail(function, "workers", "at least 1", workers)
 
 
-def _crop(
-    number: int, pose: NDArray[np.float64], picture: Rendering, *, K: Intrinsics, size: int
-) -> tuple[NDArray[Any], ...]:
-    """The fields of `Views` as arrays, which travel between processes by value."""
-    depth = torch.from_numpy(picture.depth)
-    mask, rgb = depth > 0, torch.from_numpy(picture.rgb).permute(2, 0, 1)
-    camera = torch.tensor(K, dtype=torch.float64)
-    view = crop_views(rgb, mask, depth, camera, torch.from_numpy(pose), mask_box(mask), size)
-    return tuple(tensor.numpy() for tensor in view)
-
-
-def _write(
-    number: int, pose: NDArray[np.float64], picture: Rendering, *, folder: Path, form: StoreFormat
-) -> None:
-    write_view(folder, number, picture.rgb, picture.depth, form)
-
-
-class _Painter:
-    """Renders views one by one; one per process."""
-
-    def __init__(self, mesh: Mesh, K: Intrinsics, size: tuple[int, int], finish: _Finish) -> None:
-        self._renderer, self._K, self._size, self._finish = MeshRenderer([mesh]), K, size, finish
-
-    def __call__(self, view: tuple[int, NDArray[np.float64]]) -> Any:
-        number, pose = view
-        picture = self._renderer.render(pose[None], self._K, self._size, samples=_SAMPLES)
-        if not picture.depth.any():
-            got = f"nothing in view {number}"
-            fail("render_templates", "mesh", "visible from every side", got, "Is the mesh flat?")
-        return self._finish(number, pose, picture)
-
-
-_painter: _Painter | None = None  # of a worker process
-
-
-def _start_worker(*options: Any) -> None:
-    global _painter
-    torch.set_num_threads(1)
-    _painter = _Painter(*options)
-
-
-def _paint(view: tuple[int, NDArray[np.float64]]) -> Any:
-    if _painter is None:
-        raise RuntimeError("render_templates: a worker was given a view before its mesh.")
-    return _painter(view)
-
-
-def _rendered(
-    mesh: Mesh,
-    poses: Tensor,
-    K: Intrinsics,
-    size: tuple[int, int],
-    finish: _Finish,
-    workers: int,
-    *,
-    progress: bool,
-) -> Iterator[Any]:
-    """What `finish` makes of each view, in their order."""
-    views = list(enumerate(poses.numpy()))
-    with_bar = partial(progress_bar, description="templates", total=len(views)) if progress else iter
+def _in_threads(
+    work: Callable[[int, Array], Result], poses: Tensor, workers: int, *, progress: bool
+) -> Iterator[Result]:
+    """What `work` makes of the number and pose of each view, in their order."""
+    arguments = (range(len(poses)), poses.numpy())
+    with_bar = partial(progress_bar, description="templates", total=len(poses)) if progress else iter
     if workers == 1:
-        yield from with_bar(map(_Painter(mesh, K, size, finish), views))
+        yield from with_bar(map(work, *arguments))
         return
-    spawn = multiprocessing.get_context("spawn")  # forking is not safe beside torch's threads
-    with ProcessPoolExecutor(workers, spawn, _start_worker, (mesh, K, size, finish)) as pool:
-        yield from with_bar(pool.map(_paint, views, chunksize=4))
+    with ThreadPoolExecutor(workers) as pool:
+        yield from with_bar(pool.map(work, *arguments))

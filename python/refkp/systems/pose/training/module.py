@@ -90,7 +90,7 @@ class PoseModule(SystemModule):
         pairs = pairs_from_labels(targets.labels, targets.labels.shape[-1])
         prediction = self.model.flow(output.tokens, pairs)
         with torch.autocast(self.device.type, enabled=False):
-            objective = self.objective(output.logits, prediction, pairs, targets, batch)
+            objective = self.objective(output.logits, prediction, pairs, targets, batch, self.model)
         return PoseStep(objective, output, pairs, prediction, targets)
 
     def held_out_values(self, batch: PoseBatch, step: PoseStep) -> Mapping[str, Mean]:  # type: ignore[override]

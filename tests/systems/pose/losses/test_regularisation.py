@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from refkp.verify.originals.regularisation import regularised_parameters, weight_penalty
+from refkp.systems.pose.losses.regularisation import regularised_parameters, weight_penalty
 
 
 class Model(nn.Module):

@@ -1,4 +1,4 @@
-"""A penalty on the size of the weights of a model, in the place of AdamW's decay (spec pose 4.3)."""
+"""A penalty on the size of the weights of a model, beside AdamW's decay or in its place (spec pose 4.3)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch.nn.modules.batchnorm import _NormBase
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
 
 
-def weight_penalty(module: nn.Module, weight_decay: float = 1e-4) -> Tensor:
-    """weight_decay * sum of squares of the regularised parameters.
+def weight_penalty(module: nn.Module, factor: float = 1e-4) -> Tensor:
+    """factor * sum of squares of the regularised parameters.
 
-    The decoupled decay of AdamW already shrinks the same matrices: use one of the two.
+    AdamW's decay shrinks the same matrices, all by one rate; the gradient of this term is divided by the size of
+    the other gradients like all that Adam is given. They are not the same, and they add up.
 
     Args:
         module: the model.
-        weight_decay: factor of the sum.
+        factor: of the sum; the default brings it to order one.
 
     Returns:
         Scalar with gradient to the parameters.
@@ -30,7 +31,7 @@ def weight_penalty(module: nn.Module, weight_decay: float = 1e-4) -> Tensor:
     tensor(2., grad_fn=<MulBackward0>)
     """
     squares = [parameter.square().sum() for parameter in regularised_parameters(module).values()]
-    return weight_decay * torch.stack(squares).sum() if squares else torch.zeros(())
+    return factor * torch.stack(squares).sum() if squares else torch.zeros(())
 
 
 def regularised_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
