@@ -44,6 +44,22 @@ def screen_of(camera: cameras.PyTorch3DCamera, points: Tensor) -> Tensor:
     return pytorch3d_cameras.ndc_to_screen(ndc, camera.image_size)
 
 
+def test_convention_a_skewed_camera_moves_what_is_below_to_the_right() -> None:
+    K = torch.tensor([[100.0, 8.0, 32.0], [0.0, 90.0, 24.0], [0.0, 0.0, 1.0]])
+    points = torch.tensor([[0.1, 0.5, 2.0]])
+    uv = cameras.project(points, K, torch.eye(3), torch.zeros(3)).uv
+    torch.testing.assert_close(uv, torch.tensor([[32 + (10 + 4) / 2, 24 + 45 / 2]]))
+
+
+@pytest.mark.parametrize("size", [(48, 64), (64, 48)])
+def test_convention_half_of_the_shorter_side_is_one_in_ndc(size: tuple[int, int]) -> None:
+    focal, centre = torch.tensor([[120.0, 72.0]]), torch.tensor([[20.0, 36.0]])
+    got = cameras.intrinsics_to_ndc(focal, centre, torch.tensor([size]))
+    middle = torch.tensor([[size[1] / 2, size[0] / 2]])
+    for value, want in zip(got, (focal / 24, (middle - centre) / 24), strict=True):
+        torch.testing.assert_close(value, want)
+
+
 def test_pytorch3d_draws_the_same_pixels(scene: Scene) -> None:
     uv, depth = cameras.project(scene.points, scene.K, scene.R, scene.t)
     screen = screen_of(cameras.pytorch3d_camera(*scene[1:]), scene.points)

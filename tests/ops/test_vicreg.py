@@ -224,6 +224,16 @@ def test_huge_and_small_scales(rows: int, dim: int, scale: float, case: Case) ->
     op_checks.check_agreement(OpCall("vicreg", vicreg, tensors, gradients=("x", "y")), case)
 
 
+@pytest.mark.parametrize("case", cases_of("native", "triton"))
+def test_rounding_makes_no_covariance_negative(case: Case) -> None:
+    """One column that varies has no covariance with the others: all that is left is rounding."""
+    lengths = torch.arange(2, 40)
+    x = torch.zeros(int(lengths.sum()), 48, device=case.device)
+    x[:, 5] = 30 * torch.randn(len(x)).to(case.device)
+    offsets = torch.cat((lengths.new_zeros(1), lengths.cumsum(0)))
+    assert (vicreg(x, x, offsets, backend=case.backend).covariance >= 0).all()
+
+
 @pytest.mark.parametrize("case", NATIVE)
 def test_covariance_keeps_its_digits_where_the_squared_norms_would_cancel(case: Case) -> None:
     """Far more rows than columns and hardly any correlation: their difference is a 500th of the norms."""

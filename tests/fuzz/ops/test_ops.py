@@ -18,7 +18,7 @@ from tests.fuzz.ops.warps import random_loss, random_warp
 from tests.fuzz.seeds import each_seed
 from tests.support.flow_scenes import borderline
 from tests.support.op_call import OpCall
-from tests.support.tolerances import assert_close, tolerance
+from tests.support.tolerances import Tolerance, assert_close, tolerance
 
 SAMPLES = {
     "affine_warp": random_warp,
@@ -29,6 +29,8 @@ SAMPLES = {
 }
 #: What an op may raise: the caller's fault, a wrong type, our limit.
 ERRORS = (ValueError, TypeError, NotImplementedError)
+#: Over the table of tolerances, whose scenes are well-conditioned: by chance, sums of large terms come out small.
+SLACK = 10
 #: Pixels of a call without general place that may fall on the other side of an edge.
 OUTLIERS = 0.05
 
@@ -58,7 +60,7 @@ def check(sample: Sample, rng: random.Random) -> None:
         return
     torch.set_num_threads(rng.randint(1, 8))
     for name, value in call.run("native").items():
-        assert torch.equal(bits(value), bits(got[name])), f"{name} depends on the number of threads"
+        assert bits(value) == bits(got[name]), f"{name} depends on the number of threads"
     torch.set_num_threads(1)
     compare(sample._replace(call=call), got)
 
@@ -91,14 +93,15 @@ def compare(sample: Sample, got: dict[str, Tensor]) -> None:
             )  # a sum over pixels beside kinks of the surface
         elif not sample.exact or not name.startswith("grad_"):
             limit = max(tolerance(call.op, "native", dtype) for dtype in (got[name].dtype, computed))
-            limit = limit._replace(atol=max(limit.atol, 1e-13 * sample.conditioning))
+            limit = Tolerance(SLACK * limit.rtol, max(SLACK * limit.atol, 1e-13 * sample.conditioning))
             assert_close(name, got[name], value, limit, outliers=OUTLIERS if sample.discontinuous else 0.0)
         else:  # a derivative of what is not finite may be NaN or infinite
             assert torch.equal(got[name].isfinite(), value.isfinite()), f"{name} is not finite elsewhere"
 
 
-def bits(value: Tensor) -> Tensor:
-    return value.contiguous().flatten().view(torch.uint8) if value.numel() else value
+def bits(value: Tensor) -> bytes:
+    """So that NaNs compare equal to themselves, and -0 differs from 0."""
+    return value.detach().numpy().tobytes()
 
 
 def test_a_failure_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,3 +194,20 @@ def test_errors_name_the_argument() -> None:
         PnPSpec(min_points=3)
     with pytest.raises(ValueError, match="points` must be at least `min_points`"):
         PnPSpec(min_points=20)
+
+
+def test_padding_and_points_without_weight_do_not_change_the_misfit() -> None:
+    problem, pose = problems(3, 12, noise_px=3)
+    robust = RobustReprojection(problem, PnPSpec())
+    want = robust.misfit(robust.cost(pose))
+    assert (want > 0).all()
+    extra = torch.full((3, 20, 1), 7.0, dtype=torch.float64)
+    padded = PnPProblem(
+        torch.cat((problem.points, extra.expand(-1, -1, 3)), 1),
+        torch.cat((problem.pixels, extra.expand(-1, -1, 2)), 1),
+        torch.cat((problem.weights, extra.expand(-1, -1, 2)), 1),
+        problem.K,
+        (torch.arange(32) < 12).expand(3, 32),
+    )
+    again = RobustReprojection(padded, PnPSpec())
+    torch.testing.assert_close(again.misfit(again.cost(pose)), want)
