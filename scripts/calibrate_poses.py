@@ -30,7 +30,14 @@ from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, tabulate_in
 from refkp.systems.pose.data.models import ModelSet
 from refkp.systems.pose.data.template_cache import TemplateCache
 from refkp.systems.pose.inference.bank import TemplateBank, build_bank
-from refkp.systems.pose.inference.confidence import CALIBRATION, RIGHT_DEG, Calibration, Features, features
+from refkp.systems.pose.inference.confidence import (
+    CALIBRATION,
+    RIGHT_DEG,
+    SIGMA_SCALE,
+    Calibration,
+    Features,
+    features,
+)
 from refkp.systems.pose.inference.estimator import PoseEstimate, PoseEstimator
 from refkp.systems.pose.inference.evaluation import object_models
 from refkp.systems.pose.inference.spec import EstimatorSpec
@@ -130,6 +137,7 @@ def fit(options: argparse.Namespace) -> None:
     known, judged = (read_rows(paths) for paths in (options.rows, options.judge))
     fitted = logistic_regression(feature_matrix(known), is_right(known))
     print(f"fitted to {len(known)} poses: {fitted}")
+    print(f"sigmas to be multiplied by {sigma_factor(known, fitted):.3f} beyond {SIGMA_SCALE}")
     results = {}
     for name, calibration in (("fitted", fitted), ("committed", CALIBRATION)):
         results[name] = {"all": judge(judged, calibration)._asdict()}
@@ -182,7 +190,7 @@ def logistic_regression(values: Tensor, right: Tensor) -> Calibration:
 
     optimiser.step(loss)
     weights = functional.softplus(raw[1:]).tolist()
-    return Calibration(float(raw[0]), Features(*weights))
+    return Calibration(float(raw.detach()[0]), Features(*weights))
 
 
 def judge(rows: Sequence[dict[str, Any]], calibration: Calibration) -> Judgement:
@@ -200,6 +208,15 @@ def judge(rows: Sequence[dict[str, Any]], calibration: Calibration) -> Judgement
         share(right & ~given, right),
         *covered,
     )
+
+
+def sigma_factor(rows: Sequence[dict[str, Any]], calibration: Calibration) -> float:
+    """By which sigmas are too small: the value below which 68 % of error / sigma lie, of rotations and translations."""
+    given = is_right(rows) & (probabilities(rows, calibration) >= EstimatorSpec().min_confidence)
+    kept = [row for row, is_given in zip(rows, given.tolist(), strict=True) if is_given]
+    ratios = [row["rotation_deg"] / row["sigma_deg"] for row in kept]
+    ratios += [row["translation"] / row["sigma_mm"] for row in kept]
+    return float(torch.tensor(ratios).quantile(0.68))
 
 
 def share(some: Tensor, of: Tensor) -> float:

@@ -11,7 +11,9 @@ pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
 pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("rich", reason="needs the extra `train`")
 
 from scripts.compare_position_codes import main
 from tests.systems.pose.training.small import SMALL, write_data

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 pytest.importorskip("embreex", reason="needs the extra `pose`")
+pytest.importorskip("PIL", reason="needs the extra `viz`")
+pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.meshes import Mesh
 from refkp.data.shapes import make_object

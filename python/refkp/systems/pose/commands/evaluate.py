@@ -85,19 +85,9 @@ def _parser() -> ArgumentParser:
     )
     add_run(command, "pose", required=False)
     add("--csv", type=Path | None, default=None, help="a result file instead of a run")
-    add(
-        "--templates",
-        type=Path | None,
-        default=None,
-        help="a template store; default: the folder templates of the data, and where there is none, of its models",
-    )
+    add("--templates", type=Path | None, default=None, help="default: DATA/templates, else from its models")
     add_workers(command, "objects that are worked on at a time, each by one thread")
-    add(
-        "--estimator",
-        type=EstimatorSpec,
-        default=EstimatorSpec(),
-        help="matches, RANSAC, refinement of a run",
-    )
+    add("--estimator", type=EstimatorSpec, default=EstimatorSpec(), help="matches, RANSAC, refinement")
     add(
         "--mode",
         type=Literal["cluster", "global"] | None,

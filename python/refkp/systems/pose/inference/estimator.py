@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from refkp.systems.pose.inference.bank import TemplateBank
-from refkp.systems.pose.inference.confidence import confidence
+from refkp.systems.pose.inference.confidence import SIGMA_SCALE, confidence
 from refkp.systems.pose.inference.failure import EstimateFailure, no_consensus, uncertain
 from refkp.systems.pose.inference.grid import PatchGrid
 from refkp.systems.pose.inference.lifting import lift
@@ -196,7 +196,7 @@ def _judged(best: _Best, refined: WeightedPose, task: Task, start: float) -> Pos
         return uncertain(probability, support, outline)
     return PoseEstimate(
         refined.cam_from_obj,
-        refined.covariance,
+        SIGMA_SCALE**2 * refined.covariance,
         final.score,
         final.pose.num_inliers,
         supporting_templates(found, final.pose, best.templates)[0],

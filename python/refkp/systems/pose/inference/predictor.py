@@ -73,9 +73,8 @@ class ModelPredictor:
         logits = self.model.classify(tokens)
         labels = best_partners(logits)
         pairs = self.model.flow(tokens, pairs_from_labels(labels, logits.shape[2]))
-        shape = labels.flatten(
-            0, 1
-        ).shape  # every patch has a partner; pairs come in the order (template, query)
+        # Every patch has a partner, and pairs come in the order (template, query).
+        shape = labels.flatten(0, 1).shape
         flow, scale = (tensor.unflatten(0, shape).cpu() for tensor in (pairs.flow, pairs.scale))
         return Prediction(logits.flatten(0, 1).cpu(), flow, scale)
 

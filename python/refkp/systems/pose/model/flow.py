@@ -36,8 +36,8 @@ def flow_confidence(scale: Tensor) -> Tensor:
 
     Source: spec pose 1.8 and 4.2, for the scale; the first revision had a head of its own for a confidence.
 
-    >>> flow_confidence(torch.tensor([0.01, 0.5, torch.inf])).tolist()
-    [1.0, 0.3995764255523682, 0.0]
+    >>> flow_confidence(torch.tensor([0.01, 0.5, torch.inf]))
+    tensor([1.0000, 0.3996, 0.0000])
     """
     return torch.expm1(-0.5 / scale).square()
 
