@@ -6,7 +6,15 @@ import dataclasses
 
 import torch
 
-from refkp.geometry.pnp import InitialisationSpec, PnPProblem, PnPSpec, initial_pose, pose_error, solve
+from refkp.geometry.pnp import (
+    InitialisationSpec,
+    PnPProblem,
+    PnPSpec,
+    initial_pose,
+    pose_error,
+    pose_to_matrix,
+    solve,
+)
 from tests.support.pnp_scenes import nearby, problems
 
 
@@ -19,6 +27,18 @@ def test_exact_matches_give_the_pose_from_nothing() -> None:
     error = pose_error(solve(problem, PnPSpec(iterations=20), generator()).pose, true)
     assert error.rotation.max() < 1e-6
     assert error.translation.max() < 1e-6
+
+
+def test_a_proposal_begins_at_the_distance_where_the_points_have_the_size_seen() -> None:
+    """Without an iteration, and of all points at once: the depth of their middle is right to a few percent."""
+    problem, true = problems(12, 60)
+    guess = InitialisationSpec(points=60, proposals=1, iterations=0)
+    start = initial_pose(problem, PnPSpec(initialisation=guess), generator())
+    middle = problem.points.mean(1, keepdim=True)
+    depth, want = (
+        (middle @ pose_to_matrix(pose)[:, :3, :3].mT)[:, 0, 2] + pose[:, 2] for pose in (start, true)
+    )
+    torch.testing.assert_close(depth, want, rtol=0.1, atol=0)
 
 
 def test_with_a_fifth_of_outliers_it_stays_within_a_degree() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from importlib import import_module
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from refkp.geometry.pnp import (
     PnPProblem,
     PnPSpec,
+    RobustReprojection,
     gauss_newton,
     gauss_newton_step,
     levenberg_marquardt,
@@ -190,3 +192,15 @@ def test_errors_name_the_argument() -> None:
     problem, true = problems(2, 6)
     with pytest.raises(ValueError, match=r"levenberg_marquardt: `start` must be \[B,7\] with B=2"):
         levenberg_marquardt(problem, true[:1])
+
+
+def test_the_radius_shrinks_by_two_then_four_then_eight() -> None:
+    """Steps from a cost below which nothing is are never taken."""
+    module = import_module("refkp.geometry.pnp.levenberg_marquardt")
+    problem, pose = problems(2, 20)
+    robust = RobustReprojection(problem, PnPSpec())
+    state = module._evaluate(robust, nearby(pose))._replace(cost=torch.full((2,), -1e9).double())
+    radius, decrease = torch.full((2,), 64.0).double(), torch.full((2,), 2.0).double()
+    for want in (32.0, 8.0, 1.0):
+        state, radius, decrease = module._iterate(robust, state, radius, decrease, 1e-5)
+        assert radius.tolist() == [want, want]
