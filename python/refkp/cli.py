@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import sys
 import traceback
@@ -25,6 +26,16 @@ COMMANDS = {
 }
 
 USAGE_ERROR = 2
+
+#: What to do about an error of the system.
+_REMEDIES = {
+    errno.ENOSPC: "Free some, or give an `--out` on another disk; nothing half-written is left.",
+    errno.EDQUOT: "Free some, or give an `--out` on another disk; nothing half-written is left.",
+    errno.EEXIST: "It is a file; give the name of a folder, there or to be made.",
+    errno.ENOTDIR: "A part of it is a file; give the name of a folder, there or to be made.",
+    errno.EACCES: "Give a place that you may read and write.",
+    errno.EROFS: "Give a place that you may write.",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,13 +143,15 @@ def _unknown(kind: str, name: str, known: Iterable[str], help_text: str) -> NoRe
 def users_error(error: Exception) -> str | None:
     """The line to print for an error of the user's making; None for an unexpected one.
 
-    Ours are: a package of an extra that is missing, a file that cannot be opened, and the ValueError,
+    Ours are: a package of an extra that is missing, a file that cannot be opened or written, and the ValueError,
     NotImplementedError or ImportError that refkp itself raised. From a library below they are unexpected.
     """
     if isinstance(error, ModuleNotFoundError) and error.name and (message := missing_message(error.name)):
         return message
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _REMEDIES):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        remedy = _REMEDIES.get(error.errno or 0)
+        return f"{place}{error.strerror}" + (f". {remedy}" if remedy else "")
     ours = isinstance(error, (ValueError, NotImplementedError, ImportError, FileNotFoundError))
     foreign = isinstance(error, ModuleNotFoundError) or not _raised_here(error)
     return str(error) if ours and not foreign else None

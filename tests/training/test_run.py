@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
@@ -65,6 +66,16 @@ def test_a_finished_run_leaves_its_files(finished: Path) -> None:
     assert (finished / summary["checkpoint"]).is_file()
     assert "batch_size: 4" in (stage / "config.yaml").read_text()
     assert len(list(stage.glob("events.*"))) == 1
+    options = yaml.safe_load((stage / "hparams.yaml").read_text())
+    assert options["trainer"]["max_epochs"] == 3
+    assert options["precision"] == chosen_precision("auto", torch.device("cpu"))
+
+
+def test_the_last_step_is_saved_whatever_the_interval(tmp_path: Path) -> None:
+    options = ["--checkpoint.every_n_train_steps", "4", "--checkpoint.save_top_k", "-1"]
+    train(SMALL, [*small(tmp_path), *options])
+    steps = {int(path.stem.split("step=")[1]) for path in tmp_path.rglob("*step=*.ckpt")}
+    assert steps == {8, 12, 15}  # at step 4 nothing was validated yet that it could be judged by
 
 
 def test_the_configuration_of_a_run_repeats_it(finished: Path, tmp_path: Path) -> None:

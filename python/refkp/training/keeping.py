@@ -35,11 +35,27 @@ class WholeCheckpoints(TorchCheckpointIO):
 class ModelCheckpoints(ModelCheckpoint):
     """The best checkpoints; a run that was moved keeps them."""
 
+    _last_validated = -1  # the step of the last validation
+
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
         """After the last of `max_steps`: what is told to stop is validated first, so that it can be the best."""
         super().on_train_batch_end(trainer, *arguments)
         if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
             trainer.should_stop = True
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember what the values that checkpoints are judged by belong to."""
+        super().on_validation_end(trainer, pl_module)
+        if trainer.state.fn == "fit":
+            self._last_validated = trainer.global_step
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The last step is among the checkpoints, whatever `every_n_*` says, if it was validated."""
+        super().on_train_epoch_end(trainer, pl_module)
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        is_judged = self._last_validated == trainer.global_step
+        if is_last and is_judged and not self._should_skip_saving_checkpoint(trainer):
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the same files in the folder of the run as it is called now."""

@@ -136,6 +136,9 @@ def _trained(cli: TrainingCLI, log: LogFile) -> TrainingRun:
     before = cli.run.state.begun[name].before if going_on else _validated(cli)
     if is_first and not going_on:
         cli.run.note_before(name, before)
+        options = json.loads(json.dumps({**cli.decisive, **cli.resolved}))  # lists for tuples, as in run.json
+        for logger in cli.trainer.loggers:
+            logger.log_hyperparams(options)
     seconds = _fitted(cli)
     best = _best_checkpoint(cli)
     after = _validated(cli, best)

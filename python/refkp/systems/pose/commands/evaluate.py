@@ -210,7 +210,14 @@ def _print(values: Mapping[str, Any], num_pictures: int) -> None:
         print("no VSD, and so no AR: a picture has no depth, or it was not asked for")
     for kind, text in (("", "with the object's symmetries"), ("plain_", "without")):
         rotation, distance = values[f"median_{kind}rotation_deg"], values[f"median_{kind}translation"]
-        print(f"median error {text}, of all targets: {_text(rotation)} degrees, {_text(distance)} mm")
+        if rotation is None:
+            missing = values["num_targets"] - values["num_estimated"]
+            print(
+                f"no median error {text}: {missing} of {values['num_targets']} targets have no estimate, so that the "
+                "middle one is infinite"
+            )
+        else:
+            print(f"median error {text}, of all targets: {_text(rotation)} degrees, {_text(distance)} mm")
     if is_run:
         _print_run(values)
 
