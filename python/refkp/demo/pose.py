@@ -12,6 +12,7 @@ from torch import Tensor
 
 from refkp._files import whole_folder
 from refkp._progress import progress_bar
+from refkp.commands import available_cores
 from refkp.data.shapes import make_object
 from refkp.ops.flow_gt import patch_grid
 from refkp.systems.pose import pictures
@@ -124,7 +125,9 @@ def make_data(folder: Path, task: PoseTask = _TASK) -> None:
             )
             generate_scenes({1: mesh}, unfinished / name, spec, seed=seed)
         store = unfinished / "train" / "templates"
-        render_templates(mesh, 1, store, level=task.template_level, size=_TEMPLATE_SIZE)
+        render_templates(
+            mesh, 1, store, level=task.template_level, size=_TEMPLATE_SIZE, workers=available_cores()
+        )
 
 
 def match_page(report: Report, folder: Path, task: PoseTask = _TASK) -> None:
@@ -186,7 +189,7 @@ def training_page(
     trained = run_training(["--config", "tiny", *arguments, "--fresh"], reports=False)
     model = load_run(run)
     dataset = _samples(train, held_out, model.spec.encoder.image_size)
-    result = estimate_dataset(model, dataset, _JUDGING)
+    result = estimate_dataset(model, dataset, _JUDGING, workers=available_cores())
     report.section("Poses of pictures that training has not seen")
     _tell_training(report, trained, len(dataset), task)
     _tell_result(report, result, dataset, ModelSet(train))
