@@ -163,3 +163,10 @@ def test_the_error_of_a_rotation() -> None:
     assert error[2] == torch.inf
     assert error[3].isnan()
     assert rot.rotation_angle_between(loose, loose) == 0
+
+
+@pytest.mark.parametrize("angle", [1e-9, 1e-5, 1e-3, 1.9e-3, 2.1e-3, 0.01])
+def test_small_angles_keep_their_digits(angle: float) -> None:
+    axis_angle = angle * torch.tensor([2.0, -1.0, 2.0], dtype=torch.float64) / 3
+    back = rot.matrix_to_axis_angle(rot.axis_angle_to_matrix(axis_angle))
+    torch.testing.assert_close(back, axis_angle, rtol=1e-9, atol=1e-17)

@@ -116,3 +116,11 @@ def test_tile_outline_is_closed_and_on_the_border() -> None:
 def test_half_tangents_rejects_impossible_fields_of_view(fov: float) -> None:
     with pytest.raises(ValueError, match=r"inside \(0,180\)"):
         sphere.half_tangents(fov, 90.0)
+
+
+def test_a_tile_does_not_contain_what_lies_behind_it() -> None:
+    rotation = sphere.random_rotation(5, generator=torch.Generator().manual_seed(3))
+    limits = sphere.half_tangents(90.0, 60.0).expand(5, 2)
+    ahead = rotation[:, :, 2]
+    assert sphere.tile_contains(rotation, limits, ahead).diagonal().all()
+    assert not sphere.tile_contains(rotation, limits, -ahead).diagonal().any()

@@ -82,3 +82,22 @@ def test_errors() -> None:
 def test_tokenize(text: str, tokens: str) -> None:
     assert tokenize(text) == tokens
     assert tokenize(tokens) == tokens
+
+
+def test_cider_falls_with_the_difference_of_bigram_counts() -> None:
+    """By hand: all n-grams of the reference are there, so that nothing but length and norms differ."""
+    references = [["a red door"], ["the wide sea"], ["green hills far away"]]
+    others = ["the wide sea", "green hills far away"]
+    longer = cider(["a red door now now now", *others], references)[0]
+    idf, reference = math.log(3), [3, 2, 1, 0]  # n-grams of one count each
+    own = [
+        3 + 9,
+        3 + 4,
+        4,
+        3,
+    ]  # squared norms: words, with "now" three times; pairs, with "now now" twice; ...
+    cosines = sum(
+        count / math.sqrt(count * norm) for count, norm in zip(reference, own, strict=True) if count
+    )
+    assert idf > 0
+    assert longer == pytest.approx(10 * cosines / 4 * math.exp(-(3**2) / 72))

@@ -179,3 +179,17 @@ def test_two_tokens_of_one_template_differ_by_their_place_alone() -> None:
         code = s2_rotary(x, y, face.expand(4, -1, -1))
         products.append(code(tokens[0]) @ code(tokens[1]).mT)
     torch.testing.assert_close(*products)
+
+
+def test_smooth_phases_by_their_definition() -> None:
+    """Cosines of the azimuth on r, e1, e2, sines on the faces opposite to them."""
+    frame = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
+    faces = frame_faces(frame * torch.linalg.det(frame))
+    direction = torch.nn.functional.normalize(torch.randn(1, 3, dtype=torch.float64), dim=-1)
+    phases = smooth_phases(direction, faces, 3)[0]
+    for face in range(6):
+        along, v, w = (float(direction[0] @ axes[face]) for axes in faces)
+        azimuth = math.atan2(w, v)
+        wave = math.sin(azimuth) if face % 2 else math.cos(azimuth)
+        assert float(phases[face, 0]) == pytest.approx(math.pi * along)
+        assert float(phases[face, 2]) == pytest.approx(math.pi * math.hypot(v, w) * wave)
