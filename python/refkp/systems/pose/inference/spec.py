@@ -159,7 +159,7 @@ class EstimatorSpec:
     ransac: RansacSpec = field(default_factory=RansacSpec)
     refinement: SolverSpec = field(default_factory=SolverSpec)
     max_step_px: float = 10.0
-    min_confidence: float = 0.5
+    min_confidence: float = 0.6
 
     def __post_init__(self) -> None:
         require_choice("EstimatorSpec", "solver", self.solver, SOLVERS)
