@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 pytest.importorskip("rich", reason="needs the extra `train`")
+pytest.importorskip("yaml", reason="needs the extra `train`")
+
+import yaml
 
 from refkp.training.checkpoint import read_checkpoint
 from refkp.training.console import quiet_console
