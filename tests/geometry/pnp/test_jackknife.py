@@ -19,7 +19,7 @@ from refkp.geometry.pnp import (
 from refkp.geometry.pnp.centring import centred_about, pose_about
 from tests.support.pnp_scenes import nearby, problems
 
-LONG = PnPSpec(iterations=60)
+LONG = PnPSpec(iterations=15)
 GROUPS = 12
 
 

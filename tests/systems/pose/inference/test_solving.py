@@ -69,7 +69,9 @@ def test_the_covariance_is_that_of_the_errors(size: int) -> None:
     errors, stated = [], []
     for _ in range(200):
         noisy = uv + noise * torch.randn(groups, 2, dtype=torch.float64)[group]
-        found = solve_weighted(points, noisy, torch.full((len(uv),), 4.0), K, group, start=true_pose())
+        found = solve_weighted(
+            points, noisy, torch.full((len(uv),), 4.0), K, group, start=true_pose(), spec=SolverSpec(4)
+        )
         assert isinstance(found, WeightedPose)
         turn = true_pose()[:3, :3] @ found.cam_from_obj[:3, :3].mT
         shift = true_pose()[:3, 3] - found.cam_from_obj[:3, 3]
