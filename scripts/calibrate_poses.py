@@ -25,6 +25,7 @@ from torch.nn import functional
 from refkp._files import write_json
 from refkp._progress import progress_bar
 from refkp.commands import table
+from refkp.systems.pose.crops import box_mask, mask_box
 from refkp.systems.pose.data.datamodule import open_source
 from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, tabulate_instances
 from refkp.systems.pose.data.models import ModelSet
@@ -109,8 +110,7 @@ def collect(options: argparse.Namespace) -> None:
 
 def as_box(query: Views) -> Views:
     """The same view with the whole of its mask's box as its mask; its picture stays black off the object."""
-    across, down = query.masks.any(0), query.masks.any(1)
-    return query._replace(masks=down[:, None] & across)
+    return query._replace(masks=box_mask(mask_box(query.masks), query.size))
 
 
 def row(model: Vpog, bank: TemplateBank, query: Views, symmetries: Tensor) -> dict[str, Any]:

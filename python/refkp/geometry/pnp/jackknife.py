@@ -69,7 +69,7 @@ def grouped_covariance(
 
 def _jackknife(hessian: Tensor, gradient: Tensor, group: Tensor, eps: float) -> Tensor:
     """[6,6], of one object; per correspondence J^T J [n,6,6] and J^T r [n,6]."""
-    nowhere = torch.full_like(hessian.new_empty(6, 6), torch.nan)
+    nowhere = hessian.new_full((6, 6), torch.nan)
     values, index = group.unique(return_inverse=True)
     count = len(values)
     if count < 2:

@@ -80,6 +80,18 @@ def mask_box(mask: Tensor) -> Box:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def box_mask(box: Box, size: tuple[int, int]) -> Tensor:
+    """bool [H,W] of `size`, the pixels of a box.
+
+    >>> mask_box(box_mask((2, 1, 3, 3), (4, 6)))
+    (2, 1, 3, 3)
+    """
+    x0, y0, x1, y1 = box
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
 def crop_image(image: Tensor, crop: Crop, mode: Mode = "area") -> Tensor:
     """Resample an image in a crop; 0 outside the box and outside the image.
 

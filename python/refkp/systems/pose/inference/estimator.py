@@ -187,11 +187,11 @@ def _judged(best: _Best, refined: WeightedPose, task: Task, start: float) -> Pos
     """The refined pose with its evidence, if there is enough of it; `start` is when the clock began."""
     found, K, mask = best.found, task.query.K.cpu(), task.query.masks.cpu()
     final = judge(found, refined.cam_from_obj, K, task.spec.ransac.threshold_px)
+    if not _has_inliers(final.pose, task):
+        return no_consensus(final.pose.num_inliers, len(found.points))
     support = patch_support(found.matches, final.pose.inliers, mask, task.grid)
     outline = outline_match(task.bank, refined.cam_from_obj, K, mask)
     probability = confidence(support, outline)
-    if not _has_inliers(final.pose, task):
-        return no_consensus(final.pose.num_inliers, len(found.points))
     if probability < task.spec.min_confidence:
         return uncertain(probability, support, outline)
     return PoseEstimate(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from refkp.geometry.cameras import project, unproject
-from refkp.systems.pose.crops import mask_box
+from refkp.systems.pose.crops import box_mask, mask_box
 from refkp.systems.pose.inference.bank import TemplateBank
 from refkp.systems.pose.inference.lifting import has_depth
 from refkp.systems.pose.templates.selection import view_angles_deg
@@ -59,8 +59,8 @@ def outline_match(bank: TemplateBank, cam_from_obj: Tensor, K: Tensor, mask: Ten
         return Outline(0.0, 0.0)
     side = max(1, math.ceil(_CELL * surface.spacing_px))
     wanted, shown = _mask_cells(mask, side), _point_cells(uv, mask, side)
-    if float(mask.double().sum()) >= _BOX * _box(mask).sum():
-        shown = _box(shown)
+    if float(mask.double().sum()) >= _BOX * _filled(mask).sum():
+        shown = _filled(shown)
     common = int((wanted & shown).sum())
     return Outline(common / max(int(wanted.sum()), 1), common / int(shown.sum()))
 
@@ -108,9 +108,6 @@ def _point_cells(uv: Tensor, mask: Tensor, side: int) -> Tensor:
     return shown
 
 
-def _box(mask: Tensor) -> Tensor:
+def _filled(mask: Tensor) -> Tensor:
     """The box around a mask, as a mask."""
-    x0, y0, x1, y1 = mask_box(mask)
-    box = torch.zeros_like(mask)
-    box[y0:y1, x0:x1] = True
-    return box
+    return box_mask(mask_box(mask), (mask.shape[0], mask.shape[1]))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from refkp._checks import fail
 from refkp.data.images import decode_mask_picture, read_bytes, read_rgb
+from refkp.systems.pose.crops import box_mask
 from refkp.systems.pose.data.intrinsics import read_intrinsics
 from refkp.systems.pose.data.records import Box, mask_box
 
@@ -79,6 +79,4 @@ def _box_mask(box: Sequence[int], size: tuple[int, int]) -> Tensor:
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         rule = f"x0 y0 x1 y1 with 0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}"
         fail("read_photo", "box", rule, list(box))
-    mask = torch.zeros(size, dtype=torch.bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
+    return box_mask((x0, y0, x1, y1), size)

@@ -140,7 +140,8 @@ def _opencv_pose(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
     if not found or inliers is None or len(inliers) < MIN_MATCHES:
         return None
     if len(order) < len(points):
-        agree = _agreeing(points, uv, arrays.K, rotation, translation, spec.threshold_px)
+        best, x, u, K = map(torch.from_numpy, (_pose(rotation, translation), points, uv, arrays.K))
+        agree = judge_pose(best, x, u, K, spec.threshold_px).inliers.numpy()
     else:
         agree = order[inliers[:, 0]]
     points, uv = points[agree], uv[agree]
@@ -149,16 +150,16 @@ def _opencv_pose(arrays: _Arrays, *, planar: bool, spec: RansacSpec) -> Any:
     if not found:
         return None
     rotation, translation = cv2.solvePnPRefineLM(points, uv, arrays.K, None, rotation, translation)
-    pose = np.eye(4)
-    pose[:3, :3] = cv2.Rodrigues(rotation)[0]
-    pose[:3, 3] = translation[:, 0] - pose[:3, :3] @ centre
+    pose = _pose(rotation, translation)
+    pose[:3, 3] -= pose[:3, :3] @ centre
     return pose if np.isfinite(pose).all() else None
 
 
-def _agreeing(points: Any, uv: Any, K: Any, rotation: Any, translation: Any, threshold_px: float) -> Any:
-    """Which of all matches agree with the pose of the best sample."""
+def _pose(rotation: Any, translation: Any) -> Any:
+    """numpy [4,4] of OpenCV's vectors [3,1]."""
     with named_extras():
         import cv2
-    projected = cv2.projectPoints(points, rotation, translation, K, None)[0][:, 0]
-    ahead = points @ cv2.Rodrigues(rotation)[0][2] + translation[2] > 0
-    return ahead & (np.linalg.norm(projected - uv, axis=1) <= threshold_px)
+    pose = np.eye(4)
+    pose[:3, :3] = cv2.Rodrigues(rotation)[0]
+    pose[:3, 3] = translation[:, 0]
+    return pose
