@@ -26,10 +26,7 @@ from refkp._files import write_json
 from refkp._progress import progress_bar
 from refkp.commands import table
 from refkp.systems.pose.crops import box_mask, mask_box
-from refkp.systems.pose.data.datamodule import open_source
-from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, tabulate_instances
-from refkp.systems.pose.data.models import ModelSet
-from refkp.systems.pose.data.template_cache import TemplateCache
+from refkp.systems.pose.data.datamodule import open_dataset
 from refkp.systems.pose.inference.bank import TemplateBank, build_bank
 from refkp.systems.pose.inference.confidence import (
     CALIBRATION,
@@ -44,7 +41,6 @@ from refkp.systems.pose.inference.evaluation import object_models
 from refkp.systems.pose.inference.spec import EstimatorSpec
 from refkp.systems.pose.metrics.pose_errors import pose_errors
 from refkp.systems.pose.model.vpog import Vpog
-from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.training.runs import load_run
 from refkp.systems.pose.views import Views
 
@@ -88,20 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def collect(options: argparse.Namespace) -> None:
     """Write one row for every object: features, errors and sigmas, or only the reason why there is no pose."""
     model = load_run(options.run)
-    source, models = open_source(options.data), ModelSet(options.data)
-    store = TemplateStore(options.data / "templates")
-    templates = TemplateCache(store, model.spec.encoder.image_size)
-    numbers = list(range(len(source)))[: options.limit]
-    samples = SampleSpec()
-    instances = tabulate_instances(source, store.obj_ids, samples.min_visible, numbers)
-    dataset = PoseDataset(source, instances, templates, models, samples)
-    symmetries = {obj_id: item.symmetries for obj_id, item in object_models(models, store.obj_ids).items()}
+    dataset = open_dataset(options.data, model.spec.encoder.image_size, limit=options.limit)
+    templates = dataset.templates
+    known = object_models(dataset.models, templates.store.obj_ids)
+    symmetries = {obj_id: item.symmetries for obj_id, item in known.items()}
     banks: dict[int, TemplateBank] = {}
     rows = []
     for number in progress_bar(range(len(dataset)), "poses"):
         sample = dataset[number]
         if sample.obj_id not in banks:
-            count = len(store.poses(sample.obj_id))
+            count = len(templates.store.poses(sample.obj_id))
             banks[sample.obj_id] = build_bank(model, templates.views(sample.obj_id, torch.arange(count)))
         query = as_box(sample.query) if options.boxes else sample.query
         rows.append(row(model, banks[sample.obj_id], query, symmetries[sample.obj_id]))

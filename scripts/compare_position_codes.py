@@ -28,16 +28,13 @@ import torch
 
 from refkp._files import write_json
 from refkp.commands import table
-from refkp.systems.pose.data.datamodule import open_source
-from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, tabulate_instances
-from refkp.systems.pose.data.models import ModelSet
-from refkp.systems.pose.data.template_cache import TemplateCache
+from refkp.systems.pose.data.datamodule import open_dataset
+from refkp.systems.pose.data.dataset import SampleSpec
 from refkp.systems.pose.inference.evaluation import estimate_dataset, object_models
 from refkp.systems.pose.metrics.evaluation import evaluate_estimates
 from refkp.systems.pose.metrics.spec import EvaluationSpec
 from refkp.systems.pose.model.spec import Position
 from refkp.systems.pose.model.vpog import Vpog
-from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.training.runs import load_run
 from refkp.systems.pose.training.system import run_training
 
@@ -119,16 +116,13 @@ def compared_row(work: tuple[str, int], options: argparse.Namespace, training: S
 
 def judged(model: Vpog, data: Path, limit: int) -> Scores:
     """Estimate every visible object of the first pictures of a folder."""
-    source, store, models = open_source(data, "shards"), TemplateStore(data / "templates"), ModelSet(data)
-    numbers, samples = list(range(len(source))[:limit]), SampleSpec()
-    instances = tabulate_instances(source, store.obj_ids, samples.min_visible, numbers)
-    templates = TemplateCache(store, model.spec.encoder.image_size)
-    result = estimate_dataset(model, PoseDataset(source, instances, templates, models, samples))
+    dataset = open_dataset(data, model.spec.encoder.image_size, limit=limit)
+    result = estimate_dataset(model, dataset)
     scores = evaluate_estimates(
-        (source[number] for number in numbers),
+        (dataset.source[number] for number in range(len(dataset.source))[:limit]),
         result.estimates,
-        object_models(models, sorted(set(instances.obj_id.tolist()))),
-        spec=EvaluationSpec(min_visible=samples.min_visible, with_vsd=False),
+        object_models(dataset.models, sorted(set(dataset.table.obj_id.tolist()))),
+        spec=EvaluationSpec(min_visible=SampleSpec().min_visible, with_vsd=False),
     )
     errors = [item.rotation_deg for item in scores.found if item.estimated]
     count = len(scores.found)

@@ -20,15 +20,11 @@ import torch
 from refkp._progress import progress_bar
 from refkp.commands import table
 from refkp.peers.sift_pnp import Keypoints, sift_keypoints, sift_pose
-from refkp.systems.pose.data.datamodule import open_source
-from refkp.systems.pose.data.dataset import PoseDataset, SampleSpec, tabulate_instances
-from refkp.systems.pose.data.models import ModelSet
-from refkp.systems.pose.data.template_cache import TemplateCache
+from refkp.systems.pose.data.datamodule import open_dataset
 from refkp.systems.pose.inference.confidence import RIGHT_DEG
 from refkp.systems.pose.inference.evaluation import object_models
 from refkp.systems.pose.inference.failure import EstimateFailure
 from refkp.systems.pose.metrics.pose_errors import pose_errors
-from refkp.systems.pose.templates.store import TemplateStore
 from refkp.systems.pose.views import Views
 
 
@@ -50,24 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def rotation_errors(folder: Path, size: int, limit: int | None) -> Iterator[float]:
     """Degrees, under the symmetries of the objects; infinite without a pose."""
-    source, models, store = open_source(folder), ModelSet(folder), TemplateStore(folder / "templates")
-    templates, samples = TemplateCache(store, size), SampleSpec()
-    numbers = list(range(len(source)))[:limit]
-    table_of = tabulate_instances(source, store.obj_ids, samples.min_visible, numbers)
-    dataset = PoseDataset(source, table_of, templates, models, samples)
-    symmetries = {obj_id: item.symmetries for obj_id, item in object_models(models, store.obj_ids).items()}
+    dataset = open_dataset(folder, size, limit=limit)
+    templates = dataset.templates
+    objects = object_models(dataset.models, templates.store.obj_ids)
     known: dict[int, tuple[Views, list[Keypoints]]] = {}
     for number in progress_bar(range(len(dataset)), folder.name):
         sample = dataset[number]
         if sample.obj_id not in known:
-            views = templates.views(sample.obj_id, torch.arange(len(store.poses(sample.obj_id))))
+            views = templates.views(sample.obj_id, torch.arange(len(templates.store.poses(sample.obj_id))))
             known[sample.obj_id] = (views, sift_keypoints(views))
         found = sift_pose(sample.query, *known[sample.obj_id])
         if isinstance(found, EstimateFailure):
             yield math.inf
             continue
         truth = sample.query.cam_from_obj[None]
-        yield float(pose_errors(found.cam_from_obj[None], truth, symmetries[sample.obj_id]).rotation_deg)
+        yield float(
+            pose_errors(found.cam_from_obj[None], truth, objects[sample.obj_id].symmetries).rotation_deg
+        )
 
 
 if __name__ == "__main__":

@@ -187,3 +187,17 @@ def open_source(
     if any(folder.glob("shard-*.tar")):
         return ShardReader(folder, on_broken=on_broken, index_folder=index_folder)
     return BopReader(root, split)
+
+
+def open_dataset(root: Path | str, image_size: int, *, limit: int | None = None) -> PoseDataset:
+    """The visible objects of a folder of `refkp pose generate`, with the templates in it, to be judged.
+
+    Args:
+        root: folder of the data set.
+        image_size: side of the crops in pixels.
+        limit: only so many pictures, the first ones.
+    """
+    source, store, samples = open_source(root), TemplateStore(Path(root) / "templates"), SampleSpec()
+    numbers = list(range(len(source)))[:limit]
+    instances = tabulate_instances(source, store.obj_ids, samples.min_visible, numbers)
+    return PoseDataset(source, instances, TemplateCache(store, image_size), ModelSet(root), samples)
