@@ -1,4 +1,4 @@
-"""Set-up of every test run: Triton's interpreter without a GPU, two threads, fixed seeds."""
+"""Set-up of every test run: Triton's interpreter without a GPU, two threads (one in a worker), fixed seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has one core, and so have the processes that it starts
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+else:
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 if importlib.util.find_spec("hypothesis") is not None:
     import hypothesis

@@ -89,6 +89,11 @@ def test_position_accuracy() -> None:
     assert float(position_accuracy(swapped)) == pytest.approx(22 / 24)
 
 
+def test_no_sample_helps_with_the_places_it_is_asked_for() -> None:
+    """Two panoramas without anything in common are put back by chance: 1/16, where their own tiles would do."""
+    assert float(position_accuracy(torch.randn(2, 16, 1, 256))) < 0.3
+
+
 def test_opposite_tiles_of_a_ring() -> None:
     assert opposite_tiles(LAYOUT).tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
     narrow = ErpLayout.from_angles([0.0, 40.0], [0.0, 0.0], hfov_deg=60.0)

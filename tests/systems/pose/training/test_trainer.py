@@ -63,6 +63,14 @@ def test_the_model_of_a_run(finished: Path) -> None:
     assert again.spec.encoder.image_size == 48
 
 
+def test_a_folder_takes_no_second_network(data: Path, finished: Path) -> None:
+    """No checkpoint of one depth is left beside the configuration of another."""
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"got model\.model\.encoder\.depth 1 there and 2 here"):
+        run_training(["--data", str(data), "--out", str(finished), *SMALL, "--model.model.encoder.depth=2"])
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
 def test_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"complete ones: none\. Train it with `refkp train pose --out"):
         load_run(tmp_path)
