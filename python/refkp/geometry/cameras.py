@@ -110,6 +110,63 @@ def unproject(uv: Tensor, depth: Tensor, K: Tensor, R: Tensor, t: Tensor) -> Ten
     return (R.mT @ (camera - t)[..., None])[..., 0]
 
 
+def projection_matrix(K: Tensor, R: Tensor, t: Tensor) -> Tensor:
+    """P = K [R|t], which takes homogeneous world points to homogeneous pixels.
+
+    Args:
+        K: [...,3,3] pixels.
+        R: [...,3,3], camera from world.
+        t: [...,3].
+
+    Returns:
+        [...,3,4]; leading axes broadcast.
+
+    Raises:
+        ValueError: the last axes are not as above.
+    """
+    require_trailing("projection_matrix", "K", K, "3,3")
+    require_trailing("projection_matrix", "R", R, "3,3")
+    require_trailing("projection_matrix", "t", t, "3")
+    return torch.cat((K @ R, K @ t[..., None]), dim=-1)
+
+
+def project_with_matrix(points: Tensor, P: Tensor) -> Projection:
+    """Project world points by P = K [R|t]: (u, v, 1) ~ P (x, y, z, 1).
+
+    Args:
+        points: [...,N,3].
+        P: [...,3,4].
+
+    Returns:
+        Projection(uv [...,N,2], depth [...,N]); leading axes broadcast.
+
+    Raises:
+        ValueError: the last axes are not as above.
+    """
+    require_trailing("project_with_matrix", "points", points, "N,3")
+    require_trailing("project_with_matrix", "P", P, "3,4")
+    pixels = points @ P[..., :3].mT + P[..., None, :, 3]
+    return Projection(pixels[..., :2] / pixels[..., 2:], pixels[..., 2])
+
+
+def camera_centre(R: Tensor, t: Tensor) -> Tensor:
+    """Where a camera stands in the world: -R^T t.
+
+    Args:
+        R: [...,3,3], camera from world.
+        t: [...,3].
+
+    Returns:
+        [...,3].
+
+    >>> camera_centre(torch.eye(3), torch.tensor([0.0, 0.0, 4.0]))
+    tensor([ 0.,  0., -4.])
+    """
+    require_trailing("camera_centre", "R", R, "3,3")
+    require_trailing("camera_centre", "t", t, "3")
+    return -(R.mT @ t[..., None])[..., 0] + 0.0
+
+
 def to_pytorch3d(K: Tensor, R: Tensor, t: Tensor, image_size: Tensor) -> PyTorch3DCamera | PerspectiveCameras:
     """The PyTorch3D perspective camera that draws every point where the OpenCV camera does.
 
