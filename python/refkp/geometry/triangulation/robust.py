@@ -21,7 +21,7 @@ from refkp.geometry.triangulation.refinement import (
 )
 
 #: Numbers held at once in the largest array: pairs of views x points.
-CHUNK = 1 << 17
+CHUNK = 1 << 16
 #: Cauchy's scale relative to the threshold: beyond a quarter of it a residual counts less and less.
 SCALE_OF_THRESHOLD = 0.25
 
