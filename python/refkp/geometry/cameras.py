@@ -209,7 +209,7 @@ def pytorch3d_camera(K: Tensor, R: Tensor, t: Tensor, image_size: Tensor) -> PyT
         fail("to_pytorch3d", "K", "without skew", "K[...,0,1] != 0", "PyTorch3D cameras cannot represent it.")
     focal_length = torch.stack((K[..., 0, 0], K[..., 1, 1]), dim=-1)
     focal_length, principal_point = intrinsics_to_ndc(focal_length, K[..., :2, 2], image_size)
-    flip = _axis_flip(R)
+    flip = axis_flip(R)
     return PyTorch3DCamera(R.mT * flip, t * flip, focal_length, principal_point, image_size)
 
 
@@ -232,7 +232,7 @@ def from_pytorch3d(camera: PyTorch3DCamera | Any) -> OpenCVCamera:
             [  0.,  90.,  24.],
             [  0.,   0.,   1.]])
     """
-    flip = _axis_flip(camera.R)
+    flip = axis_flip(camera.R)
     focal_length = camera.focal_length.expand_as(camera.principal_point)
     principal_point = camera.principal_point
     if camera.in_ndc():
@@ -261,7 +261,7 @@ def intrinsics_to_ndc(
     return focal_length / half, (size_wh / 2 - principal_point) / half
 
 
-def _axis_flip(like: Tensor) -> Tensor:
+def axis_flip(like: Tensor) -> Tensor:
     """The diagonal of D, which turns OpenCV axes into PyTorch3D's and back."""
     return like.new_tensor([-1.0, -1.0, 1.0])
 
