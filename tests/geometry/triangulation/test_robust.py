@@ -135,7 +135,7 @@ def test_a_session_of_a_thousand_frames_is_within_a_hundredth_of_the_body() -> N
     rig, body = ring_rig(6), scattered_points(15, size=75.0)
     time = torch.arange(1000, dtype=torch.float64)[:, None, None]
     tracks = body + 40 * torch.sin(time / 60 + torch.arange(3))
-    uv, _ = detections(rig, tracks, noise_px=1.0, missing=0.3, wrong=0.05)
+    uv, _ = detections(rig, tracks, noise_px=0.7, missing=0.3, wrong=0.05)
     got = triangulate(uv, rig)
     error = (got.points - tracks)[got.valid].norm(dim=-1).mean()
     assert float(error) < 0.01 * float(torch.cdist(body, body).max())

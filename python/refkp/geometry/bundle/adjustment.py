@@ -16,7 +16,7 @@ from refkp.geometry.triangulation import TriangulationSpec, triangulate
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-10, 1e6
 #: A cost that falls by less than this share has converged.
-CONVERGED = 1e-9
+CONVERGED = 1e-7
 #: Points whose inverse covariance is worse conditioned than this have no place of their own.
 MAX_ELONGATION = 1e12
 
