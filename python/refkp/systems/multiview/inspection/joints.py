@@ -94,14 +94,20 @@ def _projected(evidence: Evidence, points: Tensor, view: int) -> Tensor:
 
 
 def _moved(distance: Tensor, near: float) -> dict[int, int]:
-    """Of distances [f,J,J] from labels to projections: which joints are, in the median, another one."""
+    """Of distances [f,J,J] from labels to projections: which joints are, in the median, another one.
+
+    Empty unless they can be: no two are the same, and one whose place is taken is elsewhere itself.
+    """
     medians = distance.nanmedian(0).values.nan_to_num(torch.inf)
+    labelled = medians.isfinite().any(1).tolist()
     nearest = medians.argmin(1).tolist()
-    return {
+    moved = {
         a: b
         for a, b in enumerate(nearest)
         if a != b and float(medians[a, b]) < min(near, _OTHER_JOINT * float(medians[a, a]))
     }
+    is_order = len(set(moved.values())) == len(moved)
+    return moved if is_order and all(b in moved or not labelled[b] for b in moved.values()) else {}
 
 
 def _share_exchanged(distance: Tensor, a: int, b: int, typical: float) -> tuple[float, int]:
