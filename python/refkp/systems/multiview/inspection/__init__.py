@@ -26,6 +26,7 @@ class Inspection(NamedTuple):
     """What was measured, and what is wrong."""
 
     recording: Recording
+    track: str
     seen: Observations
     videos: dict[str, VideoFacts]
     given: list[ViewErrors]  # of the points that came with the session; empty without them
@@ -66,7 +67,7 @@ def inspect_recording(recording: Recording, track: str | None = None) -> Inspect
             given = reprojection_errors(calibrated.names, part, at_frames(recording.points, seen.frames, animal), rig)
             findings += _standing_out(given, findings)
         findings += inspect_units(recording, seen.frames, points, animal)
-    return Inspection(recording, seen, videos, given, ours, points, findings)
+    return Inspection(recording, recording.tracks[animal], seen, videos, given, ours, points, findings)
 
 
 def _calibrated(recording: Recording) -> tuple[Calibration | None, list[int]]:

@@ -1,0 +1,9 @@
+"""The commands of the multi-view system: `refkp multiview VERB`."""
+
+from __future__ import annotations
+
+#: Verb -> its file, which holds a function of the same name, and what it does. Nothing is imported to tell this.
+VERBS: dict[str, tuple[str, str]] = {
+    "generate": ("generate", "write a made-up session: videos, labels, cameras, points"),
+    "inspect": ("inspect", "say what is wrong with a session, and what to do about it"),
+}
