@@ -94,6 +94,17 @@ def picture_size(data: bytes, where: str) -> tuple[int, int]:
         return image.size if _orientation(image) >= 5 else (image.height, image.width)
 
 
+def sides_are_swapped(data: bytes, where: str) -> bool:
+    """Whether the EXIF orientation turns a picture by a quarter, so that its width is the height of the file.
+
+    Raises:
+        ValueError: as `picture_size`.
+    """
+    image = _opened(data, where)
+    with _decoding(where):
+        return _orientation(image) >= 5
+
+
 def decode_rgb(data: bytes, where: str, *, rows: int | None = None) -> Tensor:
     """A picture as uint8 [3,H,W], interleaved in memory; `where` names it in errors.
 
