@@ -6,6 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,13 @@ class Mesh:
     def diameter(self) -> float:
         """The largest distance between two vertices, millimetres."""
         return largest_distance(self.vertices[np.unique(self.faces)])
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of its surface and colours: equal for equal meshes alone."""
+        colours = (self.uv, *self.textures, self.face_texture, self.vertex_colours)
+        parts = (self.vertices, self.faces, *colours)
+        return sha256(b"|".join(b"" if part is None else part.tobytes() for part in parts)).hexdigest()
 
     def centred(self) -> Mesh:
         """The same mesh with the middle of its box at the origin."""
