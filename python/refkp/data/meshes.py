@@ -214,11 +214,14 @@ def _check_extent(mesh: Mesh, unit: str, path: Path) -> None:
     fitting = [
         name for name, size in MILLIMETRES.items() if least <= longest * size / MILLIMETRES[unit] <= most
     ]
-    guess = f"The file may be in {' or '.join(fitting)}; or else" if fitting else "If it really is so,"
+    guess = (
+        f"The file may be in {' or '.join(fitting)}: give that unit" if fitting else "Is it the right file"
+    )
+    guess += ", or" if fitting else "? Else"
     fail(
         *("load_mesh", "unit", f"one that makes the longest side of the object {least:g} to {most:g} mm"),
         f"{longest:g} mm with {unit!r} in {str(path)!r}",
-        f"{guess} pass check_extent=False.",
+        f"{guess} scale the object, or read it in Python by load_mesh with check_extent=False.",
     )
 
 

@@ -140,12 +140,14 @@ def test_an_object_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_another_mesh_never_replaces_an_object(tmp_path: Path) -> None:
     add(tmp_path, 4, red=100, mesh="one")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=r"`obj_id` must be a new one, or that of the same mesh; got 4, which"):
+    with pytest.raises(
+        ValueError, match=r"`obj_id` must be a new one, or that of the same mesh; got 4, which"
+    ):
         add(tmp_path, 4, red=250, mesh="other")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     add(tmp_path, 4, red=120, mesh="one")
     add(tmp_path, 5, mesh="other")
-    with pytest.raises(ValueError, match="Choose another --obj_id or --out, or remove .*000005"):
+    with pytest.raises(ValueError, match=r"Choose another --obj_id or --out, or remove .*000005"):
         add(tmp_path, 5, mesh="one")
     shutil.rmtree(tmp_path / "000005")
     add(tmp_path, 5, mesh="one")

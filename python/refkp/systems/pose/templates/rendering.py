@@ -145,8 +145,15 @@ def render_templates(
     _require_workers("render_templates", workers)
     K = camera_of_size(size) if K is None else K
     form, poses = StoreFormat(1.0, depth_steps_per_mm, K, size), template_poses(mesh, level)
-    told = {"digest": mesh.digest, "diameter": mesh.diameter, "distance": camera_distance(mesh)}
-    with new_object(root, obj_id, poses, **told, form=form) as folder:
+    with new_object(
+        root,
+        obj_id,
+        poses,
+        digest=mesh.digest,
+        diameter=mesh.diameter,
+        distance=camera_distance(mesh),
+        form=form,
+    ) as folder:
         write = partial(_write, MeshRenderer([mesh]), folder=folder, form=form)
         for _ in _in_threads(write, poses, workers, progress=progress):
             pass
