@@ -63,13 +63,13 @@ _MATRICES = _keys(
     "k camk kmatrix kmat intrinsic intrinsics intrinsicmatrix intrinsicsmatrix intrinsicparameters camintrinsics "
     "cameraintrinsics cameraintrinsic cammatrix cameramatrix calibrationmatrix mtx"
 )
-_SKEWS = _keys("skew s skewness skewfactor skewcoefficient skewcoeff axisskew shear gamma")
+_SKEWS = re.compile(r"skew(?!.*(deg|angle))|^(s|shear|gamma|alphac)$")
 _MODELS = _keys(
     "model cameramodel cammodel type cameratype projection projectiontype lens lenstype modelname"
 )
 _PARAMETERS = _keys("params parameters cameraparams projectionparams modelparams")
 _DISTORTED = re.compile(
-    r"(?<!un)dist(?!ance)|radial|tangential|fisheye|thinprism|^([kpbs]\d|d|kc|coeffs?|coefficients|xi|alpha|beta"
+    r"(?<!un)dist(?!ance)|radial|tangential|fisheye|thinprism|brown|kappa|^([kpbs]\d|d|kc|ks|coeffs?|coefficients|xi|alpha|beta"
     r"|tau[xy]?)$"
 )
 _UNDISTORTED = re.compile(r"undist|rectified")
@@ -80,12 +80,15 @@ _NUMBERS = {
     "cx": "cx ppx px u0 x0 centerx centrex principalpointx principalx",
     "cy": "cy ppy py v0 y0 centery centrey principalpointy principaly",
     "fx fy": "f focal focallength focallengths focalpx focallengthpx",
-    "cx cy": "c pp center centre principalpoint opticalcenter opticalcentre",
+    "cx cy": "c pp principal center centre principalpoint opticalcenter opticalcentre",
     "fx fy cx cy": "fxfycxcy",
 }
 _WHICH = {key: tuple(which.split()) for which, keys in _NUMBERS.items() for key in keys.split()}
 
-_OF_PICTURES = ("", "image", "img", "picture", "photo", "frame", "camera", "cam", "rgb", "color", "colour")
+_OF_PICTURES = {
+    "",
+    *_keys("im image img picture photo frame video input camera cam rgb color colour calib calibration"),
+}
 
 
 def _side_names(sides: str) -> frozenset[str]:
@@ -94,20 +97,21 @@ def _side_names(sides: str) -> frozenset[str]:
     )
 
 
-_WIDTHS = _side_names("width w cols columns ncols sizex resx xres resolutionx xresolution")
-_HEIGHTS = _side_names("height h rows nrows sizey resy yres resolutiony yresolution")
+_WIDTHS = _side_names("width w cols columns ncols nx sizex resx xres resolutionx xresolution")
+_HEIGHTS = _side_names("height h rows nrows ny sizey resy yres resolutiony yresolution")
 _SIZES = _side_names("size resolution res shape dim dims dimension dimensions")
 _WIDTH_FIRST, _HEIGHT_FIRST = _side_names("wh widthheight"), _side_names("hw heightwidth")
 
 #: What says nothing of the projection, or what others read.
 _HARMLESS = _keys(
-    "name id cameraid camid cameraname camera cam index idx label timestamp time date created stamp seq sequence "
-    "header frame frameid comment comments note notes description info about unit units version schema serial "
-    "serialnumber make manufacturer device brand source author license licence copyright depthscale depthunit "
-    "depthunits depthfactor file filename filepath path image imagename imagepath imageid picture photo camrw2c "
-    "camtw2c camrm2c camtm2c r t rotation translation position extrinsic extrinsics pose camerapose c2w w2c "
-    "cam2world world2cam transform transformmatrix tworldfromcamera elev mode viewlevel near far znear zfar fps "
-    "framerate exposure iso gain aperture fnumber focallengthmm sensorwidthmm sensorheightmm sensorsizemm"
+    "name id cameraid camid cameraname cameraserial sensor datetime camera cam index idx label timestamp time "
+    "date created stamp seq sequence header frame frameid comment comments note notes description info about unit "
+    "units version schema serial serialnumber make manufacturer device brand source author license licence "
+    "copyright depthscale depthunit depthunits depthfactor file filename filepath path image imagename imagepath "
+    "imageid picture photo camrw2c camtw2c camrm2c camtm2c r t rotation translation position extrinsic extrinsics "
+    "pose camerapose c2w w2c cam2world world2cam transform transformmatrix tworldfromcamera elev mode viewlevel "
+    "near far znear zfar fps framerate exposure iso gain aperture fnumber focallengthmm sensorwidthmm "
+    "sensorheightmm sensorsizemm"
 )
 
 #: Names that are harmless by themselves, and as tables hold cameras.
@@ -142,7 +146,7 @@ def _sort(fields: CameraFields, name: str, key: str, value: Any) -> None:
         _sort_parameters(fields, name, value)
     elif key in _WIDTHS | _HEIGHTS | _SIZES | _WIDTH_FIRST | _HEIGHT_FIRST:
         _sort_size(fields, name, key, value)
-    elif key in _SKEWS:
+    elif _SKEWS.search(key):
         skew = _floats(value)
         fields.skews.extend((name, number) for number in skew)
         fields.unreadable.extend([] if len(skew) == 1 else [name])

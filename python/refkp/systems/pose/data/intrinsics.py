@@ -42,9 +42,11 @@ _NO_PINHOLE = re.compile(
     r"|^(fov|mei|e?ucm|ds|kb\d*)$|eucm|unified"
 )
 _WITH_COEFFICIENTS = re.compile(
-    r"opencv|radial|radtan|plumb|brown|rational|prism|division|metashape|distort|poly"
+    r"opencv|radial|radtan|plumb|brown|rational|prism|division|metashape|distort(?!ionnone)|poly"
 )
-_PINHOLE = re.compile(r"pinhole|perspective|linear|ideal|^(none|no|zero|central|undistorted|nodistortion)$")
+_PINHOLE = re.compile(
+    r"pinhole|perspective|linear|ideal|^(none|no|zero|central|undistorted|nodistortion|distortionnone)$"
+)
 
 
 def read_intrinsics(path: Path | str, size: Size, *, is_turned: bool = False) -> Tensor:
