@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_trailing
+from refkp._extras import named_extras
 
 if TYPE_CHECKING:
     from pytorch3d.renderer import PerspectiveCameras
@@ -195,8 +196,8 @@ def to_pytorch3d(K: Tensor, R: Tensor, t: Tensor, image_size: Tensor) -> PyTorch
     camera = pytorch3d_camera(K, R, t, image_size)
     if importlib.util.find_spec("pytorch3d") is None:
         return camera
-    from pytorch3d.renderer import PerspectiveCameras
-
+    with named_extras():
+        from pytorch3d.renderer import PerspectiveCameras
     return PerspectiveCameras(**camera._asdict(), in_ndc=True, device=K.device)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_choice, require_trailing
+from refkp._extras import named_extras
 from refkp.geometry.cameras import OpenCVCamera, axis_flip
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def to_pytorch3d_fov(
     camera = pytorch3d_fov_camera(K, R, t, image_size, canvas=canvas, max_offset_px=max_offset_px)
     if importlib.util.find_spec("pytorch3d") is None:
         return camera
-    from pytorch3d.renderer import FoVPerspectiveCameras
-
+    with named_extras():
+        from pytorch3d.renderer import FoVPerspectiveCameras
     return FoVPerspectiveCameras(**camera._asdict(), znear=1e-3, zfar=1e3, degrees=True, device=K.device)
 
 

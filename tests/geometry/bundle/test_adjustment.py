@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tomllib
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -28,7 +32,7 @@ def disturbed(rig: Rig, degrees: float, distance: float, seed: int) -> Rig:
 
 
 def test_a_rig_that_starts_two_degrees_and_ten_millimetres_off_comes_back() -> None:
-    rig, points = ring_rig(6), scattered_points(6000)
+    rig, points = ring_rig(6), scattered_points(4000)
     uv, _ = detections(rig, points, noise_px=0.5, missing=0.3, wrong=0.05)
     start = disturbed(rig, 2.0, 10.0, seed=1)
     got = adjust(uv, start)
@@ -155,3 +159,44 @@ def test_errors() -> None:
         BundleSpec(focal="some")
     with pytest.raises(ValueError, match="BundleSpec: `rounds` must be above 0"):
         BundleSpec(rounds=0)
+
+
+def test_a_focal_length_that_nothing_tells_stays_near_where_it_was() -> None:
+    rig, points = ring_rig(4), scattered_points(200, size=10.0)
+    uv, _ = detections(rig, points, noise_px=1.0)
+    tight, loose = (adjust(uv, rig, spec=BundleSpec(focal="free", focal_deviation=d)) for d in (0.01, 10.0))
+    off = [float((found.rig.K[:, 0, 0] / 1000).log().abs().max()) for found in (tight, loose)]
+    assert off[0] < 0.02
+    assert off[0] < off[1]
+
+
+@pytest.mark.realdata
+def test_a_real_session_is_calibrated_from_the_animal() -> None:
+    rig, uv = real_session()
+    got = adjust(uv, rig, spec=BundleSpec(focal="free"))
+    assert float(got.residual_before_px[got.residual_before_px.isfinite()].mean()) > 7.0
+    assert float(got.residual_px[got.residual_px.isfinite()].mean()) < 4.5
+    assert int(got.residual_px.isfinite().sum()) == 6576
+    assert float((got.rig.K[:, 0, 0] / rig.K[:, 0, 0]).log().abs().max()) < 0.25
+
+
+def real_session() -> tuple[Rig, torch.Tensor]:
+    """Cameras and detections [1800,4,2] of the real session, in edge pixels."""
+    h5py = pytest.importorskip("h5py")
+    folder = Path(os.environ.get("REFKP_DATA", "")) / "multiview"
+    calibration = folder / "derived" / "calibration_recovered.toml"
+    if not calibration.exists():
+        pytest.skip("needs the real data under $REFKP_DATA")
+    cameras = [c for key, c in tomllib.loads(calibration.read_text()).items() if key.startswith("cam")]
+    table = {
+        key: torch.tensor([c[key] for c in cameras], dtype=torch.float64)
+        for key in ("matrix", "distortions", "rotation", "translation")
+    }
+    table["matrix"][:, :2, 2] += 0.5
+    seen = []
+    for camera in cameras:
+        view = folder / "minimal_session" / camera["name"]
+        with h5py.File(view / f"minimal_{camera['name']}_proofread.analysis.h5") as file:
+            seen.append(torch.tensor(file["tracks"][0]).permute(2, 1, 0).reshape(-1, 2) + 0.5)
+    R = axis_angle_to_matrix(table["rotation"])
+    return Rig(table["matrix"], table["distortions"], R, table["translation"]), torch.stack(seen, dim=1)

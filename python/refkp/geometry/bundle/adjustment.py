@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_input
-from refkp.geometry.bundle.derivative import Views, reduce_to_cameras, robust_cost
-from refkp.geometry.bundle.problem import CAMERA_SIZE, BundleSpec, free_directions, move_rig
+from refkp.geometry.bundle.derivative import Reduced, Views, reduce_to_cameras, robust_cost
+from refkp.geometry.bundle.problem import CAMERA_SIZE, BundleSpec, focal_prior, free_directions, move_rig
 from refkp.geometry.rig import Rig
 from refkp.geometry.triangulation import TriangulationSpec, triangulate
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-10, 1e6
-#: A cost that falls by less than this share has converged.
-CONVERGED = 1e-7
+#: A cost that falls by less than this share has converged: roughly before the last round, well in it.
+ROUGHLY, WELL = 1e-5, 1e-8
 #: Points whose inverse covariance is worse conditioned than this have no place of their own.
 MAX_ELONGATION = 1e12
 
@@ -75,13 +75,14 @@ def adjust(
     uv = uv.double()
     factors = torch.ones_like(uv[..., 0]) if weights is None else weights.double()
     refined, threshold = start, spec.start_px
-    for _ in range(spec.rounds):
+    for round_ in range(spec.rounds):
         found = triangulate(uv, refined, weights=factors, spec=_gate(threshold))
         residual = found.residual_px[found.inliers]
         _require_enough(int(found.inliers.sum()), num_views)
         typical = float(residual.median())
         views = Views(uv.nan_to_num(), factors.where(found.inliers, 0.0))
-        refined = _minimise(refined, found.points, views, max(spec.scale_px, typical), spec)
+        converged = WELL if round_ == spec.rounds - 1 else ROUGHLY
+        refined = _minimise(start, refined, found.points, views, max(spec.scale_px, typical), converged, spec)
         threshold = min(threshold, max(spec.threshold_px, 6 * typical))
     return _result(start, refined, uv, factors, spec)
 
@@ -97,20 +98,25 @@ def _require_enough(num_observations: int, num_views: int) -> None:
         fail("adjust", "uv", f"at least {needed} observations that agree", num_observations, remedy)
 
 
-def _minimise(rig: Rig, points: Tensor, views: Views, scale_px: float, spec: BundleSpec) -> Rig:
+def _minimise(
+    start: Rig, rig: Rig, points: Tensor, views: Views, scale_px: float, converged: float, spec: BundleSpec
+) -> Rig:
     """Levenberg-Marquardt until it has converged, from points [N,3], NaN where there is none."""
     kept = (views.weights > 0).sum(-1) >= 2
     points, views = points[kept], Views(views.uv[kept], views.weights[kept])
-    damping, cost = FIRST_DAMPING, float(robust_cost(rig, points, views, scale_px))
+
+    def cost_of(rig: Rig, points: Tensor) -> float:
+        return float(robust_cost(rig, points, views, scale_px) + focal_prior(rig, start, spec)[2])
+
+    damping, cost = FIRST_DAMPING, cost_of(rig, points)
     for _ in range(spec.iterations):
         system, back, own = reduce_to_cameras(rig, points, views, scale_px, damping)
-        free = free_directions(rig, spec)
-        step = -free @ torch.linalg.solve(free.mT @ system.matrix @ free, free.mT @ system.gradient)
+        step = _camera_step(start, rig, system, spec)
         moved = move_rig(rig, step.unflatten(0, (-1, CAMERA_SIZE)))
         shifted = points - own - back @ step
-        tried = float(robust_cost(moved, shifted, views, scale_px))
+        tried = cost_of(moved, shifted)
         if tried < cost:
-            done = cost - tried < CONVERGED * cost
+            done = cost - tried < converged * cost
             rig, points, cost = moved, shifted, tried
             damping = max(damping / 10, LEAST_DAMPING)
             if done:
@@ -120,6 +126,14 @@ def _minimise(rig: Rig, points: Tensor, views: Views, scale_px: float, spec: Bun
         else:
             damping *= 10
     return rig
+
+
+def _camera_step(start: Rig, rig: Rig, system: Reduced, spec: BundleSpec) -> Tensor:
+    """The step [8V] along the free directions."""
+    diagonal, pull, _ = focal_prior(rig, start, spec)
+    free = free_directions(rig, spec)
+    matrix = free.mT @ (system.matrix + diagonal.diag()) @ free
+    return -free @ torch.linalg.solve(matrix, free.mT @ (system.gradient + pull))
 
 
 def _result(start: Rig, refined: Rig, uv: Tensor, weights: Tensor, spec: BundleSpec) -> Bundle:
@@ -145,4 +159,5 @@ def _covariance(rig: Rig, points: Tensor, views: Views, spec: BundleSpec) -> Ten
     free = free_directions(rig, spec)
     freedom = 2 * int((views.weights > 0).sum()) - 3 * len(points) - free.shape[1]
     noise = system.cost / max(freedom, 1)
-    return noise * free @ torch.linalg.inv(free.mT @ system.matrix @ free) @ free.mT
+    prior = focal_prior(rig, rig, spec)[0].diag()
+    return free @ torch.linalg.inv(free.mT @ (system.matrix / noise + prior) @ free) @ free.mT

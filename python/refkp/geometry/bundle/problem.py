@@ -27,6 +27,8 @@ class BundleSpec:
     Args:
         focal: "fixed"; "shared": one factor for all focal lengths; "free": one for each camera.
         radial: the same for k1, which is added to.
+        focal_deviation: how far a focal length may be off, as a standard deviation of its logarithm. An animal
+            in the middle of the picture tells focal length from distance badly; without this it runs away.
         scale_px: Cauchy's scale; a residual beyond it counts less and less.
         start_px: the threshold at which points are first triangulated; it shrinks to `threshold_px` as the
             cameras improve.
@@ -37,18 +39,28 @@ class BundleSpec:
 
     focal: str = "fixed"
     radial: str = "fixed"
+    focal_deviation: float = 0.02
     scale_px: float = 2.0
     start_px: float = 100.0
     threshold_px: float = 20.0
     rounds: int = 4
-    iterations: int = 15
+    iterations: int = 100
 
     def __post_init__(self) -> None:
         require_choice("BundleSpec", "focal", self.focal, SHARING)
         require_choice("BundleSpec", "radial", self.radial, SHARING)
-        for name in ("scale_px", "start_px", "threshold_px", "rounds", "iterations"):
+        for name in ("focal_deviation", "scale_px", "start_px", "threshold_px", "rounds", "iterations"):
             if not getattr(self, name) > 0:
                 fail("BundleSpec", name, "above 0", getattr(self, name))
+
+
+def focal_prior(rig: Rig, start: Rig, spec: BundleSpec) -> tuple[Tensor, Tensor, Tensor]:
+    """sum_v (log f/f_0)^2 / deviation^2 in pixels^2: diagonal [8V] and gradient [8V] of half of it, and the sum."""
+    diagonal = rig.K.new_zeros(len(rig.K), CAMERA_SIZE)
+    diagonal[:, FOCAL] = spec.focal_deviation**-2
+    gradient = diagonal * (rig.K[:, 0, 0] / start.K[:, 0, 0]).log()[:, None]
+    cost = (gradient.square() / diagonal.clamp(min=1e-300)).sum()
+    return diagonal.flatten(), gradient.flatten(), cost
 
 
 def free_directions(rig: Rig, spec: BundleSpec) -> Tensor:
