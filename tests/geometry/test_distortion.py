@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.geometry import distortion as lens
 from refkp.geometry.cameras import project
