@@ -23,6 +23,8 @@ ROOT = Path(__file__).parent
 SHARED = ROOT.parent / "shared"
 #: Installed before all else, so that no other package chooses a build of torch.
 TORCH = "torch==2.13.0"
+#: What the extra `pytorch3d` asks for.
+PYTORCH3D = "easypytorch3d>=0.7.9,<0.8"
 
 
 @nox.session
@@ -48,6 +50,16 @@ def tests_bare(session: nox.Session) -> None:
     """The tests with torch and numpy alone: what needs an extra is skipped with a reason."""
     bare = environment(session, "bare", extras="", tools=("pytest>=8.3", "hypothesis>=6.120"))
     run(session, bare, "pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def pytorch3d(session: nox.Session) -> None:
+    """Our cameras and rotations against PyTorch3D's own classes, in an environment that has it."""
+    tools = ("pytest>=8.3", "hypothesis>=6.120", "iopath>=0.1.10")
+    folder = environment(session, "pytorch3d", extras="", tools=tools)
+    # Alone: it must not choose another build of torch.
+    install(session, folder, "--no-deps", PYTORCH3D)
+    run(session, folder, "pytest", "tests/geometry/test_pytorch3d.py", *session.posargs)
 
 
 @nox.session

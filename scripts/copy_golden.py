@@ -26,7 +26,16 @@ FUNCTIONS = {
         "equivariance_loss",
         "masked_equivariance",
     ),
-    "multiview": ("camera_opencv_p3d", "p3d_fov_camera", "p3d_perspective_camera", "rotations"),
+    "multiview": (
+        "camera_opencv_p3d",
+        "canonical_frame",
+        "distortion",
+        "p3d_fov_camera",
+        "p3d_perspective_camera",
+        "rotations",
+        "triangulate_differentiable",
+        "triangulate_dlt",
+    ),
     "panorama": (
         "e2p_py360",
         "e2c_py360",

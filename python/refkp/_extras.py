@@ -12,6 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "viz": ("matplotlib", "PIL"),
     "pose": ("trimesh", "embreex", "cv2", "PIL"),
     "panorama": ("transformers", "peft", "PIL"),
+    "pytorch3d": ("pytorch3d",),
     "triton": ("triton",),
     "dev": (
         *(

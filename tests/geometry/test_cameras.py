@@ -74,7 +74,7 @@ def test_conversion_comes_back(scene: Scene) -> None:
 
 
 class FakePerspectiveCameras:
-    """Stands for PyTorch3D's class, which has no wheel: the same attributes and constructor arguments."""
+    """Stands for PyTorch3D's class where it is not installed: the same attributes and constructor arguments."""
 
     principal_point: Tensor
 

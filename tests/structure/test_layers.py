@@ -47,7 +47,7 @@ CORE = (
     "refkp.ops",
 )
 #: The optional packages of a core module, imported in the function that needs them.
-OPTIONAL = {"refkp.geometry.cameras": {"pytorch3d"}}
+OPTIONAL = {"refkp.geometry.cameras": {"pytorch3d"}, "refkp.geometry.fov": {"pytorch3d"}}
 CORE_PACKAGES = {"torch", "numpy", "refkp", *sys.stdlib_module_names}
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_trailing
+from refkp._extras import named_extras
 
 if TYPE_CHECKING:
     from pytorch3d.renderer import PerspectiveCameras
@@ -110,6 +111,63 @@ def unproject(uv: Tensor, depth: Tensor, K: Tensor, R: Tensor, t: Tensor) -> Ten
     return (R.mT @ (camera - t)[..., None])[..., 0]
 
 
+def projection_matrix(K: Tensor, R: Tensor, t: Tensor) -> Tensor:
+    """P = K [R|t], which takes homogeneous world points to homogeneous pixels.
+
+    Args:
+        K: [...,3,3] pixels.
+        R: [...,3,3], camera from world.
+        t: [...,3].
+
+    Returns:
+        [...,3,4]; leading axes broadcast.
+
+    Raises:
+        ValueError: the last axes are not as above.
+    """
+    require_trailing("projection_matrix", "K", K, "3,3")
+    require_trailing("projection_matrix", "R", R, "3,3")
+    require_trailing("projection_matrix", "t", t, "3")
+    return torch.cat((K @ R, K @ t[..., None]), dim=-1)
+
+
+def project_with_matrix(points: Tensor, P: Tensor) -> Projection:
+    """Project world points by P = K [R|t]: (u, v, 1) ~ P (x, y, z, 1).
+
+    Args:
+        points: [...,N,3].
+        P: [...,3,4].
+
+    Returns:
+        Projection(uv [...,N,2], depth [...,N]); leading axes broadcast.
+
+    Raises:
+        ValueError: the last axes are not as above.
+    """
+    require_trailing("project_with_matrix", "points", points, "N,3")
+    require_trailing("project_with_matrix", "P", P, "3,4")
+    pixels = points @ P[..., :3].mT + P[..., None, :, 3]
+    return Projection(pixels[..., :2] / pixels[..., 2:], pixels[..., 2])
+
+
+def camera_centre(R: Tensor, t: Tensor) -> Tensor:
+    """Where a camera stands in the world: -R^T t.
+
+    Args:
+        R: [...,3,3], camera from world.
+        t: [...,3].
+
+    Returns:
+        [...,3].
+
+    >>> camera_centre(torch.eye(3), torch.tensor([0.0, 0.0, 4.0]))
+    tensor([ 0.,  0., -4.])
+    """
+    require_trailing("camera_centre", "R", R, "3,3")
+    require_trailing("camera_centre", "t", t, "3")
+    return -(R.mT @ t[..., None])[..., 0] + 0.0
+
+
 def to_pytorch3d(K: Tensor, R: Tensor, t: Tensor, image_size: Tensor) -> PyTorch3DCamera | PerspectiveCameras:
     """The PyTorch3D perspective camera that draws every point where the OpenCV camera does.
 
@@ -138,8 +196,8 @@ def to_pytorch3d(K: Tensor, R: Tensor, t: Tensor, image_size: Tensor) -> PyTorch
     camera = pytorch3d_camera(K, R, t, image_size)
     if importlib.util.find_spec("pytorch3d") is None:
         return camera
-    from pytorch3d.renderer import PerspectiveCameras
-
+    with named_extras():
+        from pytorch3d.renderer import PerspectiveCameras
     return PerspectiveCameras(**camera._asdict(), in_ndc=True, device=K.device)
 
 
@@ -152,7 +210,7 @@ def pytorch3d_camera(K: Tensor, R: Tensor, t: Tensor, image_size: Tensor) -> PyT
         fail("to_pytorch3d", "K", "without skew", "K[...,0,1] != 0", "PyTorch3D cameras cannot represent it.")
     focal_length = torch.stack((K[..., 0, 0], K[..., 1, 1]), dim=-1)
     focal_length, principal_point = intrinsics_to_ndc(focal_length, K[..., :2, 2], image_size)
-    flip = _axis_flip(R)
+    flip = axis_flip(R)
     return PyTorch3DCamera(R.mT * flip, t * flip, focal_length, principal_point, image_size)
 
 
@@ -175,7 +233,7 @@ def from_pytorch3d(camera: PyTorch3DCamera | Any) -> OpenCVCamera:
             [  0.,  90.,  24.],
             [  0.,   0.,   1.]])
     """
-    flip = _axis_flip(camera.R)
+    flip = axis_flip(camera.R)
     focal_length = camera.focal_length.expand_as(camera.principal_point)
     principal_point = camera.principal_point
     if camera.in_ndc():
@@ -204,7 +262,7 @@ def intrinsics_to_ndc(
     return focal_length / half, (size_wh / 2 - principal_point) / half
 
 
-def _axis_flip(like: Tensor) -> Tensor:
+def axis_flip(like: Tensor) -> Tensor:
     """The diagonal of D, which turns OpenCV axes into PyTorch3D's and back."""
     return like.new_tensor([-1.0, -1.0, 1.0])
 

@@ -56,7 +56,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     """
     require_trailing("axis_angle_to_matrix", "axis_angle", axis_angle, "3")
     squared = axis_angle.square().sum(-1)[..., None, None]
-    cross = _cross_matrix(axis_angle)
+    cross = cross_matrix(axis_angle)
     # (1 - cos a)/a^2 = 1/2 (sin(a/2)/(a/2))^2 does not cancel at small angles.
     half = _sinc_of_square(squared / 4)
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
@@ -111,7 +111,7 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
     """
     require_trailing("quaternion_to_matrix", "quaternion", quaternion, "4")
     w, vector = quaternion[..., :1, None], quaternion[..., 1:]
-    cross = _cross_matrix(vector)
+    cross = cross_matrix(vector)
     scale = 2 / quaternion.square().sum(-1)[..., None, None]
     identity = torch.eye(3, dtype=quaternion.dtype, device=quaternion.device)
     return identity + scale * (w * cross + cross @ cross)
@@ -218,7 +218,7 @@ def rotation_angle_between(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.vector_norm(matrix_to_axis_angle(a.mT @ b), dim=-1)
 
 
-def _cross_matrix(vector: Tensor) -> Tensor:
+def cross_matrix(vector: Tensor) -> Tensor:
     """The matrix [v]x with [v]x u = v x u."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)

@@ -1,24 +1,15 @@
-"""How PyTorch3D's cameras draw points, in its own conventions: view, NDC and screen coordinates, fields of view.
+"""How PyTorch3D's cameras draw points, in its own conventions: view, NDC and screen coordinates.
 
 Conventions as in `refkp.geometry.cameras`, which converts cameras from and to PyTorch3D's.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from refkp._checks import require_choice, require_trailing
+from refkp._checks import require_trailing
 from refkp.geometry.cameras import size_and_half
-
-
-class FieldOfView(NamedTuple):
-    """What a PyTorch3D FoV camera keeps of the intrinsics (not the principal point)."""
-
-    fov_deg: Tensor  # [...]
-    aspect: Tensor  # [...]
 
 
 def world_to_view(points: Tensor, R: Tensor, T: Tensor) -> Tensor:
@@ -104,39 +95,3 @@ def normalise_pixels(uv: Tensor, image_size: Tensor) -> Tensor:
         [...,N,2].
     """
     return uv / image_size.to(uv.dtype).flip(-1)[..., None, :]
-
-
-def field_of_view(K: Tensor, image_size: Tensor, *, canvas: str = "native") -> FieldOfView:
-    """The field of view and aspect with which PyTorch3D's FoV camera stands for K.
-
-    "native" (renders at the image's size): fov = 2 atan(min(height, width)/(2 fy)), aspect = fy/fx.
-    "square" (renders the image stretched to a square): fov = 2 atan(height/(2 fy)),
-    aspect = width fy/(height fx). Each is exact if and only if the principal point is the image centre;
-    else every point is off by (cx - width/2, cy - height/2).
-
-    Args:
-        K: [...,3,3] pixels.
-        image_size: [...,2] (height, width).
-        canvas: "native" or "square".
-
-    Returns:
-        FieldOfView(fov_deg [...], aspect [...]).
-
-    Raises:
-        ValueError: unknown canvas, or the last axes are not as above.
-
-    Source: spec multiview d.
-
-    >>> K = torch.tensor([[32.0, 0.0, 32.0], [0.0, 32.0, 32.0], [0.0, 0.0, 1.0]])
-    >>> field_of_view(K, torch.tensor([64, 64]))
-    FieldOfView(fov_deg=tensor(90.), aspect=tensor(1.))
-    """
-    require_choice("field_of_view", "canvas", canvas, ("native", "square"))
-    require_trailing("field_of_view", "K", K, "3,3")
-    height, width = image_size.to(K.dtype).unbind(-1)
-    fx, fy = K[..., 0, 0], K[..., 1, 1]
-    if canvas == "square":
-        side, aspect = height, width * fy / (height * fx)
-    else:
-        side, aspect = torch.minimum(height, width), fy / fx
-    return FieldOfView(torch.rad2deg(2 * torch.atan(side / (2 * fy))), aspect)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from refkp.geometry import cameras, rotations
+from refkp.geometry import cameras, fov, rotations
 from refkp.verify.gradients import leaf, projected_gradients
 from refkp.verify.originals import pytorch3d_cameras
 from refkp.verify.registry import adapter
@@ -24,8 +24,8 @@ def _camera_opencv_p3d(
     camera = cameras.pytorch3d_camera(K, R, t, image_size)
     view = pytorch3d_cameras.world_to_view(points, camera.R, camera.T)
     ndc = pytorch3d_cameras.perspective_ndc(view, camera.focal_length, camera.principal_point)
-    native = pytorch3d_cameras.field_of_view(K, image_size, canvas="native")
-    square = pytorch3d_cameras.field_of_view(K, image_size, canvas="square")
+    native = fov.field_of_view(K, image_size, canvas="native")
+    square = fov.field_of_view(K, image_size, canvas="square")
     return {
         "out_uv": uv,
         "out_depth": depth,
