@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refkp.ops.affine_warp.triton import weighted_sum
 from refkp.ops.e2p.camera import Cameras, pyramid_elements
-from refkp.ops.e2p.fixed_point import gradient_scale
+from refkp.ops._fixed_point import gradient_scale
 
 _BLOCK = 256
 

@@ -1,0 +1,1 @@
+"""NEW OP: rows of camera_warp against its best peers."""

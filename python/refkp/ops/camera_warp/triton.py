@@ -1,0 +1,1 @@
+"""NEW OP: forward and backward in Triton."""

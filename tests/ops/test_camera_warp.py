@@ -1,0 +1,1 @@
+"""NEW OP: the checks of tests/support, errors, conventions, laws."""
