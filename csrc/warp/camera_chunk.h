@@ -74,8 +74,8 @@ void make_plan(const CameraWarpProblem& p, const Camera<Real>& camera, int64_t c
   for (int k = 0; k < kChunk; ++k) {
     const Linear<Real> at = linearise(local, first + static_cast<Real>(k), down);
     const Real seen = may_see(local, at, height, width) ? shrinks : Real(0);
-    sample_counts(seen > 0 ? at.xc * at.xc + at.yc * at.yc : Real(0), plan.cells_x[k], plan.taps_x[k]);
-    sample_counts(seen > 0 ? at.xr * at.xr + at.yr * at.yr : Real(0), plan.cells_y[k], plan.taps_y[k]);
+    sample_counts(seen * (at.xc * at.xc + at.yc * at.yc), plan.cells_x[k], plan.taps_x[k]);
+    sample_counts(seen * (at.xr * at.xr + at.yr * at.yr), plan.cells_y[k], plan.taps_y[k]);
   }
   plan.most_cells_x = greatest(plan.cells_x);
   plan.most_cells_y = greatest(plan.cells_y);
@@ -131,12 +131,10 @@ const Real* tap_places(Real taps) {
   return taps < 4 ? one : taps < 8 ? four : eight;
 }
 
-// The taps of pixel k's cell in the row at `down`, at the places `across` along it.
+// A row of taps around (row_x, row_y), (step_x, step_y) the footprint along it, at the places `across`.
 template <bool kInterior, class Real>
-inline __attribute__((always_inline)) void make_taps(const Raster<Real>& raster, const Cell<Real>& cell, int k, Real down,
-                                                     const Real* across, Taps<Real>& taps) {
-  const Real row_x = cell.x[k] + cell.xr[k] * down, row_y = cell.y[k] + cell.yr[k] * down;
-  const Real step_x = cell.xc[k], step_y = cell.yc[k];
+inline __attribute__((always_inline)) void make_taps(const Raster<Real>& raster, Real row_x, Real row_y, Real step_x,
+                                                     Real step_y, const Real* across, Taps<Real>& taps) {
   for (int j = 0; j < kCellTaps; ++j) {
     const Real x = row_x + step_x * across[j], y = row_y + step_y * across[j];
     Real first_x, first_y, left, right, above, below;
@@ -166,7 +164,8 @@ inline void for_each_row(const Raster<Real>& raster, const Plan<Real>& plan, con
   const int columns = static_cast<int>(plan.taps_x[k]), rows = static_cast<int>(plan.taps_y[k]);
   Taps<Real> taps;
   for (int i = 0; i < rows; ++i) {
-    make_taps<kInterior>(raster, cell, k, down[i], across, taps);
+    make_taps<kInterior>(raster, cell.x[k] + cell.xr[k] * down[i], cell.y[k] + cell.yr[k] * down[i], cell.xc[k],
+                         cell.yc[k], across, taps);
     visit(taps, columns);
   }
 }

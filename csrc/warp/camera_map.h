@@ -90,14 +90,15 @@ REFKP_HOST_DEVICE_INLINE bool may_see(const Camera<Real>& c, const Linear<Real>&
          (at.y - reach_y < height);
 }
 
-// The samples along one axis of a pixel that covers `length` image pixels: 1 where it enlarges, 4 up to two pixels,
-// then cells of 8 pixels with 8 taps each.
+// The samples along one axis of a pixel that covers that many image pixels: 1 where it enlarges, 4 up to two pixels, then
+// cells of 8 pixels with 8 taps each. NaN counts as 0.
 template <class Real>
 REFKP_HOST_DEVICE_INLINE void sample_counts(Real squared_length, Real& cells, Real& taps) {
-  const Real length = std::sqrt(squared_length > 0 ? squared_length : Real(0)) / Real(kSlack);
-  taps = length <= 1 ? Real(1) : length <= 2 ? Real(4) : Real(kCellTaps);
-  const Real wanted = std::ceil(length / kCellTaps);
-  cells = wanted < 1 ? Real(1) : wanted < kMaxCells ? wanted : Real(kMaxCells);
+  const Real most = Real(kMaxCells) * kCellTaps, low = squared_length > 0 ? squared_length : Real(0);
+  const Real squared = low < most * most ? low : most * most;
+  const Real length = std::sqrt(squared) / Real(kSlack), wanted = std::ceil(length / kCellTaps);
+  taps = Real(1) + (length > 1 ? Real(3) : Real(0)) + (length > 2 ? Real(kCellTaps - 4) : Real(0));
+  cells = wanted > 1 ? wanted : Real(1);
 }
 
 }  // namespace

@@ -104,7 +104,7 @@ struct Forward {
   void add_byte_samples(const Camera<Real>& camera, const Plan<Real>& plan, const uint8_t* from, int channels,
                         int64_t column, int64_t row, int count, Sums<Real>& sums) const {
     const int64_t last = (p.in_height - 1) * p.stride_row + (p.in_width - 1) * p.stride_column;
-    const Bytes bytes = {from, last + p.channels, raster.stride_row, raster.stride_column, p.stride_channel, channels};
+    const Bytes bytes = {from, from + last + (kPlanes ? 1 : p.channels), raster.stride_row, raster.stride_column, p.stride_channel, channels};
     const bool room = has_room(p);
     for_each_cell(raster, camera, plan, column, row, count, [&](const Cell<Real>& cell, int k) {
       add_cell<kPlanes>(bytes, raster, plan, cell, k, room, sums.of[k], sums.weight[k]);
