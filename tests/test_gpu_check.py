@@ -97,5 +97,5 @@ def test_a_rehearsal_passes_and_leaves_its_summary(tmp_path: Path) -> None:
         (phase, "passed") for phase in phases
     ]
     rows = json.loads((tmp_path / "agreement.json").read_text())
-    assert {row["op"] for row in rows} == {"affine_warp", "equivariance_loss", "e2p", "vicreg", "flow_gt"}
+    assert {row["op"] for row in rows} == set(OPS)
     assert {row["direction"] for row in rows if row["status"] == "passed"} == {"forward", "backward"}

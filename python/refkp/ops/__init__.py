@@ -1,4 +1,4 @@
-"""The kernels: five ops, each with the backends `reference`, `native` and `triton`."""
+"""The kernels: six ops, each with the backends `reference`, `native` and `triton`."""
 
 from refkp.ops.affine_warp import affine_warp
 from refkp.ops.camera_warp import camera_warp
@@ -15,6 +15,7 @@ __all__ = [
     "FlowGT",
     "VICRegTerms",
     "affine_warp",
+    "camera_warp",
     "e2p",
     "equivariance_loss",
     "flow_gt",
@@ -22,5 +23,4 @@ __all__ = [
     "patch_labels",
     "to_dense",
     "vicreg",
-    "camera_warp",
 ]

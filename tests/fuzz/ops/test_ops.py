@@ -11,6 +11,7 @@ from torch import Tensor
 
 from refkp.ops import OPS
 from tests.fuzz.ops.draws import Sample
+from tests.fuzz.ops.pictures import random_picture
 from tests.fuzz.ops.scenes import random_flow
 from tests.fuzz.ops.segments import random_segments
 from tests.fuzz.ops.tiles import random_tiles
@@ -26,6 +27,7 @@ SAMPLES = {
     "e2p": random_tiles,
     "vicreg": random_segments,
     "flow_gt": random_flow,
+    "camera_warp": random_picture,
 }
 #: What an op may raise: the caller's fault, a wrong type, our limit.
 ERRORS = (ValueError, TypeError, NotImplementedError)

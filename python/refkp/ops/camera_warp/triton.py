@@ -1,7 +1,7 @@
 """camera_warp in Triton: float32 arithmetic over uint8, float32, float16 or bfloat16 storage.
 
-The same division of work as csrc/warp/camera_warp_cuda.cu: a lane an output pixel; backward scatters integers, whose
-sum has no order. Lanes of a block go through the cells and taps together, each with a mask of the lanes that have it.
+A program has a block of output pixels, which go through their cells together; all taps of a cell lie along a second axis
+of the block, each with a mask of the pixels that have it. Backward scatters integers, whose sum has no order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from refkp.ops._fixed_point import gradient_scale
 
-_BLOCK = 128
+_BLOCK = 32
+#: Of a cell with antialiasing, at most.
+_TAPS = 64
 
 
 def forward(
@@ -29,7 +31,7 @@ def forward(
     pixels = size[0] * size[1]
     _forward_kernel[(image.shape[0] * triton.cdiv(pixels, _BLOCK),)](
         image, _constants(cameras), fills, out, image.shape[1], *image.shape[2:], *image.stride(), size[1], pixels,
-        ANTIALIAS=antialias, BYTES=image.dtype == torch.uint8, BLOCK=_BLOCK,
+        TAPS=_TAPS if antialias else 1, BYTES=image.dtype == torch.uint8, BLOCK=_BLOCK,
     )  # fmt: skip
     return out
 
@@ -46,7 +48,7 @@ def backward(grad_out: Tensor, cameras: Tensor, in_size: tuple[int, int], antial
     pixels = height * width
     _scatter_kernel[(batch * triton.cdiv(pixels, _BLOCK),)](
         grad_out, _constants(cameras), scale.reshape(1), sums, channels, *in_size, width, pixels,
-        ANTIALIAS=antialias, BLOCK=_BLOCK,
+        TAPS=_TAPS if antialias else 1, BLOCK=_BLOCK,
     )  # fmt: skip
     return (sums.double() / scale).to(grad_out.dtype)
 
@@ -100,34 +102,37 @@ def _counts(squared_length):
 
 
 @triton.jit
-def _plan(camera, column, row, height, width, ANTIALIAS: tl.constexpr):
+def _plan(camera, column, row, height, width, TAPS: tl.constexpr):
     """The cells and the taps of a cell of every pixel, along columns and rows."""
     x, y, xc, yc, xr, yr, s, _ = _linearise(camera, column, row)
     reach_x, reach_y = tl.abs(xc) + tl.abs(xr), tl.abs(yc) + tl.abs(yr)
     seen = (s < tl.load(camera + 22)) & (x + reach_x > -1) & (x - reach_x < width)
-    seen = seen & (y + reach_y > -1) & (y - reach_y < height)
-    if not ANTIALIAS:
-        seen = seen & False
+    seen = seen & (y + reach_y > -1) & (y - reach_y < height) & (TAPS > 1)
     cells_x, taps_x = _counts(tl.where(seen, xc * xc + yc * yc, 0.0))
     cells_y, taps_y = _counts(tl.where(seen, xr * xr + yr * yr, 0.0))
     return cells_x, taps_x, cells_y, taps_y
 
 
 @triton.jit
-def _position(camera, column, row, i, j, cells_x, taps_x, cells_y, taps_y):
-    """Where tap (i, j) of a pixel is in the raw image, and whether there is one before the fold."""
+def _positions(camera, column, row, i, j, cells_x, taps_x, cells_y, taps_y, TAPS: tl.constexpr):
+    """Where the taps of cell (i, j) are in the raw image [BLOCK,TAPS], and which there are before the fold."""
     size_x, size_y = 1.0 / cells_x.to(tl.float32), 1.0 / cells_y.to(tl.float32)
-    cell_x, cell_y = ((j // taps_x).to(tl.float32) + 0.5) * size_x, ((i // taps_y).to(tl.float32) + 0.5) * size_y
-    x, y, xc, yc, xr, yr, s, determinant = _linearise(camera, column + (cell_x - 0.5), row + (cell_y - 0.5))
-    across = (((j % taps_x).to(tl.float32) + 0.5) / taps_x.to(tl.float32) - 0.5) * size_x
-    down = (((i % taps_y).to(tl.float32) + 0.5) / taps_y.to(tl.float32) - 0.5) * size_y
-    valid = (s < tl.load(camera + 21)) & (determinant > 0) & (j < cells_x * taps_x) & (i < cells_y * taps_y)
-    return x + xc * across + xr * down, y + yc * across + yr * down, valid
+    x, y, xc, yc, xr, yr, s, determinant = _linearise(
+        camera, column + ((j + 0.5) * size_x - 0.5), row + ((i + 0.5) * size_y - 0.5)
+    )
+    valid = (s < tl.load(camera + 21)) & (determinant > 0) & (j < cells_x) & (i < cells_y)
+    tap = tl.arange(0, TAPS)[None, :]
+    nth_x, nth_y = tap % 8, tap // 8
+    across = ((nth_x.to(tl.float32) + 0.5) / taps_x.to(tl.float32)[:, None] - 0.5) * size_x[:, None]
+    down = ((nth_y.to(tl.float32) + 0.5) / taps_y.to(tl.float32)[:, None] - 0.5) * size_y[:, None]
+    valid = valid[:, None] & (nth_x < taps_x[:, None]) & (nth_y < taps_y[:, None])
+    at_x = x[:, None] + xc[:, None] * across + xr[:, None] * down
+    return at_x, y[:, None] + yc[:, None] * across + yr[:, None] * down, valid
 
 
 @triton.jit
 def _neighbour(x, y, valid, height, width, K: tl.constexpr):
-    """Column, row and weight of neighbour K of a tap: right for K & 1, lower for K >> 1; weight 0 for one outside."""
+    """Column, row and weight of neighbour K of taps: right for K & 1, lower for K >> 1; weight 0 for one outside."""
     left, top = tl.floor(x), tl.floor(y)
     share_x = x - left if K % 2 == 1 else 1 - (x - left)
     share_y = y - top if K // 2 == 1 else 1 - (y - top)
@@ -138,32 +143,37 @@ def _neighbour(x, y, valid, height, width, K: tl.constexpr):
 
 
 @triton.jit
-def _forward_kernel(
-    image_ptr, cameras_ptr, fill_ptr, out_ptr, channels, height, width,
-    stride_image, stride_channel, stride_row, stride_column, out_width, pixels,
-    ANTIALIAS: tl.constexpr, BYTES: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+def _pixels(cameras_ptr, out_width, pixels, BLOCK: tl.constexpr):
+    """The image of this program, its camera, and the places of its pixels: number, column, row, mask."""
     blocks = tl.cdiv(pixels, BLOCK)
     b = (tl.program_id(0) // blocks).to(tl.int64)
     pixel = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
     column, row = (pixel % out_width).to(tl.float32), (pixel // out_width).to(tl.float32)
-    camera, mask = cameras_ptr + 23 * b, pixel < pixels
-    cells_x, taps_x, cells_y, taps_y = _plan(camera, column, row, height, width, ANTIALIAS)
-    n, m = cells_x * taps_x, cells_y * taps_y
-    count = n.to(tl.float32) * m.to(tl.float32)
-    most_x, most_y = tl.max(tl.where(mask, n, 1), axis=0), tl.max(tl.where(mask, m, 1), axis=0)
+    return b, cameras_ptr + 23 * b, pixel, column, row, pixel < pixels
+
+
+@triton.jit
+def _forward_kernel(
+    image_ptr, cameras_ptr, fill_ptr, out_ptr, channels, height, width,
+    stride_image, stride_channel, stride_row, stride_column, out_width, pixels,
+    TAPS: tl.constexpr, BYTES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    b, camera, pixel, column, row, mask = _pixels(cameras_ptr, out_width, pixels, BLOCK)
+    cells_x, taps_x, cells_y, taps_y = _plan(camera, column, row, height, width, TAPS)
+    count = (cells_x * taps_x).to(tl.float32) * (cells_y * taps_y).to(tl.float32)
+    most_x, most_y = tl.max(tl.where(mask, cells_x, 1), axis=0), tl.max(tl.where(mask, cells_y, 1), axis=0)
     for channel in range(channels):
         plane = image_ptr + b * stride_image + channel * stride_channel
         total, covered = tl.zeros((BLOCK,), dtype=tl.float32), tl.zeros((BLOCK,), dtype=tl.float32)
-        for i in range(most_y):
-            for j in range(most_x):
-                x, y, valid = _position(camera, column, row, i, j, cells_x, taps_x, cells_y, taps_y)
-                for k in tl.static_range(4):
-                    qx, qy, weight = _neighbour(x, y, valid & mask, height, width, k)
-                    has = weight != 0
-                    value = tl.load(plane + qy * stride_row + qx * stride_column, mask=has, other=0)
-                    total += tl.where(has, weight * value.to(tl.float32), 0.0)
-                    covered += weight
+        for cell in range(most_x * most_y):
+            i, j = cell // most_x, cell % most_x
+            x, y, valid = _positions(camera, column, row, i, j, cells_x, taps_x, cells_y, taps_y, TAPS)
+            for k in tl.static_range(4):
+                qx, qy, weight = _neighbour(x, y, valid & mask[:, None], height, width, k)
+                has = weight != 0
+                value = tl.load(plane + qy * stride_row + qx * stride_column, mask=has, other=0)
+                total += tl.sum(tl.where(has, weight * value.to(tl.float32), 0.0), axis=1)
+                covered += tl.sum(weight, axis=1)
         result = (total + (count - covered) * tl.load(fill_ptr + channel)) / count
         if BYTES:
             result = tl.minimum(tl.maximum(result + 0.5, 0.0), 255.0).to(tl.uint8)
@@ -173,25 +183,20 @@ def _forward_kernel(
 @triton.jit
 def _scatter_kernel(
     grad_ptr, cameras_ptr, scale_ptr, sums_ptr, channels, height, width, out_width, pixels,
-    ANTIALIAS: tl.constexpr, BLOCK: tl.constexpr,
+    TAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    blocks = tl.cdiv(pixels, BLOCK)
-    b = (tl.program_id(0) // blocks).to(tl.int64)
-    pixel = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
-    column, row = (pixel % out_width).to(tl.float32), (pixel // out_width).to(tl.float32)
-    camera, mask = cameras_ptr + 23 * b, pixel < pixels
-    cells_x, taps_x, cells_y, taps_y = _plan(camera, column, row, height, width, ANTIALIAS)
-    n, m = cells_x * taps_x, cells_y * taps_y
-    factor = tl.load(scale_ptr) / (n.to(tl.float64) * m.to(tl.float64))
-    most_x, most_y = tl.max(tl.where(mask, n, 1), axis=0), tl.max(tl.where(mask, m, 1), axis=0)
-    for i in range(most_y):
-        for j in range(most_x):
-            x, y, valid = _position(camera, column, row, i, j, cells_x, taps_x, cells_y, taps_y)
-            for channel in range(channels):
-                at = b * channels + channel
-                grad = tl.load(grad_ptr + at * pixels + pixel, mask=mask, other=0.0).to(tl.float64) * factor
-                plane = sums_ptr + at * height * width
-                for k in tl.static_range(4):
-                    qx, qy, weight = _neighbour(x, y, valid & mask, height, width, k)
-                    part = tl.floor(grad * weight + 0.5).to(tl.int64)
-                    tl.atomic_add(plane + qy * width + qx, part, mask=weight != 0, sem="relaxed")
+    b, camera, pixel, column, row, mask = _pixels(cameras_ptr, out_width, pixels, BLOCK)
+    cells_x, taps_x, cells_y, taps_y = _plan(camera, column, row, height, width, TAPS)
+    factor = tl.load(scale_ptr) / ((cells_x * taps_x).to(tl.float64) * (cells_y * taps_y).to(tl.float64))
+    most_x, most_y = tl.max(tl.where(mask, cells_x, 1), axis=0), tl.max(tl.where(mask, cells_y, 1), axis=0)
+    for cell in range(most_x * most_y):
+        i, j = cell // most_x, cell % most_x
+        x, y, valid = _positions(camera, column, row, i, j, cells_x, taps_x, cells_y, taps_y, TAPS)
+        for channel in range(channels):
+            at = b * channels + channel
+            grad = tl.load(grad_ptr + at * pixels + pixel, mask=mask, other=0.0).to(tl.float64) * factor
+            plane = sums_ptr + at * height * width
+            for k in tl.static_range(4):
+                qx, qy, weight = _neighbour(x, y, valid & mask[:, None], height, width, k)
+                part = tl.floor(grad[:, None] * weight + 0.5).to(tl.int64)
+                tl.atomic_add(plane + qy * width + qx, part, mask=weight != 0, sem="relaxed")
