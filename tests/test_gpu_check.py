@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from refkp.ops import OPS
 from scripts.gpu.check import MAY_BE_MISSING, is_good, limit
 from scripts.gpu.phases import PHASES, ROOT
 from scripts.gpu.process import run

@@ -52,7 +52,7 @@ def make_call(
 SHAPES = {
     "odd": make_call(),
     "one pixel out": make_call(size=(1, 1)),
-    "one pixel in": make_call((2, 1, 1, 1), size=(3, 4)),
+    "one pixel in": make_call((2, 1, 1, 1), size=(3, 4), scale=3.0),
     "one row": make_call((1, 2, 1, 9), size=(4, 9)),
     "one column": make_call((1, 2, 9, 1), size=(9, 4)),
     "partial chunk": make_call((1, 2, 13, 37), size=(3, 37)),
@@ -247,10 +247,14 @@ def test_fold_radius_is_the_first_root_of_the_derivative() -> None:
 @pytest.mark.parametrize("tangential", [(0.0, 0.0), (0.02, -0.03)])
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("backend", backend_names("native", "reference"))
-def test_never_shows_a_mirrored_picture(backend: str, antialias: bool, tangential: tuple[float, float]) -> None:
+def test_never_shows_a_mirrored_picture(
+    backend: str, antialias: bool, tangential: tuple[float, float]
+) -> None:
     view = camera(30.0, 64, 64, -0.29, 0.0, *tangential)
     view["affine"] = torch.tensor([[[0.5, 0.0, 40.0], [0.0, 0.5, 40.0]]], dtype=torch.float64)
-    out = camera_warp(places(64, 64), **view, size=(112, 112), fill=-1e6, antialias=antialias, backend=backend)
+    out = camera_warp(
+        places(64, 64), **view, size=(112, 112), fill=-1e6, antialias=antialias, backend=backend
+    )
     x, y = out[0]
     shown = (out > 0).all(1)[0]
     assert 100 < shown.sum() < 0.5 * shown.numel()
@@ -283,7 +287,7 @@ def test_is_close_to_supersampling(lens: tuple[float, ...], scale: float | tuple
     want = supersampled(image, view, size, 8)
     error = (camera_warp(image, **view, size=size, fill=0.5, backend="native") - want).square().mean().sqrt()
     plain = camera_warp(image, **view, size=size, fill=0.5, antialias=False, backend="native")
-    assert error < 0.05 * (plain - want).square().mean().sqrt()
+    assert error < 0.1 * (plain - want).square().mean().sqrt()
 
 
 def test_a_large_picture_on_few_pixels_is_the_mean_of_its_parts() -> None:

@@ -27,11 +27,12 @@ def turned(count: int) -> Tensor:
 
 def lenses(height: int, width: int) -> dict[str, Tensor]:
     """Two cameras of camera_warp for images of a size, float64: all coefficients, and an output a little turned."""
-    K = [[0.8 * width, 0.1, 0.52 * width], [0.0, 0.8 * width + 0.3, 0.47 * height], [0.0, 0.0, 1.0]]
+    focal = 0.8 * max(height, width)
+    K = [[focal, 0.1, 0.52 * width], [0.0, focal + 0.3, 0.47 * height], [0.0, 0.0, 1.0]]
     coefficients = [[-0.21, 0.05, 0.011, -0.017, 0.003], [0.13, -0.02, -0.009, 0.006, 0.0]]
     affine = [[[0.91, 0.07, 0.31], [-0.05, 0.88, 0.23]], [[0.47, -0.03, 0.17], [0.02, 1.13, -0.29]]]
     return {
-        "intrinsics": torch.tensor(K, dtype=torch.float64).repeat(2, 1, 1),
+        "intrinsics": torch.tensor(K, dtype=torch.float64).expand(2, 3, 3).clone(),
         "distortion": torch.tensor(coefficients, dtype=torch.float64),
         "affine": torch.tensor(affine, dtype=torch.float64),
     }

@@ -44,8 +44,8 @@ def camera_warp(
     the footprint is no longer than a pixel of the image, 4 up to two, and beyond that 8 in each of as many cells as
     make none longer than 8 pixels (at most 512). The map is exact at the middle of a cell and linear inside.
 
-    Convention: pixel centres at +0.5, corners of the image at (0, 0) and (W, H) (edge coordinates), for `intrinsics` and
-    both sides of `affine`. OpenCV counts from the centre of the first pixel: its cx and cy are less by 0.5.
+    Convention: pixel centres at +0.5, corners of the image at (0, 0) and (W, H) (edge coordinates), for `intrinsics`
+    and both sides of `affine`. OpenCV counts from the centre of the first pixel: its cx and cy are less by 0.5.
 
     Args:
         image: [B,C,H,W] uint8, float32 or float64 of any strides (pixels [H,W,C] permuted to [C,H,W] are read in
@@ -94,6 +94,4 @@ def camera_warp(
     cameras = {"intrinsics": intrinsics, "distortion": distortion, "affine": affine}
     refuse_tangents("camera_warp", "Use backend='reference'.", image=image, **cameras)
     checks.refuse_gradients(backend, cameras)
-    return library.camera_warp(
-        image, intrinsics, distortion, affine, *size, bool(antialias), fills, backend
-    )
+    return library.camera_warp(image, intrinsics, distortion, affine, *size, bool(antialias), fills, backend)

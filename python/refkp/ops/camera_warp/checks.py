@@ -11,6 +11,8 @@ from refkp._checks import fail, floating, require_finite, require_input, require
 
 #: |det| below this fraction of the square of the matrix counts as singular.
 _SINGULAR = 1e-9
+#: How far the last row of the intrinsics, which is not read, may be from (0, 0, 1).
+_ROW_TOLERANCE = 1e-4
 #: Image pixels that an output pixel may span: 512 cells of 8.
 MAX_SHRINK = 4096
 #: Positions are float32 in the kernels, which count whole pixels exactly up to here.
@@ -52,7 +54,9 @@ def check_values(intrinsics: Tensor, distortion: Tensor, affine: Tensor) -> None
     for name, tensor in (("intrinsics", intrinsics), ("distortion", distortion), ("affine", affine)):
         require_finite("camera_warp", name, tensor.detach())
     last = intrinsics.detach()[:, 2].double() - torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    _refuse("intrinsics", "a matrix with the last row (0, 0, 1)", last.abs().amax(1) > 0, intrinsics)
+    _refuse(
+        "intrinsics", "a matrix with the last row (0, 0, 1)", last.abs().amax(1) > _ROW_TOLERANCE, intrinsics
+    )
     _refuse("intrinsics", "invertible", _is_singular(intrinsics), intrinsics)
     _refuse("affine", "invertible", _is_singular(affine), affine)
     (a, b), (c, d) = (row.unbind(-1) for row in affine.detach().double()[:, :, :2].unbind(-2))

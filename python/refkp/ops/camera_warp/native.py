@@ -1,4 +1,4 @@
-"""camera_warp in C++ (CPU tensors) and CUDA C++ (CUDA tensors). Inputs are checked, cameras as `make_cameras` has them."""
+"""camera_warp in C++ (CPU tensors) and CUDA C++ (CUDA tensors); cameras as `make_cameras` has them."""
 
 from __future__ import annotations
 

@@ -55,6 +55,8 @@ def camera_warp(
     """See `refkp.ops.camera_warp`; `fill` has one value a channel."""
     if not torch.compiler.is_compiling():
         check_values(intrinsics, distortion, affine)
+    if len(image) == 0:  # without images the gradient is zero, not absent
+        return image.sum().to(image.dtype).expand(0, image.shape[1], *size)
     background = torch.tensor(fill, dtype=torch.float64, device=image.device)[:, None]
     camera = _camera(intrinsics.double(), distortion.double(), affine.double())
     rows, columns = (torch.arange(n, dtype=torch.float64, device=image.device) + 0.5 for n in size)
@@ -67,7 +69,7 @@ def camera_warp(
 def _camera(K: Tensor, lens: Tensor, affine: Tensor) -> Camera:
     bottom = affine.new_tensor([0.0, 0.0, 1.0]).expand(len(affine), 1, 3)
     to_raw = torch.linalg.inv(torch.cat([affine, bottom], dim=1))
-    to_plane = torch.linalg.inv(K) @ to_raw
+    to_plane = torch.linalg.inv(torch.cat([K[:, :2], bottom], dim=1)) @ to_raw
     entries = tuple(K[:, i, j, None] for i in (0, 1) for j in (0, 1))
     coefficients = tuple(lens[:, k, None] for k in range(5))
     return Camera(entries, to_raw[:, :2], to_plane[:, :2], coefficients, fold_radius(lens)[:, None])
@@ -82,18 +84,24 @@ def _mean_over_taps(
     cells_x, taps_x = _counts(torch.hypot(middle.px_x, middle.py_x), seen)
     cells_y, taps_y = _counts(torch.hypot(middle.px_y, middle.py_y), seen)
     n, m = cells_x * taps_x, cells_y * taps_y
-    total = image.new_zeros(*image.shape[:2], n.shape[1]) + 0.0 * image.sum()
-    for i in range(int(m.max()) if m.numel() else 0):
-        for j in range(int(n.max())):
-            here = (i < m) & (j < n)
-            cell_x, cell_y = ((j // taps_x + 0.5) / cells_x - 0.5, (i // taps_y + 0.5) / cells_y - 0.5)
-            tap_x, tap_y = ((j % taps_x + 0.5) / taps_x - 0.5, (i % taps_y + 0.5) / taps_y - 0.5)
-            at = _locate(camera, x + cell_x, y + cell_y)
-            dx, dy = tap_x / cells_x, tap_y / cells_y
-            px = at.px + at.px_x * dx + at.px_y * dy
-            py = at.py + at.py_x * dx + at.py_y * dy
-            value = _sample(image, px, py, at.before_fold, background)
-            total = total + torch.where(here[:, None], value, 0.0)
+    most_x, most_y = int(n.max()), int(m.max())
+    total = image.new_zeros(*image.shape[:2], n.shape[1])
+    column = torch.arange(most_x, device=image.device).expand(*n.shape, most_x).flatten(1)
+    wide_x, wide_y, cells_x, taps_x, cells_y, taps_y = (
+        value.expand_as(n).repeat_interleave(most_x, dim=1)
+        for value in (x, y, cells_x, taps_x, cells_y, taps_y)
+    )
+    for i in range(most_y):
+        cell_x, tap_x = (column // taps_x + 0.5) / cells_x - 0.5, (column % taps_x + 0.5) / taps_x - 0.5
+        cell_y, tap_y = (i // taps_y + 0.5) / cells_y - 0.5, (i % taps_y + 0.5) / taps_y - 0.5
+        at = _locate(camera, wide_x + cell_x, wide_y + cell_y)
+        dx, dy = tap_x / cells_x, tap_y / cells_y
+        px = at.px + at.px_x * dx + at.px_y * dy
+        py = at.py + at.py_x * dx + at.py_y * dy
+        value = _sample(image, px, py, at.before_fold, background)
+        here = (column < cells_x * taps_x) & (i < cells_y * taps_y)
+        value = torch.where(here[:, None], value, 0.0)
+        total = total + value.unflatten(2, (n.shape[1], most_x)).sum(3)
     return total / (n * m)[:, None]
 
 

@@ -1,7 +1,7 @@
 """camera_warp in Triton: float32 arithmetic over uint8, float32, float16 or bfloat16 storage.
 
-A program has a block of output pixels, which go through their cells together; all taps of a cell lie along a second axis
-of the block, each with a mask of the pixels that have it. Backward scatters integers, whose sum has no order.
+A program has a block of output pixels, which go through their cells together; all taps of a cell lie along a second
+axis of the block, each with a mask of the pixels that have it. Backward scatters integers, whose sum has no order.
 """
 
 from __future__ import annotations
