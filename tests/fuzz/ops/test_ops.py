@@ -84,7 +84,10 @@ def compare(sample: Sample, got: dict[str, Tensor]) -> None:
     assert got.keys() == want.keys()
     unsure, computed = None, torch.promote_types(next(iter(call.tensors.values())).dtype, torch.float32)
     for name, value in want.items():
-        if not value.is_floating_point():
+        if call.op == "camera_warp" and not value.is_floating_point():  # bytes, rounded
+            beyond = (got[name].int() - value.int()).abs() > 1
+            assert int(beyond.sum()) <= OUTLIERS * beyond.numel(), f"{name} differs by more than rounding"
+        elif not value.is_floating_point():
             differs = got[name] != value
             if bool(differs.any()):
                 unsure = borderline(call.tensors, **call.options) if unsure is None else unsure
