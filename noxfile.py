@@ -28,7 +28,12 @@ TORCH = "torch==2.13.0"
 @nox.session
 def tests(session: nox.Session) -> None:
     """Every test but the slow ones, a worker on each core, with everything a user may install."""
-    workers = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile")  # a file's fixtures are made once
+    workers = (
+        "-n",
+        str(min(4, os.cpu_count() or 1)),
+        "--dist",
+        "loadfile",
+    )  # a file's fixtures are made once
     run(session, full(session), "pytest", "-m", "not slow", *workers, *session.posargs)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 
-from refkp import commands
+from refkp import cli, commands
+from refkp.systems import built_systems
 
 
 def test_help_ends_with_the_example_on_its_own_line() -> None:
@@ -65,6 +68,86 @@ def test_counts() -> None:
     commands.require_counts("refkp x", options, "rounds", least=0)
     with pytest.raises(ValueError, match="refkp x: `rounds` must be at least 1; got 0"):
         commands.require_counts("refkp x", options, "size", "rounds")
+
+
+WRITERS = {
+    "pose generate": ["--scenes", "3", "--objects", "1"],
+    "pose render-templates": ["none.obj", "--unit", "mm"],
+    "pose infer": [
+        "none.png",
+        "--mesh",
+        "none.obj",
+        "--unit",
+        "mm",
+        "--camera",
+        "none.json",
+        "--run",
+        "none",
+    ],
+    "pose eval": ["--run", "none", "--data", "none"],
+    "panorama tiles": ["none.jpg"],
+    "panorama compare": ["--data", "none"],
+    "panorama eval": ["--run", "none", "--data", "none.csv"],
+    "demo": [],
+}
+
+
+@pytest.mark.parametrize("place", ["file", "file/in/it", "closed/below"])
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    command: str,
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("jsonargparse")
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed")
+    arguments = [*command.split(), *WRITERS[command], "--out", str(tmp_path / place)]
+    assert cli.main(arguments) == cli.USAGE_ERROR
+    told = capsys.readouterr().err
+    assert told.startswith(f"refkp: refkp {command}: `out` must be a ")
+    name = place.partition("/")[0]
+    assert str(tmp_path / name) in told
+    assert "Give " in told
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["closed", "file"]
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("system", built_systems())
+def test_every_verb_that_writes_is_among_them(system: str) -> None:
+    pytest.importorskip("jsonargparse")
+    package = f"refkp.systems.{system}.commands"
+    verbs = {
+        verb: file for verb, (file, _) in importlib.import_module(package).VERBS.items() if verb != "train"
+    }
+    for verb, file in verbs.items():
+        parser = importlib.import_module(f"{package}.{file}")._parser()
+        writes = any("--out" in action.option_strings for action in parser._actions)
+        assert writes == (f"{system} {verb}" in WRITERS)
+
+
+@pytest.mark.parametrize(
+    "command", [["panorama", "budget"], ["bench"], ["verify"], ["panorama", "quality", "none.jpg"]]
+)
+def test_a_file_of_numbers_that_cannot_be_written_is_told_before_the_work(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("jsonargparse")
+    (tmp_path / "file").write_text("kept")
+    for place, text in (
+        (tmp_path, "the name of a file"),
+        (tmp_path / "file" / "a.json", "in a folder; got the file"),
+    ):
+        assert cli.main([*command, "--json", str(place)]) == cli.USAGE_ERROR
+        assert f"`json` must be {text}" in capsys.readouterr().err
+
+
+def test_places_that_can_be_made_are_taken(tmp_path: Path) -> None:
+    for out in (tmp_path, tmp_path / "new" / "below", Path("new"), None):
+        commands.require_output("refkp x", Namespace(out=out, json=None if out is None else out / "a.json"))
 
 
 def write_half(out: Path, error: BaseException) -> None:

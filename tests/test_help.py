@@ -80,3 +80,16 @@ def test_a_list_of_commands_loads_none_of_them(arguments: tuple[str, ...]) -> No
     assert help_["code"] == 0
     assert not {*HEAVY, "jsonargparse", "refkp.commands"} & set(help_["modules"])
     assert help_["text"].startswith("usage: refkp")
+
+
+@pytest.mark.parametrize(
+    ("file", "examples"),
+    [
+        ("generate", ["--size '[480, 640]'", "--distance '[2.0, 5.0]'", "--templates_size '[480, 640]'"]),
+        ("render_templates", ["--size '[480, 640]'"]),
+    ],
+)
+def test_an_option_of_a_list_shows_how_it_is_written(file: str, examples: list[str]) -> None:
+    text = importlib.import_module(f"refkp.systems.pose.commands.{file}")._parser().format_help()
+    assert all(f"as {example}" in " ".join(text.split()) for example in examples)
+    assert all(example.partition(" ")[2] in text for example in examples)  # on one line

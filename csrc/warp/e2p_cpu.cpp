@@ -288,20 +288,19 @@ struct Backward {
     });
   }
 
-  // Rows [begin, end) of one image: the taps across a pole lie in its first or last row, like the row beyond it.
+  // Rows [begin, end) of one image. What crosses a pole touches the row before it too.
   void fill_band(int64_t image, int begin, int end) const {
     const int64_t width = at_level.erp_width, level_plane = at_level.erp_height * width;
     for (int64_t c = 0; c < g.num_channels; ++c)
       std::memset(grad_level + (image * g.num_channels + c) * level_plane + begin * width, 0,
                   sizeof(Real) * (end - begin) * width);
-    const int low = begin == 0 ? -1 : begin, high = end == at_level.erp_height ? end + 1 : end;
     for (int64_t tile = 0; tile < g.num_tiles; ++tile) {
       if (g.image_index[tile] != image) continue;
       for (int64_t row = 0; row < g.height; ++row) {
         const int64_t tile_row = tile * g.height + row;
-        if (!rows[tile_row].meets(low, high)) continue;
+        if (!rows[tile_row].meets(begin, end)) continue;
         for (int64_t chunk = 0; chunk < chunks; ++chunk)
-          if (row_chunks[tile_row * chunks + chunk].meets(low, high)) add_chunk(tile, row, chunk, begin, end);
+          if (row_chunks[tile_row * chunks + chunk].meets(begin, end)) add_chunk(tile, row, chunk, begin, end);
       }
     }
   }

@@ -140,8 +140,13 @@ def number(function: str, argument: str, value: object) -> float:
     >>> number("f", "gamma", np.float32(0.5))
     0.5
     """
-    if isinstance(value, float):  # one that is traced stays symbolic
-        return value
+    if isinstance(value, (float, int)):  # one that is traced stays symbolic
+        return value * 1.0
+    import torch
+
+    if torch.compiler.is_compiling():
+        kind = "a number of Python inside torch.compile"
+        fail(function, argument, kind, type(value).__name__, "Take its `.item()` outside.")
     if isinstance(value, (str, bytes)) or getattr(value, "ndim", 0) != 0:
         fail(function, argument, "a number", repr(value))
     try:

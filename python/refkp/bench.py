@@ -28,6 +28,7 @@ COLUMNS = (
 def main(argv: list[str]) -> int:
     """Run the suites; exit 1 if a correctness gate fails or a ratio regressed."""
     options = _parser().parse_args(argv)
+    commands.require_output("refkp bench", options)
     _require_suite(options.suite)
     earlier = load_rows(options.compare) if options.compare else None
     with tempfile.TemporaryDirectory() as folder:

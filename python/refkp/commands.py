@@ -8,13 +8,14 @@ would run to resolve its annotations.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from refkp._checks import fail
 from refkp._extras import named_extras
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 
+_UNBROKEN = "\u00a0"  # a space at which no line is broken
+
 #: What a cell of a table may hold: text as it is, numbers to four digits, "-" for None.
 Cell = str | float | None
 
@@ -32,19 +35,47 @@ Cell = str | float | None
 def parser(prog: str, description: str | None, *, example: str) -> jsonargparse.ArgumentParser:
     """The parser of a command with typed options and nested specs; its help ends with `example`, which runs."""
     with named_extras():
-        from jsonargparse import ArgumentParser, DefaultHelpFormatter
-
-    class Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
-        """The example stays on lines of its own."""
+        from jsonargparse import ArgumentParser
 
     return ArgumentParser(
-        prog=prog, description=description, epilog=_epilog(example), formatter_class=Formatter
+        prog=prog, description=description, epilog=_epilog(example), formatter_class=help_formatter()
     )
 
 
+def help_formatter() -> type[argparse.HelpFormatter]:
+    """How help is laid out: examples stay on lines of their own, and an option of a list shows how it is written."""
+    with named_extras():
+        from jsonargparse import DefaultHelpFormatter
+
+    class Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
+        def _get_help_string(self, action: argparse.Action) -> str:
+            text: str = super()._get_help_string(action) or ""
+            if not _is_list(action):
+                return text
+            values = json.dumps(action.default).replace(" ", _UNBROKEN)
+            return f"{text}, as {action.option_strings[0]} '{values}'"
+
+        def format_help(self) -> str:
+            return super().format_help().replace(_UNBROKEN, " ")
+
+    return Formatter
+
+
+def _is_list(action: argparse.Action) -> bool:
+    """Whether an option takes one list, which has a default."""
+    kind = get_origin(getattr(action, "_typehint", None))
+    return kind in (tuple, list) and action.nargs is None and bool(action.default and action.option_strings)
+
+
 def parsed(parser: jsonargparse.ArgumentParser, argv: Sequence[str]) -> Any:
-    """The options of a command line, with their specs built."""
-    return parser.instantiate(parser.parse_args(argv))
+    """The options of a command line, with their specs built.
+
+    Raises:
+        ValueError: see `require_output`.
+    """
+    options = parser.instantiate(parser.parse_args(argv))
+    require_output(parser.prog, options)
+    return options
 
 
 def plain_parser(prog: str, description: str | None, *, example: str) -> argparse.ArgumentParser:
@@ -135,6 +166,35 @@ def require_counts(command: str, options: Any, *names: str, least: int = 1) -> N
         value = getattr(options, name)
         if value is not None and value < least:
             fail(command, name, f"at least {least}", value)
+
+
+def require_output(command: str, options: Any) -> None:
+    """Raise ValueError unless what `--out` and `--json` name can be written, so that it is told before the work."""
+    out, file = getattr(options, "out", None), getattr(options, "json", None)
+    if out is not None:
+        _require_folder(command, "out", out)
+    if file is not None:
+        if file.is_dir():
+            fail(command, "json", "the name of a file", f"the folder {str(file)!r}", "Name a file in it.")
+        _require_folder(command, "json", file.parent)
+
+
+def _require_folder(command: str, option: str, path: Path) -> None:
+    """Raise ValueError unless `path` is a folder that can be written, or can become one."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        remedy = "Give the name of a folder, there or to be made."
+        fail(
+            command,
+            option,
+            "in a folder" if option == "json" else "a folder",
+            f"the file {str(there)!r}",
+            remedy,
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        got = f"{str(there)!r}, which you may not write"
+        fail(command, option, "in a place to write" if option == "json" else "a place to write", got,
+             "Give another, or change its permissions.")  # fmt: skip
 
 
 @contextmanager

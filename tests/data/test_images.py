@@ -206,8 +206,8 @@ def test_depth_of_floats() -> None:
     values = GENERATOR.random((12, 20), dtype=np.float32)
     depth = decode_depth(of(values, "TIFF"), 1000.0, "depth")
     torch.testing.assert_close(depth, 1000 * torch.from_numpy(values))
-    values[0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"`d\.tif` must be finite and not negative.*Write 0"):
+    values[0, :3] = -1
+    with pytest.raises(ValueError, match=r"`d\.tif` must be not negative; got 3 pixels.*Write 0"):
         decode_depth(of(values, "TIFF"), 1000.0, "d.tif")
 
 
@@ -228,11 +228,26 @@ def test_what_is_no_depth_is_refused(data: bytes, message: str) -> None:
 def test_floats_are_a_picture_in_the_unit_range() -> None:
     grey = RGB[..., 0].astype(np.float32)
     assert torch.equal(decode_rgb(of(grey / 255, "TIFF"), "f.tif")[1], UPRIGHT[0])
-    for wrong in (grey, grey / 255 - 0.1, np.where(OBJECT, np.nan, grey / 255).astype(np.float32)):
+    for wrong in (grey, grey / 255 - 0.1):
         with pytest.raises(ValueError, match=r"`f\.tif` must be in \[0,1\] where it holds floats.*Divide by"):
             decode_rgb(of(wrong, "TIFF"), "f.tif")
     with pytest.raises(ValueError, match=r"of 8 or 16 bits a channel; got mode I"):
         decode_rgb(of(RGB[..., 0].astype(np.int32) * 70000, "TIFF"), "i.tif")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("count", [1, 7])
+def test_values_that_are_not_finite_are_counted_in_every_kind(bad: float, count: int) -> None:
+    values = OBJECT.astype(np.float32)
+    values.flat[[11 * number for number in range(count)]] = bad
+    data = of(values, "TIFF")
+    message = rf"`float\.tif` must be finite; got {count} of 240 pixels NaN or infinite\. "
+    with pytest.raises(ValueError, match=message + "Write 0 outside of the object"):
+        decode_mask_picture(data, "float.tif")
+    with pytest.raises(ValueError, match=message + "Write 0 where it is unknown"):
+        decode_depth(data, 1.0, "float.tif")
+    with pytest.raises(ValueError, match=message + "Divide by what is white"):
+        decode_rgb(data, "float.tif")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

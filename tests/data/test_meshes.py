@@ -86,9 +86,9 @@ def test_units(tmp_path: Path) -> None:
     save_mesh(tetrahedron(), tmp_path / "mm.obj")
     save_mesh(tetrahedron(0.001), tmp_path / "m.obj")
     assert load_mesh(tmp_path / "m.obj", unit="m").extent.max() == pytest.approx(100)
-    with pytest.raises(ValueError, match=r"100000 mm with 'm'.*may be in cm or mm"):
+    with pytest.raises(ValueError, match=r"100000 mm with 'm'.*may be in cm or mm: give that unit, or scale"):
         load_mesh(tmp_path / "mm.obj", unit="m")
-    with pytest.raises(ValueError, match=r"0.1 mm with 'mm'.*may be in m;"):
+    with pytest.raises(ValueError, match=r"0.1 mm with 'mm'.*may be in m: give that unit"):
         load_mesh(tmp_path / "m.obj", unit="mm")
     assert load_mesh(tmp_path / "m.obj", unit="mm", check_extent=False).extent.max() == pytest.approx(0.1)
     with pytest.raises(ValueError, match="`unit` must be one of"):

@@ -7,6 +7,7 @@
 | palette | its colours | its colours; its labels where no colour is black | refused |
 | 16 bits | value / 257 | not 0 | times `depth_scale` |
 | floats | in [0,1], times 255 | not 0 | times `depth_scale` |
+| NaN, infinity | refused | refused | refused: 0 is unknown |
 | alpha | left out, colours as stored | if any pixel is transparent, the opaque ones are inside | refused |
 | stored with loss | as any | inside from 128 on, for edges ring | refused |
 | EXIF | turned upright, as viewers show it | turned | turned |
@@ -94,6 +95,17 @@ def picture_size(data: bytes, where: str) -> tuple[int, int]:
         return image.size if _orientation(image) >= 5 else (image.height, image.width)
 
 
+def sides_are_swapped(data: bytes, where: str) -> bool:
+    """Whether the EXIF orientation turns a picture by a quarter, so that its width is the height of the file.
+
+    Raises:
+        ValueError: as `picture_size`.
+    """
+    image = _opened(data, where)
+    with _decoding(where):
+        return _orientation(image) >= 5
+
+
 def decode_rgb(data: bytes, where: str, *, rows: int | None = None) -> Tensor:
     """A picture as uint8 [3,H,W], interleaved in memory; `where` names it in errors.
 
@@ -102,7 +114,7 @@ def decode_rgb(data: bytes, where: str, *, rows: int | None = None) -> Tensor:
             before, a JPEG while it is decoded, so that it is never whole in memory.
 
     Raises:
-        ValueError: it cannot be decoded, is too large, or holds floats outside [0,1].
+        ValueError: it cannot be decoded, is too large, or holds floats outside [0,1], NaN among them.
     """
     stored = _stored(data, where, rows)
     if stored.wide is None:
@@ -137,10 +149,11 @@ def decode_mask_picture(data: bytes, where: str) -> Tensor:
     """Which pixels of a picture are inside, bool [H,W]; `where` names it in errors.
 
     Raises:
-        ValueError: it cannot be decoded, or alpha and colour both tell a mask.
+        ValueError: it cannot be decoded, holds NaN or infinity, or alpha and colour both tell a mask.
     """
     stored = _stored(data, where)
     colours, opaque = _colours_and_alpha(stored)
+    _require_finite(colours, "decode_mask_picture", where, "Write 0 outside of the object and 1 inside.")
     drawn = np.any(colours >= HALF if stored.is_lossy else colours != 0, axis=2)
     if opaque is None or opaque.all():
         return torch.from_numpy(drawn)
@@ -163,8 +176,10 @@ def decode_depth(data: bytes, depth_scale: float, where: str) -> Tensor:
         rule, got = "one channel of 16 bits or floats, as depth is", f"mode {image.mode}"
         fail("decode_depth", where, rule, got, "Write depth as a 16-bit PNG or a float TIFF.")
     values = np.array(image).astype(np.float64)
-    if not (np.isfinite(values).all() and (values >= 0).all()):
-        fail("decode_depth", where, "finite and not negative", "other values", "Write 0 where it is unknown.")
+    remedy = "Write 0 where it is unknown."
+    _require_finite(values, "decode_depth", where, remedy)
+    if (values < 0).any():
+        fail("decode_depth", where, "not negative", f"{int((values < 0).sum())} pixels that are", remedy)
     return torch.from_numpy((values * depth_scale).astype(np.float32))
 
 
@@ -312,11 +327,19 @@ def _bytes_of_16_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _bytes_of_floats(values: NDArray[np.float32], where: str) -> NDArray[np.uint8]:
+    remedy = "Divide by what is white, or save it with 8 or 16 bits."
+    _require_finite(values, "decode_rgb", where, remedy)
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 1):  # NaN is neither
-        remedy = "Divide by what is white, or save it with 8 or 16 bits."
+    if not (low >= 0 and high <= 1):
         fail("decode_rgb", where, "in [0,1] where it holds floats", f"{low:g} to {high:g}", remedy)
     return np.rint(values * 255).astype(np.uint8)
+
+
+def _require_finite(values: NDArray[Any], function: str, where: str, remedy: str) -> None:
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        got = f"{bad} of {values.size} pixels NaN or infinite"
+        fail(function, where, "finite", got, remedy)
 
 
 def _colours_and_alpha(stored: _Stored) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:

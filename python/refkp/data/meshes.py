@@ -6,6 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,13 @@ class Mesh:
     def diameter(self) -> float:
         """The largest distance between two vertices, millimetres."""
         return largest_distance(self.vertices[np.unique(self.faces)])
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of its surface and colours: equal for equal meshes alone."""
+        colours = (self.uv, *self.textures, self.face_texture, self.vertex_colours)
+        parts = (self.vertices, self.faces, *colours)
+        return sha256(b"|".join(b"" if part is None else part.tobytes() for part in parts)).hexdigest()
 
     def centred(self) -> Mesh:
         """The same mesh with the middle of its box at the origin."""
@@ -206,11 +214,14 @@ def _check_extent(mesh: Mesh, unit: str, path: Path) -> None:
     fitting = [
         name for name, size in MILLIMETRES.items() if least <= longest * size / MILLIMETRES[unit] <= most
     ]
-    guess = f"The file may be in {' or '.join(fitting)}; or else" if fitting else "If it really is so,"
+    guess = (
+        f"The file may be in {' or '.join(fitting)}: give that unit" if fitting else "Is it the right file"
+    )
+    guess += ", or" if fitting else "? Else"
     fail(
         *("load_mesh", "unit", f"one that makes the longest side of the object {least:g} to {most:g} mm"),
         f"{longest:g} mm with {unit!r} in {str(path)!r}",
-        f"{guess} pass check_extent=False.",
+        f"{guess} scale the object, or read it in Python by load_mesh with check_extent=False.",
     )
 
 

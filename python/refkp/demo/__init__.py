@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from refkp import __version__
-from refkp.commands import plain_parser
+from refkp.commands import plain_parser, require_output
 
 if TYPE_CHECKING:
     from refkp.viz.report import Report
@@ -28,6 +28,7 @@ class Page(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     """Run the demo; the report is on disk from its first page on, and grows with each."""
     options = _parser().parse_args(argv)
+    require_output("refkp demo", options)
 
     from refkp.viz.report import Report
 

@@ -17,6 +17,7 @@ import torch
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp.commands import help_formatter
 from refkp.training.console import ProgressLine
 from refkp.training.data import SystemData
 from refkp.training.keeping import ModelCheckpoints, WholeCheckpoints
@@ -141,6 +142,7 @@ class TrainingCLI(LightningCLI):
                 "prog": f"refkp train {system.name}",
                 "usage": "%(prog)s [options]",
                 "description": system.description,
+                "formatter_class": help_formatter(),
             },
             seed_everything_default=0,
             auto_configure_optimizers=False,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from refkp._files import write_json
-from refkp.commands import plain_parser
+from refkp.commands import plain_parser, require_output
 from refkp.verify import BACKENDS
 
 _DESCRIPTION = """\
@@ -24,6 +24,7 @@ folder cannot be used.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `refkp verify` with the given arguments (the process's own if None) and return the exit status."""
     options = _parser().parse_args(argv)
+    require_output("refkp verify", options)
     if options.backend == "triton":
         _let_triton_run()
 

@@ -76,6 +76,26 @@ def test_colours_of_vertices_are_linear_and_times_the_factor(tmp_path: Path, kin
     assert read(glb.save(tmp_path / "b.glb")).has_colour
 
 
+def test_factors_and_colours_in_0_to_255_are_divided_by_it(tmp_path: Path) -> None:
+    glb = Glb()
+    glb.add_part(base(baseColorFactor=[51, 204, 255, 1]))
+    assert seen(read(glb.save(tmp_path / "a.glb")), "x") == (srgb(0.2), srgb(0.8), 255)
+    glb = Glb()
+    glb.add_part(None, COLOR_0=np.tile(np.float32([102, 0, 255, 255]), (24, 1)))
+    assert seen(read(glb.save(tmp_path / "b.glb")), "x") == (srgb(0.4), 0, 255)
+
+
+@pytest.mark.parametrize("values", [[1.5, 0.3, 0.2, 1], [-0.1, 0, 0, 1], [700, 0, 0, 1]])
+def test_factors_and_colours_in_neither_range_are_errors(tmp_path: Path, values: list[float]) -> None:
+    glb, other = Glb(), Glb()
+    glb.add_part(base(baseColorFactor=values))
+    with pytest.raises(ValueError, match=r"a\.glb: the colour factor .* must be in 0\.\.1 or in 0\.\.255"):
+        read(glb.save(tmp_path / "a.glb"))
+    other.add_part(None, COLOR_0=np.tile(np.float32(values), (24, 1)))
+    with pytest.raises(ValueError, match=r"b\.glb: colours of vertices must be in 0\.\.1 or in 0\.\.255"):
+        read(other.save(tmp_path / "b.glb"))
+
+
 def test_one_colour_of_all_vertices_tints_a_texture_and_others_are_told(tmp_path: Path) -> None:
     glb = Glb()
     material = base(baseColorTexture={"index": glb.add_texture(flat((255, 255, 255)))})

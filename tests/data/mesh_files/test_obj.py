@@ -66,6 +66,40 @@ def test_plain_colours_are_those_of_their_materials(tmp_path: Path) -> None:
     assert [seen(mesh, side) for side in "xyz"] == [(51, 102, 153), (128, 77, 26), (179, 179, 179)]
 
 
+@pytest.mark.parametrize(
+    ("line", "colour"),
+    [
+        ("Kd 200 40 30", (200, 40, 30)),
+        ("Ka 12 0 255", (12, 0, 255)),
+        ("Kd 96", (96, 96, 96)),
+        ("Kd 2 0 0", (2, 0, 0)),
+        ("Kd 127.6 3 0.2", (128, 3, 0)),
+        ("Kd 1.0003 0 0.2", (255, 0, 51)),
+        ("Kd 1 0 0", (255, 0, 0)),
+    ],
+)
+def test_plain_colours_in_either_range(tmp_path: Path, line: str, colour: tuple[int, ...]) -> None:
+    assert seen(read(tmp_path, obj_text(), box=f"newmtl A\n{line}\n"), "x") == colour
+
+
+def test_a_picture_is_multiplied_by_a_colour_in_either_range(tmp_path: Path) -> None:
+    write_picture(tmp_path / "p.png", GREEN)
+    read_as = [
+        seen(read(tmp_path, obj_text(), box=f"newmtl A\n{line}\nmap_Kd p.png\n"), "x")
+        for line in ("Kd 0.2 1 0.4", "Kd 51 255 102", "Kd 255 255 255")
+    ]
+    assert read_as[0] == read_as[1] != GREEN
+    assert read_as[2] == GREEN
+
+
+@pytest.mark.parametrize("colour", ["300 0 0", "-0.2 0 0", "1.4 0.3 0.3", "256"])
+def test_colours_in_neither_range_are_errors(tmp_path: Path, colour: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"box\.mtl: the numbers of the colour '.*0\.\.1 or in 0\.\.255, not"
+    ):
+        load_mesh(write(tmp_path, obj_text(), box=f"newmtl A\nKd {colour}\n"), unit="mm")
+
+
 def test_a_picture_is_multiplied_by_its_colour_in_linear_light(tmp_path: Path) -> None:
     write_picture(tmp_path / "p.png", (200, 100, 50))
     mesh = read(tmp_path, obj_text(), box="newmtl A\nKd 0.5 1 0.8\nmap_Kd p.png\n")
@@ -109,9 +143,10 @@ def test_colours_of_vertices_go_before_plain_colours_and_after_pictures(tmp_path
     library = "newmtl A\nKd 0.8 0.8 0.8\nnewmtl B\nmap_Kd p.png\n"
     mesh = read(tmp_path, obj_text(["A", "A", "A", "B", "A", "A"], colours=(0, 0, 1)), box=library)
     assert [seen(mesh, side) for side in "xyz"] == [(0, 0, 255), GREEN, (0, 0, 255)]
-    path = write(tmp_path, obj_text([None], library=None, colours=(300, 0, 0)))
-    with pytest.raises(ValueError, match=r"the box\.obj: colours of vertices .* not 0\.\.300"):
-        load_mesh(path, unit="mm")
+    for colour, span in (((300, 0, 0), r"0\.\.300"), ((1.3, 0.4, 0), r"0\.\.1\.3")):
+        path = write(tmp_path, obj_text([None], library=None, colours=colour))
+        with pytest.raises(ValueError, match=rf"the box\.obj: colours of vertices .* not {span}"):
+            load_mesh(path, unit="mm")
 
 
 @pytest.mark.parametrize("bits", ["I;16", "L", "RGBA", "P"])

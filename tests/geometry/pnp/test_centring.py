@@ -19,7 +19,7 @@ from refkp.geometry.pnp import (
     solve,
 )
 from refkp.geometry.pnp.centring import covariance_about, pose_about, weighted_mean
-from tests.support.pnp_scenes import nearby, problems
+from tests.support.pnp_scenes import nearby, problems, project
 
 SPEC = PnPSpec(iterations=20)
 
@@ -128,3 +128,21 @@ def test_a_pose_that_does_not_explain_the_pixels_is_poor() -> None:
     assert solve(few, SPEC, generator()).poor.all()
     with pytest.raises(ValueError, match="`max_misfit` must be above 0"):
         PnPSpec(max_misfit=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("direction", [(1.0, 0.0, 0.0), (0.3, -0.5, 0.8)])
+def test_points_on_a_line_leave_the_pose_free_and_it_says_so(
+    direction: tuple[float, float, float], dtype: torch.dtype
+) -> None:
+    """The turn about the line has no say in the pixels, and a plane or a thin body has."""
+    some, true = problems(4, 12, dtype=dtype)
+    along = torch.linspace(-0.06, 0.06, 12, dtype=dtype)[None, :, None] * torch.tensor(direction, dtype=dtype)
+    across = 0.004 * torch.randn(4, 12, 3, generator=generator(), dtype=dtype)
+    for thin, poor in ((0.0, True), (1.0, False)):
+        points = (along + thin * across).expand(4, -1, -1).contiguous()
+        problem = dataclasses.replace(some, points=points, pixels=project(points, true, some.K))
+        found = solve(problem, SPEC, generator(), start=true)
+        assert (found.poor == poor).all(), thin
+        scaled = dataclasses.replace(problem, weights=1e-3 * problem.weights)
+        assert (solve(scaled, SPEC, generator(), start=true).poor == poor).all()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from refkp._checks import height_and_width, number
+from refkp.ops import vicreg
 from refkp.ops.flow_gt import relative_pose
 from tests.support.op_scenes import every_op
 
@@ -133,6 +134,10 @@ SCHEDULES: list[tuple[str, str, list[dict[str, Any]]]] = [
         "fill",
         [{"fill": 0.5, "size": (5, 6)}, {"fill": 0.7, "size": (6, 8)}, {"fill": -1.5, "size": (7, 9)}],
     ),
+    ("vicreg", "whole", [{"gamma": 1, "coefficients": (2, 3, 1)}, {"gamma": 2, "coefficients": (5, 1, 2)}]),
+    ("e2p", "whole", [{"hfov_deg": 90, "size": (5, 6)}, {"hfov_deg": 50, "size": (5, 6)}]),
+    ("affine_warp", "whole", [{"fill": 1}, {"fill": 3}, {"fill": -2}]),
+    ("flow_gt", "whole", [{"tol_abs": 4}, {"tol_abs": 5}, {"tol_abs": 7}]),
     ("flow_gt", "tolerance", [{"tol_abs": 4.0}, {"tol_abs": 5.0}, {"tol_abs": 6.5}]),
     ("equivariance_loss", "coverage", [{"coverage": True}, {"coverage": False}]),
     (
@@ -161,3 +166,12 @@ def test_compiles_with_shapes_and_options_that_change(
         got = dataclasses.replace(there, function=compiled).run("native")
         for name, value in want.items():
             torch.testing.assert_close(got[name], value, equal_nan=True)
+
+
+@pytest.mark.parametrize("gamma", [torch.tensor(1.5), np.float32(1.5)], ids=["tensor", "numpy"])
+def test_a_number_that_a_compiled_call_would_read_from_a_tensor_is_named(gamma: Any) -> None:
+    torch._dynamo.reset()
+    x, y = torch.rand(2, 6, 4)
+    compiled = torch.compile(lambda gamma: vicreg(x, y, gamma=gamma), fullgraph=True, backend="aot_eager")
+    with pytest.raises(Exception, match=r"vicreg: `gamma` must be a number of Python inside torch\.compile"):
+        compiled(gamma)

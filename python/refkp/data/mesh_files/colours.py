@@ -7,6 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+_ROUNDING = 1e-3  # above 1: a factor that was computed
+_LEAST_OF_BYTES = 2.0  # fractions below are rather factors of light than nearly black bytes
+
 
 def linear_from_srgb(values: ArrayLike) -> Array:
     """sRGB in [0,1] to linear light in [0,1] (IEC 61966-2-1)."""
@@ -22,6 +25,29 @@ def srgb_from_linear(values: ArrayLike) -> Array:
     """
     linear = np.asarray(values, dtype=np.float64)
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055)
+
+
+def in_unit_range(values: ArrayLike, what: str) -> Array:
+    """Colours, or factors of them, in [0,1]: files hold them so, or in 0..255, which are divided by it.
+
+    One colour, or all that are written as one: where none is above 1 they are taken as they are. `what` names them
+    in errors, with the file.
+
+    Raises:
+        ValueError: values outside 0..255, that are not finite, or that may be either: fractions, the largest a
+            little above 1.
+
+    >>> in_unit_range([51, 255, 0], "Kd").tolist()
+    [0.2, 1.0, 0.0]
+    """
+    colours = np.asarray(values, dtype=np.float64)
+    low, high = float(colours.min(initial=0)), float(colours.max(initial=0))
+    if low >= 0 and high <= 1 + _ROUNDING:
+        return np.minimum(colours, 1)
+    is_either = high < _LEAST_OF_BYTES and bool((colours != np.rint(colours)).any())
+    if not (low >= 0 and high <= 255) or is_either:  # NaN is in no range
+        raise ValueError(f"{what} must be in 0..1 or in 0..255, not {low:g}..{high:g}. Write them again.")
+    return colours / 255
 
 
 def as_bytes(srgb: ArrayLike) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refkp.data.images import decode_rgb
-from refkp.data.mesh_files.colours import as_bytes, srgb_from_linear, tinted
+from refkp.data.mesh_files.colours import as_bytes, in_unit_range, srgb_from_linear, tinted
 from refkp.data.mesh_files.gltf_nodes import placements
 from refkp.data.mesh_files.parts import MeshFile, Part
 
@@ -123,7 +123,8 @@ class _File:
     def _coloured(self, part: Part, attributes: dict[str, int], look: _Look) -> Part:
         colours = None
         if "COLOR_0" in attributes:
-            colours = self._accessor(attributes["COLOR_0"])[:, :3]
+            stored = self._accessor(attributes["COLOR_0"])[:, :3]
+            colours = in_unit_range(stored, f"load_mesh: {self._path}: colours of vertices")
         if look.texture is not None:
             return self._textured(part, attributes, look.texture, look.factor, colours)
         if colours is None and not look.is_given:
@@ -166,7 +167,10 @@ class _File:
             factor, texture = base.get("diffuseFactor"), base.get("diffuseTexture")
         else:
             factor, texture = base.get("baseColorFactor"), base.get("baseColorTexture")
-        return _Look(np.ones(3) if factor is None else np.array(factor[:3], np.float64), texture, True)
+        if factor is None:
+            return _Look(np.ones(3), texture, True)
+        what = f"load_mesh: {self._path}: the colour factor {factor[:3]}"
+        return _Look(in_unit_range(factor[:3], what), texture, True)
 
     def _texture(self, index: int, factor: Array) -> NDArray[np.uint8] | None:
         key = (index, factor.tobytes())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refkp.data.images import read_rgb
-from refkp.data.mesh_files.colours import linear_from_srgb, tinted
+from refkp.data.mesh_files.colours import in_unit_range, linear_from_srgb, tinted
 
 #: Options of a map -> how many words follow, at least and at most.
 _OPTIONS = {
@@ -45,8 +45,8 @@ class Material:
     """What a material says of colours."""
 
     name: str
-    diffuse: tuple[float, ...] | None = None  # Kd, sRGB
-    ambient: tuple[float, ...] | None = None  # Ka
+    diffuse: tuple[float, ...] | None = None  # Kd, sRGB in [0,1]
+    ambient: tuple[float, ...] | None = None  # Ka, as Kd
     diffuse_map: _Map | None = None
     ambient_map: _Map | None = None
 
@@ -65,14 +65,14 @@ class Material:
         colour = self.diffuse if self.diffuse_map is not None else self.ambient
         if colour is None or not any(colour):
             return picture
-        return tinted(picture, linear_from_srgb(np.clip(colour, 0, 1)))
+        return tinted(picture, linear_from_srgb(colour))
 
 
 def read_materials(path: Path) -> dict[str, Material]:
     """The materials of a library by name; the first of a name counts.
 
     Raises:
-        ValueError: a colour that is not made of numbers.
+        ValueError: a colour that is not made of numbers, or see `colours.in_unit_range`.
     """
     materials: dict[str, Material] = {}
     current = Material("")
@@ -147,7 +147,7 @@ def _values(text: str, least: int, most: int) -> tuple[list[str], str]:
 
 
 def _colour(text: str, path: Path) -> tuple[float, ...] | None:
-    """Three numbers, or one for all; None for a spectral curve, which has no colour here."""
+    """Three numbers in [0,1], or one for all; None for a spectral curve, which has no colour here."""
     words = text.split("#")[0].split()
     if words and words[0].lower() in ("spectral", "xyz"):
         return None
@@ -157,4 +157,5 @@ def _colour(text: str, path: Path) -> tuple[float, ...] | None:
         values = ()
     if len(values) not in (1, 3) or not np.isfinite(values).all():
         raise ValueError(f"{path}: a colour is one or three numbers, not {text.strip()!r}. Repair the line.")
-    return values * 3 if len(values) == 1 else values
+    values = values * 3 if len(values) == 1 else values
+    return tuple(in_unit_range(values, f"{path}: the numbers of the colour {text.strip()!r}").tolist())

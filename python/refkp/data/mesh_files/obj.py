@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refkp.data.mesh_files.colours import as_bytes
+from refkp.data.mesh_files.colours import as_bytes, in_unit_range
 from refkp.data.mesh_files.mtl import Material, Pictures, find_beside, read_materials
 from refkp.data.mesh_files.parts import MeshFile, Part
 
@@ -108,13 +108,7 @@ def _vertices(lines: Sequence[str], path: Path) -> tuple[Array, NDArray[np.uint8
     width = table.shape[1]
     if width < 6 or np.isnan(table[:, 3:6]).any():
         return table[:, :3], None
-    colours = table[:, 3:6]
-    if colours.min() < 0 or colours.max() > 255:
-        got = f"{colours.min():g}..{colours.max():g}"
-        raise ValueError(
-            f"{path}: colours of vertices are in 0..1 or in 0..255, not {got}. Write them again."
-        )
-    return table[:, :3], as_bytes(colours if colours.max() <= 1 else colours / 255)
+    return table[:, :3], as_bytes(in_unit_range(table[:, 3:6], f"{path}: colours of vertices"))
 
 
 def _table(lines: Sequence[str], least: int, path: Path) -> Array:

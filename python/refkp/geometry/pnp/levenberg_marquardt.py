@@ -15,6 +15,8 @@ from refkp.geometry.pnp.problem import PnPProblem, PnPSpec
 MIN_DIAGONAL, MAX_DIAGONAL = 1e-6, 1e32
 MIN_RADIUS, MAX_RADIUS = 1e-5, 1e16
 MIN_GAIN_RATIO = 1e-3
+#: What is known of a parameter of the pose beyond the others, as a share, when only rounding is.
+_FREE = 1e-6
 
 
 class PnPSolution(NamedTuple):
@@ -24,7 +26,7 @@ class PnPSolution(NamedTuple):
     cost: Tensor  # [B], NaN where it failed
     covariance: Tensor  # [B,6,6] of the local step (dt, dr), NaN where it failed
     failed: Tensor  # bool [B]: too few points, an element that is not finite, or no factorisation
-    poor: Tensor  # bool [B]: a pose was found, but its cost is high (`PnPSpec.max_misfit`), or it failed
+    poor: Tensor  # bool [B]: failed, or its cost is high (`PnPSpec.max_misfit`), or the points leave it free
 
 
 class GaussNewtonStep(NamedTuple):
@@ -197,5 +199,17 @@ def _solution(
     failed = failed | singular | ~torch.isfinite(state.pose).all(-1) | ~torch.isfinite(state.cost)
     covariance = torch.where(failed[:, None, None], torch.nan, torch.cholesky_inverse(factor))
     pose = torch.where(failed[:, None], start, state.pose)
-    poor = failed | (robust.misfit(state.cost) > spec.max_misfit)
+    poor = failed | (robust.misfit(state.cost) > spec.max_misfit) | _undetermined(state.hessian)
     return PnPSolution(pose, torch.where(failed, torch.nan, state.cost), covariance, failed, poor)
+
+
+def _undetermined(hessian: Tensor) -> Tensor:
+    """Whether the points leave a direction of the pose free, as points on a line do: bool [B].
+
+    The squares of the factor's diagonal, relative to that of the Hessian, are what is known of each parameter beyond
+    those before it; only rounding is left of a free one.
+    """
+    scale = hessian.double().diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+    relative = hessian.double() * scale[..., None] * scale[..., None, :]
+    factor, info = torch.linalg.cholesky_ex(relative)
+    return (info > 0) | ~(factor.diagonal(dim1=-2, dim2=-1).square().amin(-1) > _FREE)

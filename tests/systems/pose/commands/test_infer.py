@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,11 @@ def test_the_pose_and_its_files(
     np.testing.assert_allclose(record["cam_t_m2c"], true_pose()[:3, 3], atol=0.5)
     assert record["num_inliers"] > 100
     assert 0 < record["sigma_deg"] < 1
+    variances = dict(zip(record["covariance_order"], np.diag(record["covariance"]), strict=True))
+    in_mm = sum(value for name, value in variances.items() if re.fullmatch("t_[xyz]_mm", name))
+    in_rad = sum(value for name, value in variances.items() if re.fullmatch("r_[xyz]_rad", name))
+    assert np.sqrt(in_mm) == pytest.approx(record["sigma_mm"])
+    assert np.degrees(np.sqrt(in_rad)) == pytest.approx(record["sigma_deg"])
     assert Image.open(tmp_path / "overlay.png").size[0] > 300
     printed = capsys.readouterr().out
     assert "score" in printed

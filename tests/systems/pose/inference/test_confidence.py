@@ -112,7 +112,7 @@ def test_an_unlikely_pose_is_told_with_its_evidence() -> None:
     )
     assert isinstance(found, EstimateFailure)
     assert found.reason == "uncertain"
-    for part in ("patches agree", "of the mask", "tighter mask", "min_confidence"):
+    for part in ("patches agree", "of the mask", "tighter mask", "`--estimator.min_confidence`"):
         assert part in found.message
 
 

@@ -89,3 +89,15 @@ def test_a_picture_that_cannot_be_read_is_named(folder: Path) -> None:
         read_photo(folder / "camera.json", folder / "camera.json", box=(0, 0, 4, 4))
     with pytest.raises(ValueError, match=r"nothing.png cannot be read: .*name another"):
         read_photo(folder / "nothing.png", folder / "camera.json", box=(0, 0, 4, 4))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_exif_is_named_only_for_a_picture_that_was_turned(folder: Path, orientation: int) -> None:
+    exif = image_files.Exif()
+    exif[0x0112] = orientation
+    width, height = (50, 90) if orientation < 5 else (90, 50)
+    image_files.new("RGB", (width, height), (9, 9, 9)).save(folder / "photo.jpg", exif=exif)
+    (folder / "camera.json").write_text(json.dumps({"K": K, "width": 90, "height": 50}))
+    text = "its EXIF orientation says" if orientation >= 5 else "Width and height are swapped"
+    with pytest.raises(ValueError, match=text):
+        read_photo(folder / "photo.jpg", folder / "camera.json", box=(10, 20, 14, 23))

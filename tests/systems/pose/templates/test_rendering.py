@@ -144,6 +144,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert TemplateStore(tmp_path / "store").poses(12).shape == (42, 4, 4)
     assert cli.main([*arguments, "--unit", "m"]) == cli.USAGE_ERROR
     assert "may be in" in capsys.readouterr().err
+    pictures = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")}
+    save_mesh(make_object("mug", seed=3), tmp_path / "grey.obj")
+    assert cli.main([*arguments, "--unit", "mm"]) == cli.USAGE_ERROR
+    assert "got 12, which is another mesh in" in (told := capsys.readouterr().err)
+    assert "Choose another --obj_id or --out" in told
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")} == pictures
 
 
 def test_errors(tmp_path: Path) -> None:

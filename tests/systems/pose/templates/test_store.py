@@ -25,12 +25,14 @@ def pose(z: float = 500.0) -> torch.Tensor:
     return matrix
 
 
-def add(root: Path, obj_id: int = 1, views: int = 2, form: StoreFormat = FORM, red: int = 200) -> None:
+def add(
+    root: Path, obj_id: int = 1, views: int = 2, form: StoreFormat = FORM, red: int = 200, mesh: str = "a"
+) -> None:
     """An object that shows as a red rectangle, 8 x 10 pixels, in every view."""
     rgb, depth = np.zeros((24, 32, 3), np.uint8), np.zeros((24, 32), np.float32)
     rgb[6:14, 5:15, 0], depth[6:14, 5:15] = red, 512.34
     with new_object(
-        root, obj_id, pose().repeat(views, 1, 1), diameter=90.0, distance=500.0, form=form
+        root, obj_id, pose().repeat(views, 1, 1), digest=mesh, diameter=90.0, distance=500.0, form=form
     ) as folder:
         for number in range(views):
             write_view(folder, number, rgb, depth, form)
@@ -115,7 +117,7 @@ def test_crops_agree_with_the_mesh(small_store: Path) -> None:
 
 def test_an_object_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     add(tmp_path, red=100)
-    three, options = pose().repeat(3, 1, 1), {"diameter": 1.0, "distance": 1.0, "form": FORM}
+    three, options = pose().repeat(3, 1, 1), {"digest": "a", "diameter": 1.0, "distance": 1.0, "form": FORM}
     with (
         pytest.raises(ValueError, match="3 written; got 6 files missing"),
         new_object(tmp_path, 1, three, **options),  # type: ignore[arg-type]
@@ -133,6 +135,29 @@ def test_an_object_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert TemplateStore(tmp_path).num_views == 3
     assert TemplateStore(tmp_path).views(1, [0], 8).images.max() == pytest.approx(250 / 255)
     assert not [path for path in tmp_path.rglob(".*")]
+
+
+def test_another_mesh_never_replaces_an_object(tmp_path: Path) -> None:
+    add(tmp_path, 4, red=100, mesh="one")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(
+        ValueError, match=r"`obj_id` must be a new one, or that of the same mesh; got 4, which"
+    ):
+        add(tmp_path, 4, red=250, mesh="other")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    add(tmp_path, 4, red=120, mesh="one")
+    add(tmp_path, 5, mesh="other")
+    with pytest.raises(ValueError, match=r"Choose another --obj_id or --out, or remove .*000005"):
+        add(tmp_path, 5, mesh="one")
+    shutil.rmtree(tmp_path / "000005")
+    add(tmp_path, 5, mesh="one")
+    assert TemplateStore(tmp_path).obj_ids == (4, 5)
+
+
+def test_an_object_of_a_mesh_that_the_store_does_not_tell_is_kept(copy: Path) -> None:
+    (copy / "store.json").unlink()  # as published sets are
+    with pytest.raises(ValueError, match="another mesh in"):
+        add(copy, 7)
 
 
 def test_objects_of_a_store_share_one_format(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refkp.commands import parsed, parser, table
+from refkp.commands import parsed, parser, require_output, table
 from refkp.systems.panorama.commands.run_options import add_run_options, loaded_run
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ _COMMAND = "refkp panorama eval"
 def evaluate(argv: list[str]) -> int:
     """Score a trained run on caption files: BLEU, ROUGE-L, CIDEr, and what its tokens know of overlaps."""
     options = parsed(_parser(), argv)
+    folder = options.run if options.run.is_dir() else options.run.parent
+    options.out = options.out or folder / "eval"
+    require_output(_COMMAND, options)
 
     from refkp.systems.panorama.data.captions import read_captions
 
@@ -26,14 +29,12 @@ def evaluate(argv: list[str]) -> int:
     from refkp.systems.panorama.inference import evaluation
 
     result = evaluation.evaluate(run, captions, options.generation, batch_size=options.batch_size)
-    folder = options.run if options.run.is_dir() else options.run.parent
-    out = options.out or folder / "eval"
-    evaluation.write_evaluation(result, out, run)
+    evaluation.write_evaluation(result, options.out, run)
     print(f"{run.stage} stage, {len(result.requests)} samples of {len(captions)} rows")
     scores = [(name, f"{value:.4f}", "") for name, value in result.values().items()]
     missing = [(name, None, reason) for name, reason in evaluation.UNAVAILABLE.items()]
     print(table(("score", "value", ""), [*scores, *missing]))
-    print(f"summary.json and predictions.csv in {out}")
+    print(f"summary.json and predictions.csv in {options.out}")
     return 0
 
 

@@ -59,7 +59,12 @@ def _parser() -> ArgumentParser:
     add("mesh", type=Path, help="OBJ, PLY, GLB, ...")
     add("--unit", type=Unit, required=True, help="the length of 1 in the mesh file")
     add_out(command, "the template store")
-    add("--obj_id", type=int, default=1, help="number of the object in the store")
+    add(
+        "--obj_id",
+        type=int,
+        default=1,
+        help="number of the object in the store; of a mesh alone: another one under it is refused",
+    )
     add("--level", type=int, default=1, help="0, 1 or 2: 42, 162 or 642 views")
     add("--size", type=tuple[int, int], default=(480, 640), help="height and width of the pictures")
     add("--depth_steps_per_mm", type=float, default=10.0, help="resolution of the depth")

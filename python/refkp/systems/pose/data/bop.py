@@ -136,7 +136,7 @@ class BopReader:
         where = f"{folder.path}: picture {image}"
         rgb = read_rgb(self.picture_path(index))
         camera = _entry(folder, "camera", image)
-        K = parse_intrinsics(camera, (rgb.shape[1], rgb.shape[2]), where)
+        K = parse_intrinsics(camera, (rgb.shape[1], rgb.shape[2]), where, source=str(folder.path))
         depth, depth_path = None, _find(folder.path / "depth", f"{image:06d}")
         if depth_path is not None:
             depth = decode_depth(read_bytes(depth_path), parse_depth_scale(camera, where), str(depth_path))

@@ -15,7 +15,6 @@ import multiprocessing
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,7 +143,7 @@ def _occluders(seed: int) -> tuple[Mesh, ...]:
 
 def _claim(out: Path, models: Mapping[int, Mesh], spec: GeneratorSpec, seed: int) -> None:
     """Write what is asked for, or find it there."""
-    digests = {str(obj_id): _digest(mesh) for obj_id, mesh in sorted(models.items())}
+    digests = {str(obj_id): mesh.digest for obj_id, mesh in sorted(models.items())}
     request = {"version": _VERSION, "seed": seed, "spec": asdict(spec), "models": digests}
     request = json.loads(json.dumps(request))  # tuples as lists, as they are read
     path = out / _REQUEST
@@ -166,11 +165,6 @@ def object_digests(out: Path | str) -> dict[int, str]:
     return {
         int(obj_id): digest for obj_id, digest in parse_json(path.read_bytes(), str(path))["models"].items()
     }
-
-
-def _digest(mesh: Mesh) -> str:
-    parts = (mesh.vertices, mesh.faces, mesh.uv, *mesh.textures, mesh.face_texture, mesh.vertex_colours)
-    return sha256(b"|".join(b"" if part is None else part.tobytes() for part in parts)).hexdigest()
 
 
 def _write_models(models: Mapping[int, Mesh], out: Path) -> None:

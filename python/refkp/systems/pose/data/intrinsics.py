@@ -6,14 +6,19 @@ contradicts and, where that can be told, the numbers that would fit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from refkp._checks import fail
+from refkp.systems.pose.data.camera_fields import CameraFields, StatedSize
 from refkp.systems.pose.data.json_values import parse_json
 
 Size = tuple[int, int]  # height, width
@@ -28,19 +33,32 @@ FARTHEST_PRINCIPAL_POINT = 0.5
 ANOTHER_SCALE = 1.5
 
 _FORMS = '{"K": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]}, {"fx", "fy", "cx", "cy"} or {"cam_K": [9 numbers]}'
+_SAME = 0.1  # pixels: what rounding on paper may change
 _ROUNDING = 1e-3  # pixels: what is left of a zero by arithmetic in float32
-_DISTORTION = (
-    *("dist", "distortion", "distortions", "dist_coeffs", "dist_coeff", "distCoeffs", "coeffs", "D"),
-    *("distortion_coefficients", "distortion_coeffs", "distortion_params", "cam_model"),
-    *("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"),
+
+#: Cameras that are no pinhole whatever their coefficients, and those that are one if all coefficients are 0.
+_NO_PINHOLE = re.compile(
+    r"fish|equi|kannala|spher|omni|panoram|stereograph|cylind|orthograph|telecentric|affine|pushbroom|ftheta"
+    r"|^(fov|mei|e?ucm|ds|kb\d*)$|eucm|unified"
+)
+_WITH_COEFFICIENTS = re.compile(
+    r"opencv|radial|radtan|plumb|brown|rational|prism|division|metashape|distort(?!ionnone)|poly"
+)
+_PINHOLE = re.compile(
+    r"pinhole|perspective|linear|ideal|^(none|no|zero|central|undistorted|nodistortion|distortionnone)$"
 )
 
 
-def read_intrinsics(path: Path | str, size: Size) -> Tensor:
+def read_intrinsics(path: Path | str, size: Size, *, is_turned: bool = False) -> Tensor:
     """K [3,3] float64 of a JSON file for a picture of `size` (height, width).
 
-    Three forms are read: {"K": [[...], [...], [...]]}; {"fx", "fy", "cx", "cy"}, the `camera.json` of BOP data
+    Three forms are meant: {"K": [[...], [...], [...]]}; {"fx", "fy", "cx", "cy"}, the `camera.json` of BOP data
     sets (its `depth_scale` is not needed here); and {"cam_K": [9 numbers]}, an entry of `scene_camera.json`.
+
+    Args:
+        path: the file.
+        size: (height, width) of the picture.
+        is_turned: the picture was turned by its EXIF orientation, so that `size` is not as stored; for messages.
 
     Raises:
         ValueError: no such file, another form, or see `parse_intrinsics`.
@@ -48,34 +66,58 @@ def read_intrinsics(path: Path | str, size: Size) -> Tensor:
     path = Path(path)
     if not path.is_file():
         fail("read_intrinsics", "camera", "a JSON file", f"{str(path)!r}, which is not there")
-    return parse_intrinsics(parse_json(path.read_bytes(), str(path)), size, str(path))
+    return parse_intrinsics(parse_json(path.read_bytes(), str(path)), size, str(path), is_turned=is_turned)
 
 
-def parse_intrinsics(entry: Any, size: Size, where: str) -> Tensor:
+def parse_intrinsics(
+    entry: Any, size: Size, where: str, *, source: str | None = None, is_turned: bool = False
+) -> Tensor:
     """K [3,3] float64 of what a file says of a camera, for a picture of `size` (height, width).
 
-    `width` and `height`, or `resolution`, tell which picture K belongs to, where the file has them.
+    All that the file says under a name that `refkp.systems.pose.data.camera_fields` knows must agree: intrinsics
+    that are told twice, the size of the picture, whole or one side of it, skew, distortion and the model of the
+    camera. Fields that it does not know are not used, which one warning says.
+
+    Args:
+        entry: the content of the file.
+        size: (height, width) of the picture.
+        where: names the entry in errors.
+        source: names the file or folder in the warning, which is given once for each; default: `where`.
+        is_turned: as in `read_intrinsics`.
 
     Raises:
-        ValueError: none of the forms of `read_intrinsics`; coefficients of a distortion; the size of another picture;
-            or see `checked_intrinsics`.
+        ValueError: none of the forms of `read_intrinsics`; a known field that cannot be read; skew, coefficients of a
+            distortion, another camera than a pinhole; the size of another picture; intrinsics that differ; or see
+            `checked_intrinsics`.
     """
-    content = entry if isinstance(entry, Mapping) else {}
-    K = _intrinsics(content)
+    fields = CameraFields.of(entry if isinstance(entry, Mapping) else {})
+    K = _intrinsics(fields)
     if K is None:
-        got = sorted(content) if isinstance(entry, Mapping) else type(entry).__name__
+        got = sorted(map(str, entry)) if isinstance(entry, Mapping) else type(entry).__name__
         fail("parse_intrinsics", where, f"of the form {_FORMS}", got)
-    distorted = [name for name in _DISTORTION if _has_number(content.get(name))]
-    if distorted:
-        remedy = "Undistort the picture, and give the K of the undistorted one alone."
-        fail("parse_intrinsics", where, "a camera without distortion", ", ".join(distorted), remedy)
-    stated = _stated_size(content, size)
-    if stated is not None and stated != size:
-        _fail_for_size(K, size, stated, where)
-    return checked_intrinsics(K, size, where, is_stated=stated is not None)
+    if fields.unreadable:
+        remedy = "Write it as numbers, or leave it out."
+        fail("parse_intrinsics", where, "a camera whose known fields hold their numbers",
+             f"`{fields.unreadable[0]}`: {_value(entry, fields.unreadable[0])!r}", remedy)  # fmt: skip
+    _check_pinhole(fields, where)
+    _check_sizes(fields, K, size, where, is_turned)
+    _check_agreement(fields, K, where)
+    _warn_of_unknown(fields, where if source is None else source)
+    is_ordered = any(stated.is_ordered for stated in fields.sizes)
+    return checked_intrinsics(
+        K, size, where, is_stated=bool(fields.sizes), is_upright=is_ordered, is_turned=is_turned
+    )
 
 
-def checked_intrinsics(K: Tensor, size: Size, where: str, *, is_stated: bool = False) -> Tensor:
+def checked_intrinsics(
+    K: Tensor,
+    size: Size,
+    where: str,
+    *,
+    is_stated: bool = False,
+    is_upright: bool = False,
+    is_turned: bool = False,
+) -> Tensor:
     """K [3,3] itself, its zeros exact, once it can belong to a picture.
 
     Args:
@@ -83,6 +125,8 @@ def checked_intrinsics(K: Tensor, size: Size, where: str, *, is_stated: bool = F
         size: (height, width) of the picture.
         where: names K in errors.
         is_stated: somebody says that K belongs to this size; else it must not look like that of another.
+        is_upright: somebody says which side is the width; else K must not look like that of swapped sides.
+        is_turned: as in `read_intrinsics`.
 
     Raises:
         ValueError: written column by column, a last row other than 0 0 1, focal lengths that are not positive or are
@@ -91,6 +135,8 @@ def checked_intrinsics(K: Tensor, size: Size, where: str, *, is_stated: bool = F
     _check_form(K, where)
     _check_focal_lengths(K, size, where)
     _check_principal_point(K, size, where, is_stated)
+    if not is_upright:
+        _check_sides(K, size, where, is_turned)
     fx, fy, cx, cy = _numbers(K)
     return K.new_tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
@@ -141,57 +187,136 @@ def _check_principal_point(K: Tensor, size: Size, where: str, is_stated: bool) -
         fail(
             "checked_intrinsics", where, rule, f"{got}, far outside", "Give the camera of this very picture."
         )
-    is_turned = abs(2 * cx / height - 1) < 0.05 and abs(2 * cy / width - 1) < 0.05
-    if is_turned and not is_stated and not 1 / 1.2 < width / height < 1.2:
-        remedy = "The picture was turned upright as its EXIF orientation says: turn the camera with it."
-        fail("checked_intrinsics", where, rule, f"{got}, the middle of {height} x {width}", remedy)
 
 
-def _fail_for_size(K: Tensor, size: Size, stated: Size, where: str) -> None:
-    (height, width), (stated_height, stated_width) = size, stated
+def _check_sides(K: Tensor, size: Size, where: str, is_turned: bool) -> None:
+    """The principal point must not be the middle of a picture with width and height swapped."""
+    _, _, cx, cy = _numbers(K)
+    height, width = size
+    is_swapped = abs(2 * cx / height - 1) < 0.05 and abs(2 * cy / width - 1) < 0.05
+    if is_swapped and not 1 / 1.2 < width / height < 1.2:
+        got = f"the principal point ({cx:g}, {cy:g}), the middle of {height} x {width}"
+        fail("checked_intrinsics", where, f"of a picture of {width} x {height}", got, _swapped(is_turned))
+
+
+def _swapped(is_turned: bool) -> str:
+    """The remedy for width and height swapped."""
+    if is_turned:
+        return "The picture was turned upright as its EXIF orientation says: turn the camera with it."
+    return "Width and height are swapped: give the camera of the picture as it lies."
+
+
+def _check_pinhole(fields: CameraFields, where: str) -> None:
+    for name, skew in fields.skews:
+        if abs(skew) > _ROUNDING:
+            remedy = "Undistort the picture to a camera without skew."
+            fail("parse_intrinsics", where, "without skew", f"`{name}`: {skew:g}", remedy)
+    remedy = "Undistort the picture, and give the K of the undistorted one alone."
+    distorted = [name for name, is_distorted in fields.distortions if is_distorted]
+    if distorted:
+        fail("parse_intrinsics", where, "a camera without distortion", ", ".join(distorted), remedy)
+    for name, model in fields.models:
+        kind = _plain(model)
+        no_pinhole = _NO_PINHOLE.search(kind)
+        if no_pinhole or (_WITH_COEFFICIENTS.search(kind) and not fields.distortions):
+            told = "" if no_pinhole else ", without its coefficients, which must be 0"
+            fail("parse_intrinsics", where, "a pinhole camera", f"`{name}`: {model!r}{told}", remedy)
+
+
+def _plain(text: str) -> str:
+    return re.sub("[^a-z0-9]", "", text.lower())
+
+
+def _check_sizes(fields: CameraFields, K: Tensor, size: Size, where: str, is_turned: bool) -> None:
+    for stated in fields.sizes:
+        ways = [stated]
+        ways += [] if stated.is_ordered else [stated._replace(height=stated.width, width=stated.height)]
+        if not any(_fits((way.height, way.width), size) for way in ways):
+            likely = next((way for way in ways if _scale(way, size) is not None), stated)
+            _fail_for_size(K, size, _completed(likely, fields.sizes), where, is_turned)
+
+
+def _fits(stated: tuple[float | None, float | None], size: Size) -> bool:
+    return all(told is None or abs(told - side) < 0.5 for told, side in zip(stated, size, strict=True))
+
+
+def _completed(stated: StatedSize, sizes: Sequence[StatedSize]) -> StatedSize:
+    """A side with the other one, which another field may tell."""
+    fields, height, width = stated.field, stated.height, stated.width
+    for other in sizes:
+        if (height is None and other.height is not None) or (width is None and other.width is not None):
+            height, width = height or other.height, width or other.width
+            fields += f", {other.field}"
+    return StatedSize(fields, height, width)
+
+
+def _fail_for_size(K: Tensor, size: Size, stated: StatedSize, where: str, is_turned: bool) -> None:
+    height, width = size
     remedy = "Give the camera of this very picture."
-    factor = width / max(stated_width, 1)
-    if (stated_width, stated_height) == size:
-        remedy = "The picture was turned upright as its EXIF orientation says: turn the camera with it."
-    elif abs(stated_height * factor - height) <= 1:
+    if _fits((stated.width, stated.height), size):
+        remedy = _swapped(is_turned)
+    elif (factor := _scale(stated, size)) is not None:
         scaled = _text(*(value * factor for value in _numbers(K)))
         remedy = f"If K was not scaled with the picture, it is {scaled} here; give it with this size."
-    got = f"one of {stated_width} x {stated_height}"
+    sides = ("?" if side is None else f"{side:g}" for side in (stated.width, stated.height))
+    got = f"one of {' x '.join(sides)} (`{stated.field}`)"
     fail("parse_intrinsics", where, f"the camera of a picture of {width} x {height}", got, remedy)
 
 
-def _intrinsics(content: Mapping[str, Any]) -> Tensor | None:
-    """K as the file says it; None where it is in no form that is known."""
-    try:
-        if "K" in content or "cam_K" in content:
-            numbers = content["K"] if "K" in content else content["cam_K"]
-            return torch.tensor(numbers, dtype=torch.float64).reshape(3, 3)
-        fx, fy, cx, cy = (float(content[name]) for name in ("fx", "fy", "cx", "cy"))
-    except (KeyError, TypeError, ValueError, RuntimeError):
+def _scale(stated: StatedSize, size: Size) -> float | None:
+    """By how much the picture is larger than stated; None if its shape is another."""
+    sides = [(told, side) for told, side in zip((stated.height, stated.width), size, strict=True) if told]
+    factors = [side / told for told, side in sides if told > 0]
+    if not factors or len(factors) < len(sides):
         return None
+    fit = all(abs(told * factors[-1] - side) <= 1 for told, side in sides)
+    return factors[-1] if fit else None
+
+
+def _intrinsics(fields: CameraFields) -> Tensor | None:
+    """K as the file says it, of its first field; None where it is in no form that is known."""
+    if any(name in fields.unreadable for name in ("K", "cam_K")):
+        return None
+    if fields.matrices:
+        return torch.from_numpy(fields.matrices[0][1])
+    told = {number.which: number.value for number in reversed(fields.numbers)}
+    if len(told) < 4:
+        return None
+    fx, fy, cx, cy = (told[which] for which in ("fx", "fy", "cx", "cy"))
     return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
-def _stated_size(content: Mapping[str, Any], size: Size) -> Size | None:
-    """(height, width) of the picture that K belongs to; a `resolution` is read in either order."""
-    stated: Any = content.get("resolution")
-    if "width" in content and "height" in content:
-        stated = content["height"], content["width"]
-    try:
-        height, width = (round(float(side)) for side in stated)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    is_swapped = "width" not in content and (width, height) == size
-    return size if is_swapped else (height, width)
+def _check_agreement(fields: CameraFields, K: Tensor, where: str) -> None:
+    """Intrinsics that are told more than once are the same."""
+    told = dict(zip(("fx", "fy", "cx", "cy"), _numbers(K), strict=True))
+    remedy = "Leave the wrong one out, or what is not in pixels."
+    rule = "a camera that says its intrinsics alike"
+    for name, matrix in fields.matrices[1:]:
+        if not np.allclose(matrix, K.numpy(), rtol=0, atol=_SAME):
+            got = f"`{fields.matrices[0][0]}` {K.tolist()} and `{name}` {matrix.tolist()}"
+            fail("parse_intrinsics", where, rule, got, remedy)
+    for name, which, value in fields.numbers:
+        if not abs(value - told[which]) <= _SAME and math.isfinite(told[which]):
+            got = f"`{name}`: {value:g}, and {which} {told[which]:g}"
+            got += f" in `{fields.matrices[0][0]}`" if fields.matrices else ""
+            fail("parse_intrinsics", where, rule, got, remedy)
 
 
-def _has_number(value: Any) -> bool:
-    """Whether a number that is not zero stands somewhere in a JSON value."""
-    if isinstance(value, Mapping):
-        return any(map(_has_number, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(_has_number, value))
-    return isinstance(value, (int, float)) and value != 0
+def _warn_of_unknown(fields: CameraFields, source: str) -> None:
+    known = (_NO_PINHOLE, _WITH_COEFFICIENTS, _PINHOLE)
+    models = [name for name, model in fields.models if not any(kind.search(_plain(model)) for kind in known)]
+    unknown = [*fields.unknown, *models]
+    if unknown:
+        names = ", ".join(f"`{name}`" for name in unknown)
+        warnings.warn(f"{source}: not known of a camera, and not used: {names}.", stacklevel=3)
+
+
+def _value(entry: Mapping[str, Any], name: str) -> Any:
+    """What stands in a field, which may be within a table."""
+    value: Any = entry
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else value
+    return value
 
 
 def _numbers(K: Tensor) -> tuple[float, float, float, float]:

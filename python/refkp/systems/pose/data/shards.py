@@ -163,7 +163,7 @@ def scene_from_members(
     rgb_suffix = next(suffix for suffix in RGB_SUFFIXES if suffix in members)
     rgb = decode_rgb(members[rgb_suffix], where[rgb_suffix])
     size = (rgb.shape[1], rgb.shape[2])
-    K = parse_intrinsics(table["camera"], size, where["camera.json"])
+    K = parse_intrinsics(table["camera"], size, where["camera.json"], source=str(Path(shard).parent))
     depth_scale = parse_depth_scale(table["camera"], where["camera.json"])
     depth = decode_depth(members["depth.png"], depth_scale, where["depth.png"])
     scene = Scene(key, rgb, depth, K, ())

@@ -41,6 +41,6 @@ def uncertain(confidence: float, support: Support, outline: Outline) -> Estimate
         f"the best pose is right with a probability of {confidence:.2f} only: {support.num_agreeing} of "
         f"{support.num_patches} patches agree, on {support.area:.0%} of the mask; the object there would cover "
         f"{outline.inside:.0%} of the mask, and the mask {outline.filled:.0%} of the object. {_REMEDY}, or take "
-        "poses of less confidence (`min_confidence`)."
+        "poses of less confidence (`--estimator.min_confidence`; in Python `EstimatorSpec.min_confidence`)."
     )
     return EstimateFailure("uncertain", text)

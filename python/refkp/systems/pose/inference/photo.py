@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from refkp._checks import fail
-from refkp.data.images import decode_mask_picture, read_bytes, read_rgb
+from refkp.data.images import decode_mask_picture, decode_rgb, read_bytes, sides_are_swapped
 from refkp.systems.pose.crops import box_mask
 from refkp.systems.pose.data.intrinsics import read_intrinsics
 from refkp.systems.pose.data.records import Box, mask_box
@@ -57,10 +57,12 @@ def read_photo(
     if (mask is None) == (box is None):
         got = "neither" if mask is None else "both"
         fail("read_photo", "mask, box", "one of them: where the object is", got, "Give --mask or --box.")
-    rgb = read_rgb(image)
+    data = read_bytes(image)
+    rgb = decode_rgb(data, str(image))
     size = (rgb.shape[1], rgb.shape[2])
     shown = _box_mask(box, size) if box is not None else _read_mask(Path(str(mask)), size)
-    return Photo(rgb, shown, mask_box(shown), read_intrinsics(camera, size))
+    K = read_intrinsics(camera, size, is_turned=sides_are_swapped(data, str(image)))
+    return Photo(rgb, shown, mask_box(shown), K)
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> Tensor:

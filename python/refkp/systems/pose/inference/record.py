@@ -8,6 +8,10 @@ from refkp.systems.pose.inference.confidence import RIGHT_DEG
 from refkp.systems.pose.inference.estimator import PoseEstimate
 from refkp.systems.pose.inference.failure import EstimateFailure
 
+#: Rows and columns of the covariance: a true pose is exp([r]x) R, t + dt, in the axes of the camera, with dt in
+#: millimetres and the rotation vector r in radians.
+COVARIANCE_ORDER = ("t_x_mm", "t_y_mm", "t_z_mm", "r_x_rad", "r_y_rad", "r_z_rad")
+
 
 def pose_text(found: PoseEstimate | EstimateFailure) -> str:
     """A pose, or why there is none, as text."""
@@ -47,6 +51,7 @@ def pose_record(found: PoseEstimate | EstimateFailure) -> dict[str, Any]:
         "sigma_deg": spread.sigma_deg,
         "sigma_mm": spread.sigma_mm,
         "covariance": found.covariance.tolist(),
+        "covariance_order": list(COVARIANCE_ORDER),
         "template": found.template_index,
         "seconds": found.seconds,
     }

@@ -127,7 +127,7 @@ def render_templates(
 
     Args:
         mesh, level, workers, progress: as of `rendered_views`.
-        obj_id: its number in the store; what the store has under it is replaced.
+        obj_id: its number in the store; pictures of the same mesh are replaced, those of another one never.
         root: folder of the store, made if need be.
         K: of their camera; None: that of the published templates, for pictures of `size`.
         size: (height, width) of the pictures.
@@ -137,7 +137,8 @@ def render_templates(
         The folder of the pictures.
 
     Raises:
-        ValueError: a negative `obj_id`, no workers, a store of another format, or a view that shows nothing.
+        ValueError: a negative `obj_id`, no workers, a store of another format or with another mesh under this number,
+            or a view that shows nothing.
     """
     if obj_id < 0:
         fail("render_templates", "obj_id", "0 or more", obj_id)
@@ -145,7 +146,13 @@ def render_templates(
     K = camera_of_size(size) if K is None else K
     form, poses = StoreFormat(1.0, depth_steps_per_mm, K, size), template_poses(mesh, level)
     with new_object(
-        root, obj_id, poses, diameter=mesh.diameter, distance=camera_distance(mesh), form=form
+        root,
+        obj_id,
+        poses,
+        digest=mesh.digest,
+        diameter=mesh.diameter,
+        distance=camera_distance(mesh),
+        form=form,
     ) as folder:
         write = partial(_write, MeshRenderer([mesh]), folder=folder, form=form)
         for _ in _in_threads(write, poses, workers, progress=progress):

@@ -4,7 +4,7 @@
     ROOT/000001/000000_depth.png    uint16
     ROOT/object_poses/000001.npy    float64 [n,4,4], object to camera
     ROOT/diameter.json              object id -> distance of its cameras, millimetres
-    ROOT/store.json                 units, camera and true diameters; published sets have none
+    ROOT/store.json                 units, camera, true diameters and digests of the meshes; published sets have none
 
 Published sets say nowhere what their lengths are: depth and translations count 1 mm for BOP sets and 0.1 mm for
 GSO and ShapeNet, which were rendered ten times as large (`scale_factor` 1 and 10).
@@ -173,9 +173,16 @@ class TemplateStore:
 
 @contextmanager
 def new_object(
-    root: str | Path, obj_id: int, poses: Tensor, *, diameter: float, distance: float, form: StoreFormat
+    root: str | Path,
+    obj_id: int,
+    poses: Tensor,
+    *,
+    digest: str,
+    diameter: float,
+    distance: float,
+    form: StoreFormat,
 ) -> Iterator[Path]:
-    """Add an object to a store, or replace it: yields a hidden folder for `write_view`.
+    """Add an object to a store, or replace its pictures: yields a hidden folder for `write_view`.
 
     Only when the block ends well does the object appear; after an error nothing of it is left.
 
@@ -183,23 +190,27 @@ def new_object(
         root: folder of the store; made if it is not there.
         obj_id: the object.
         poses: float64 [n,4,4], object to camera, millimetres; the block must write n views.
+        digest: of its mesh; the pictures of another one are never replaced.
         diameter: largest distance of two points of the object, millimetres.
         distance: of the cameras from the middle of the object, millimetres.
         form: what the numbers mean; all objects of a store share it.
 
     Raises:
-        ValueError: the store there has another format, or the block wrote another number of views.
+        ValueError: the store there has another format, or another mesh under this number; or the block wrote another
+            number of views.
     """
     root = Path(root)
-    _write_format(root, form, {})
     pictures = root / f"{obj_id:06d}"
+    if pictures.exists():
+        _require_same_mesh(root, obj_id, digest)
+    _write_format(root, form)
     with whole_folder(pictures) as folder:
         yield folder
         _require_views(folder, len(poses))
         if pictures.exists():  # gone before the poses change, so that pictures never stand beside other poses
             shutil.rmtree(pictures.rename(folder / "replaced"))
         _write_poses(root, obj_id, poses, form)
-        _write_format(root, form, {str(obj_id): diameter})
+        _write_format(root, form, (str(obj_id), diameter, digest))
         _update_json(root / "diameter.json", {str(obj_id): distance})
 
 
@@ -234,6 +245,15 @@ def _write_poses(root: Path, obj_id: int, poses: Tensor, form: StoreFormat) -> N
     stored[:, :3, 3] *= form.scale_factor
     with whole_file(root / "object_poses" / f"{obj_id:06d}.npy") as unfinished:
         np.save(unfinished, stored.numpy())
+
+
+def _require_same_mesh(root: Path, obj_id: int, digest: str) -> None:
+    path = root / "store.json"
+    known = _read_json(path).get("meshes", {}) if path.is_file() else {}
+    if known.get(str(obj_id)) != digest:
+        got = f"{obj_id}, which is another mesh in {str(root)!r}, or one that it does not tell"
+        remedy = f"Choose another --obj_id or --out, or remove {root / f'{obj_id:06d}'}."
+        fail("new_object", "obj_id", "a new one, or that of the same mesh", got, remedy)
 
 
 def _require_views(folder: Path, num_views: int) -> None:
@@ -271,16 +291,21 @@ def _read_format(root: Path, scale_factor: float | None) -> tuple[StoreFormat, d
     return StoreFormat(scale_factor=scale_factor, depth_steps_per_mm=scale_factor), {}
 
 
-def _write_format(root: Path, form: StoreFormat, diameters: dict[str, float]) -> None:
+def _write_format(root: Path, form: StoreFormat, entry: tuple[str, float, str] | None = None) -> None:
+    """What the store says of itself, with the diameter and the digest of the mesh of a new object."""
     path = root / "store.json"
-    known: dict[str, float] = {}
+    diameters: dict[str, float] = {}
+    meshes: dict[str, str] = {}
     if path.is_file():
         saved = _read_json(path)
         if _format_of(saved) != form:
             got = f"another than that of {str(path)!r}"
             fail("new_object", "form", "the format of the store", got, "Write to a folder of its own.")
-        known = saved["diameters_mm"]
-    write_json(path, {**asdict(form), "diameters_mm": {**known, **diameters}})
+        diameters, meshes = saved["diameters_mm"], saved.get("meshes", {})
+    if entry is not None:
+        obj_id, diameter, digest = entry
+        diameters, meshes = {**diameters, obj_id: diameter}, {**meshes, obj_id: digest}
+    write_json(path, {**asdict(form), "diameters_mm": diameters, "meshes": meshes})
 
 
 def _format_of(saved: dict[str, Any]) -> StoreFormat:
