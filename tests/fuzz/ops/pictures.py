@@ -13,8 +13,8 @@ from tests.fuzz.ops import draws
 from tests.fuzz.ops.draws import Sample, often
 from tests.support.op_call import OpCall
 
-#: An output this much smaller takes some thousand taps a pixel: enough, and the reference stays quick.
-SMALLEST = 0.03
+#: An output this much smaller takes some hundred taps a pixel: enough, and the reference stays quick.
+SMALLEST = 0.15
 
 
 def random_picture(rng: random.Random) -> Sample:
@@ -47,7 +47,7 @@ def _cameras(rng: random.Random, batch: int, height: int, width: int) -> tuple[d
         distortion = torch.zeros_like(distortion)
         affine = torch.eye(2, 3, dtype=torch.float64).repeat(batch, 1, 1) * rng.choice((0.25, 0.5, 1.0, 2.0))
     elif kind == "wild":
-        distortion = distortion * 10.0 ** rng.uniform(0, 3)
+        distortion = distortion * 10.0 ** rng.uniform(0, 0.7)
         affine[..., 2] *= 10.0 ** rng.uniform(0, 6)
     elif kind == "broken" and batch:
         tensor = rng.choice((intrinsics, distortion, affine))
