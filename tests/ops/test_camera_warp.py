@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from refkp.geometry.distortion import fold_radius
 from refkp.ops import camera_warp
 from refkp.ops.camera_warp import library
-from refkp.ops.camera_warp.cameras import fold_radius
 from tests.support.op_call import Case, OpCall
 from tests.support.op_checks import (
     backend_cases,
@@ -213,35 +213,6 @@ def test_convention_the_fill_is_blended_by_coverage() -> None:
 
 
 # ---- the fold ----
-
-
-@pytest.mark.parametrize(
-    ("coefficients", "radius"),
-    [
-        ((-1 / 3,), 1.0),
-        ((-0.29,), 1 / math.sqrt(3 * 0.29)),
-        ((0.2,), math.inf),
-        ((0.0,), math.inf),
-        ((0.0, -0.2), 1.0),
-        ((0.0, 0.0, 0.0, 0.0, -1 / 7), 1.0),
-        ((-0.3, 0.3), math.inf),  # the derivative has no real root
-    ],
-)
-def test_fold_radius_of_simple_lenses(coefficients: tuple[float, ...], radius: float) -> None:
-    lens = torch.tensor([[*coefficients, *[0.0] * (5 - len(coefficients))]], dtype=torch.float64)
-    torch.testing.assert_close(fold_radius(lens), torch.tensor([radius], dtype=torch.float64))
-
-
-def test_fold_radius_is_the_first_root_of_the_derivative() -> None:
-    lens = torch.randn(300, 5, dtype=torch.float64) * torch.tensor([0.5, 0.3, 0.01, 0.01, 0.2])
-    s = torch.linspace(0, 25, 40001, dtype=torch.float64)
-    k1, k2, _, _, k3 = lens[:, :, None].unbind(1)
-    falls = (1 + 3 * k1 * s + 5 * k2 * s**2 + 7 * k3 * s**3) <= 0
-    first = torch.where(falls.any(1), s[falls.double().argmax(1)].sqrt(), math.inf)
-    got = fold_radius(lens)
-    inside = got < 5
-    assert torch.equal(inside, first < 5)
-    torch.testing.assert_close(got[inside], first[inside], rtol=0, atol=2e-2)
 
 
 @pytest.mark.parametrize("tangential", [(0.0, 0.0), (0.02, -0.03)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from refkp.geometry.distortion import fold_radius
+
 
 def make_cameras(intrinsics: Tensor, distortion: Tensor, affine: Tensor) -> Tensor:
     """[B,22] float64, as csrc/warp/camera_map.h has them. Nothing waits for a device.
@@ -29,31 +31,3 @@ def invert_affine(matrix: Tensor) -> Tensor:
     adjugate = torch.stack([torch.stack([d, -b], dim=-1), torch.stack([-c, a], dim=-1)], dim=-2)
     linear = adjugate / (a * d - b * c)[:, None, None]
     return torch.cat([linear, -linear @ matrix[:, :, 2:]], dim=2)
-
-
-@torch.no_grad()
-def fold_radius(distortion: Tensor) -> Tensor:
-    """The radius [B] at which r (1 + k1 r^2 + k2 r^4 + k3 r^6) stops growing; infinite where it never does.
-
-    The smallest positive root of 1 + 3 k1 s + 5 k2 s^2 + 7 k3 s^3, s = r^2: with z = 1/s the largest root of
-    z^3 + 3 k1 z^2 + 5 k2 z + 7 k3, by Cardano and Vieta and two steps of Newton.
-
-    >>> fold_radius(torch.tensor([[-1 / 3, 0.0, 0.0, 0.0, 0.0], [0.1, 0.0, 0.0, 0.0, 0.0]]).double())
-    tensor([1., inf], dtype=torch.float64)
-    """
-    k1, k2, _, _, k3 = distortion.double().unbind(-1)
-    a, b, c = 3 * k1, 5 * k2, 7 * k3
-    p, half_q = b - a * a / 3, a**3 / 27 - a * b / 6 + c / 2
-    discriminant = half_q.square() + (p / 3) ** 3
-    outer = half_q.abs() + discriminant.clamp(min=0).sqrt()
-    cube = -half_q.sign() * outer ** (1 / 3)
-    single = cube - torch.where(cube == 0, 0.0, p / (3 * cube))
-    reach = (-p / 3).clamp(min=0).sqrt()
-    cosine = torch.where(reach > 0, -half_q / reach**3, 1.0).clamp(-1, 1)
-    triple = 2 * reach * torch.cos(torch.acos(cosine) / 3)
-    z = torch.where(discriminant > 0, single, triple) - a / 3
-    for _ in range(2):
-        slope = (3 * z + 2 * a) * z + b
-        z = z - torch.where(slope == 0, 0.0, (((z + a) * z + b) * z + c) / slope)
-    size = torch.stack([a.abs(), b.abs().sqrt(), c.abs() ** (1 / 3)]).amax(0)
-    return torch.where(z > 1e-6 * size, z, 0.0).reciprocal().sqrt()

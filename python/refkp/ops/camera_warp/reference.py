@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from refkp.geometry.distortion import fold_radius
 from refkp.ops._taps import weighted
-from refkp.ops.camera_warp.cameras import fold_radius
 from refkp.ops.camera_warp.checks import check_values
 
 #: A footprint this much longer than a whole number of pixels counts as that number.
