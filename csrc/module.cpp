@@ -16,6 +16,7 @@
 #include "flow/flow_gt.h"
 #include "vicreg/vicreg.h"
 #include "warp/affine_warp.h"
+#include "warp/camera_warp.h"
 #include "warp/e2p.h"
 #include "warp/equivariance_loss.h"
 
@@ -244,5 +245,36 @@ PYBIND11_MODULE(_C, m) {
                            uintptr_t stream) {
     cuda::flow_gt(dtype_from_name(dtype), problem, pointer<float>(uv), pointer<uint8_t>(flags), pointer<void>(stream));
   }, py::kw_only(), py::arg("problem"), py::arg("uv"), py::arg("flags"), py::arg("dtype"), py::arg("stream"), NoGil());
+#endif
+
+  // ---- camera_warp ----
+  // sizes: images, channels, height and width of the image, then of the output. strides: of the image [B,C,H,W].
+  py::class_<CameraWarpProblem>(m, "CameraWarpProblem")
+      .def(py::init([](uintptr_t cameras, uintptr_t fill, std::array<int64_t, 6> sizes, std::array<int64_t, 4> strides,
+                       bool antialias) {
+        return CameraWarpProblem{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], strides[0], strides[1],
+                                 strides[2], strides[3], antialias, pointer<double>(cameras), pointer<double>(fill)};
+      }), py::kw_only(), py::arg("cameras"), py::arg("fill"), py::arg("sizes"), py::arg("strides"), py::arg("antialias"));
+  m.def("camera_warp_cpu", [](uintptr_t image, const CameraWarpProblem& problem, uintptr_t out, const std::string& dtype,
+                              int threads) {
+    REFKP_CALL_BEST(camera_warp, dtype_from_name(dtype), pointer<void>(image), problem, pointer<void>(out), threads);
+  }, py::kw_only(), py::arg("image"), py::arg("problem"), py::arg("out"), py::arg("dtype"), py::arg("threads"), NoGil());
+  m.def("camera_warp_backward_cpu", [](uintptr_t grad_out, const CameraWarpProblem& problem, uintptr_t grad_image,
+                                       const std::string& dtype, int threads) {
+    REFKP_CALL_BEST(camera_warp_backward, dtype_from_name(dtype), pointer<void>(grad_out), problem,
+                    pointer<void>(grad_image), threads);
+  }, py::kw_only(), py::arg("grad_out"), py::arg("problem"), py::arg("grad_image"), py::arg("dtype"),
+     py::arg("threads"), NoGil());
+#ifdef REFKP_HAS_CUDA
+  m.def("camera_warp_cuda", [](uintptr_t image, const CameraWarpProblem& problem, uintptr_t out, const std::string& dtype,
+                               uintptr_t stream) {
+    cuda::camera_warp(dtype_from_name(dtype), pointer<void>(image), problem, pointer<void>(out), pointer<void>(stream));
+  }, py::kw_only(), py::arg("image"), py::arg("problem"), py::arg("out"), py::arg("dtype"), py::arg("stream"), NoGil());
+  m.def("camera_warp_backward_cuda", [](uintptr_t grad_out, const CameraWarpProblem& problem, uintptr_t sums,
+                                        uintptr_t scale, uintptr_t grad_image, const std::string& dtype, uintptr_t stream) {
+    cuda::camera_warp_backward(dtype_from_name(dtype), pointer<void>(grad_out), problem, pointer<int64_t>(sums),
+                               pointer<double>(scale), pointer<void>(grad_image), pointer<void>(stream));
+  }, py::kw_only(), py::arg("grad_out"), py::arg("problem"), py::arg("sums"), py::arg("scale"), py::arg("grad_image"),
+     py::arg("dtype"), py::arg("stream"), NoGil());
 #endif
 }

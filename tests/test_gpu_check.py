@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from refkp.ops import OPS
 from scripts.gpu.check import MAY_BE_MISSING, is_good, limit
 from scripts.gpu.phases import PHASES, ROOT
 from scripts.gpu.process import run
@@ -97,5 +98,5 @@ def test_a_rehearsal_passes_and_leaves_its_summary(tmp_path: Path) -> None:
         (phase, "passed") for phase in phases
     ]
     rows = json.loads((tmp_path / "agreement.json").read_text())
-    assert {row["op"] for row in rows} == {"affine_warp", "equivariance_loss", "e2p", "vicreg", "flow_gt"}
+    assert {row["op"] for row in rows} == set(OPS)
     assert {row["direction"] for row in rows if row["status"] == "passed"} == {"forward", "backward"}

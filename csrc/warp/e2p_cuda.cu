@@ -6,7 +6,7 @@
 //
 // Backward: the same threads scatter their taps. Float atomics would add in a different order each run, so gradients are
 // scaled by a power of two, rounded to int64 and added as integers, whose sum has no order. The scale leaves room for all
-// pixels of all tiles to fall on one ERP pixel (library: fixed_point.py); the rounding is 2^-40 of the largest gradient
+// pixels of all tiles to fall on one ERP pixel (_fixed_point.py); the rounding is 2^-40 of the largest gradient
 // for eight tiles of 672 x 672. A gather would need the inverse map, many tile pixels per ERP pixel and search at the
 // seams. A second kernel turns the sums into gradients.
 //

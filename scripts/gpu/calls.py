@@ -10,15 +10,16 @@ from collections.abc import Iterator
 import torch
 
 from refkp.geometry.affine import affine_theta
-from refkp.ops import affine_warp, e2p, equivariance_loss, vicreg
+from refkp.ops import affine_warp, camera_warp, e2p, equivariance_loss, vicreg
 from tests.support.flow_scenes import maps, random_scene
 from tests.support.op_call import OpCall
+from tests.support.op_scenes import lenses
 
 
 def small_calls() -> dict[str, OpCall]:
     """The calls by name."""
     torch.manual_seed(0)
-    return dict([*_affine_calls(), *_e2p_calls(), *_vicreg_calls(), *_flow_calls()])
+    return dict([*_affine_calls(), *_e2p_calls(), *_vicreg_calls(), *_flow_calls(), *_camera_calls()])
 
 
 def _affine_calls() -> Iterator[tuple[str, OpCall]]:
@@ -47,6 +48,14 @@ def _e2p_calls() -> Iterator[tuple[str, OpCall]]:
             {**options, "antialias": antialias},
         )
         yield f"e2p, antialias {antialias}", OpCall("e2p", e2p, *given)
+
+
+def _camera_calls() -> Iterator[tuple[str, OpCall]]:
+    tensors = {"image": torch.rand(2, 3, 19, 23, dtype=torch.float64), **lenses(19, 23)}
+    given = tensors, ("image",), ("intrinsics", "distortion", "affine")
+    for antialias in (False, True):
+        options = {"size": (5, 7), "antialias": antialias, "fill": 0.7}
+        yield f"camera_warp, antialias {antialias}", OpCall("camera_warp", camera_warp, *given, options)
 
 
 def _vicreg_calls() -> Iterator[tuple[str, OpCall]]:

@@ -18,7 +18,7 @@ from scripts.gpu.process import Outcome
 from scripts.gpu.toolkit import find_tool, has
 
 ROOT = Path(__file__).parents[2]
-SUITES = ("affine_warp", "e2p", "equivariance_loss", "vicreg", "flow_gt", "panorama", "pose")
+SUITES = ("affine_warp", "camera_warp", "e2p", "equivariance_loss", "vicreg", "flow_gt", "panorama", "pose")
 #: All kernels live in the namespace refkp, and this stands in every mangled name of one.
 KERNELS = "kns=5refkp"
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
+pytest.importorskip("hypothesis", reason="needs the extra `dev`")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from refkp.geometry import distortion as lens
 from refkp.geometry.cameras import project
@@ -147,3 +152,32 @@ def test_errors() -> None:
         lens.undistort(torch.zeros(2), torch.zeros(4))
     with pytest.raises(ValueError, match=r"distort: `points` must be \[...,2\]; got \[3\]"):
         lens.distort(torch.zeros(3), torch.zeros(5))
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "radius"),
+    [
+        ((-1 / 3,), 1.0),
+        ((-0.29,), 1 / math.sqrt(3 * 0.29)),
+        ((0.2,), math.inf),
+        ((0.0,), math.inf),
+        ((0.0, -0.2), 1.0),
+        ((0.0, 0.0, 0.0, 0.0, -1 / 7), 1.0),
+        ((-0.3, 0.3), math.inf),  # the derivative has no real root
+    ],
+)
+def test_fold_radius_of_simple_lenses(coefficients: tuple[float, ...], radius: float) -> None:
+    distortion = torch.tensor([[*coefficients, *[0.0] * (5 - len(coefficients))]], dtype=torch.float64)
+    torch.testing.assert_close(lens.fold_radius(distortion), torch.tensor([radius], dtype=torch.float64))
+
+
+def test_fold_radius_is_the_first_root_of_the_derivative() -> None:
+    distortion = torch.randn(300, 5, dtype=torch.float64) * torch.tensor([0.5, 0.3, 0.01, 0.01, 0.2])
+    s = torch.linspace(0, 25, 40001, dtype=torch.float64)
+    k1, k2, _, _, k3 = distortion[:, :, None].unbind(1)
+    falls = (1 + 3 * k1 * s + 5 * k2 * s**2 + 7 * k3 * s**3) <= 0
+    first = torch.where(falls.any(1), s[falls.double().argmax(1)].sqrt(), math.inf)
+    got = lens.fold_radius(distortion)
+    inside = got < 5
+    assert torch.equal(inside, first < 5)
+    torch.testing.assert_close(got[inside], first[inside], rtol=0, atol=2e-2)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from refkp.ops import e2p
-from refkp.ops.e2p.fixed_point import gradient_scale
+from refkp.ops._fixed_point import gradient_scale
 from tests.ops.test_e2p import VIEWS, turn
 from tests.support.op_checks import backend_names
 

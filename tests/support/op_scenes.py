@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from refkp.geometry.affine import affine_theta
-from refkp.ops import affine_warp, e2p, equivariance_loss, vicreg
+from refkp.ops import affine_warp, camera_warp, e2p, equivariance_loss, vicreg
 from tests.support.flow_scenes import maps, random_scene
 from tests.support.op_call import OpCall
 
@@ -23,6 +23,19 @@ def turned(count: int) -> Tensor:
     generator = torch.Generator().manual_seed(5)
     matrices = torch.linalg.qr(torch.randn(count, 3, 3, generator=generator, dtype=torch.float64))[0]
     return matrices * torch.linalg.det(matrices)[:, None, None]
+
+
+def lenses(height: int, width: int) -> dict[str, Tensor]:
+    """Two cameras of camera_warp for images of a size, float64: all coefficients, and an output a little turned."""
+    focal = 0.8 * max(height, width)
+    K = [[focal, 0.1, 0.52 * width], [0.0, focal + 0.3, 0.47 * height], [0.0, 0.0, 1.0]]
+    coefficients = [[-0.21, 0.05, 0.011, -0.017, 0.003], [0.13, -0.02, -0.009, 0.006, 0.0]]
+    affine = [[[0.91, 0.07, 0.31], [-0.05, 0.88, 0.23]], [[0.47, -0.03, 0.17], [0.02, 1.13, -0.29]]]
+    return {
+        "intrinsics": torch.tensor(K, dtype=torch.float64).expand(2, 3, 3).clone(),
+        "distortion": torch.tensor(coefficients, dtype=torch.float64),
+        "affine": torch.tensor(affine, dtype=torch.float64),
+    }
 
 
 def every_op(height: int = 11, width: int = 14, channels: int = 6) -> dict[str, OpCall]:
@@ -72,5 +85,13 @@ def every_op(height: int = 11, width: int = 14, channels: int = 6) -> dict[str, 
         ),
         "flow_gt": OpCall(
             "flow_gt", maps, scene, wide=("K_src", "K_dst", "dst_from_src"), options={"tol_abs": 8.0}
+        ),
+        "camera_warp": OpCall(
+            "camera_warp",
+            camera_warp,
+            {"image": plain, **lenses(height, width)},
+            ("image",),
+            ("intrinsics", "distortion", "affine"),
+            {"size": (height, width), "fill": fill},
         ),
     }

@@ -72,6 +72,14 @@ def _calls(dtype: torch.dtype) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
             yield "equivariance_loss", "forward", (images, images, theta, coverage)
             yield "equivariance_loss", "backward", (theta[:, 0, 0], images, images, theta, coverage)
         yield from _flow_calls(images)
+        camera = torch.ones(batch, 22, dtype=torch.float64)
+        for picture in (images, images.to(torch.uint8)):
+            yield (
+                "camera_warp",
+                "forward",
+                (picture, camera, (5, 7), dtype == torch.float32, [0.0] * channels),
+            )
+        yield "camera_warp", "backward", (images, camera, (5, 7), dtype == torch.float32)
     yield from _e2p_calls(images.expand(1, 1, 4, 8))
     for rows, dim in ((3, 70), (70, 3), (1, 1)):
         x, weights = torch.zeros(rows, dim, dtype=dtype), torch.ones(3, 1)

@@ -155,7 +155,7 @@ def distort_pixels(uv: Tensor, K: Tensor, distortion: Tensor) -> LensPoints:
 
 
 def undistort_pixels(uv: Tensor, K: Tensor, distortion: Tensor) -> LensPoints:
-    """Pixels of a camera without distortion from those of the same camera with it: K undistort(K^-1 uv).
+    """Pixels of a camera without distortion from those of the same camera with it: `distort_pixels` undone.
 
     Args:
         uv: [...,N,2] pixels.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from refkp.ops import OPS
 from tests.fuzz.ops.draws import Sample
+from tests.fuzz.ops.pictures import random_picture
 from tests.fuzz.ops.scenes import random_flow
 from tests.fuzz.ops.segments import random_segments
 from tests.fuzz.ops.tiles import random_tiles
@@ -26,6 +27,7 @@ SAMPLES = {
     "e2p": random_tiles,
     "vicreg": random_segments,
     "flow_gt": random_flow,
+    "camera_warp": random_picture,
 }
 #: What an op may raise: the caller's fault, a wrong type, our limit.
 ERRORS = (ValueError, TypeError, NotImplementedError)
@@ -82,7 +84,10 @@ def compare(sample: Sample, got: dict[str, Tensor]) -> None:
     assert got.keys() == want.keys()
     unsure, computed = None, torch.promote_types(next(iter(call.tensors.values())).dtype, torch.float32)
     for name, value in want.items():
-        if not value.is_floating_point():
+        if call.op == "camera_warp" and not value.is_floating_point():  # bytes, rounded
+            beyond = (got[name].int() - value.int()).abs() > 1
+            assert int(beyond.sum()) <= OUTLIERS * beyond.numel(), f"{name} differs by more than rounding"
+        elif not value.is_floating_point():
             differs = got[name] != value
             if bool(differs.any()):
                 unsure = borderline(call.tensors, **call.options) if unsure is None else unsure

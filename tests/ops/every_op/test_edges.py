@@ -20,6 +20,7 @@ GRADIENTS = {
     "equivariance_loss": ("maps", "maps_warped", "theta"),
     "e2p": ("erp",),
     "vicreg": ("x", "y"),
+    "camera_warp": ("image", "intrinsics", "distortion", "affine"),
 }
 
 

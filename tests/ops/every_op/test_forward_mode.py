@@ -24,6 +24,10 @@ SMOOTH = [
     ("e2p", "rotation"),
     ("vicreg", "x"),
     ("vicreg", "y"),
+    ("camera_warp", "image"),
+    ("camera_warp", "intrinsics"),
+    ("camera_warp", "distortion"),
+    ("camera_warp", "affine"),
 ]
 FLOW = [("flow_gt", "depth_src"), ("flow_gt", "K_dst"), ("flow_gt", "dst_from_src")]
 

@@ -88,6 +88,16 @@ def interleaved(call: OpCall) -> OpCall:
     return dataclasses.replace(call, tensors={**call.tensors, "erp": pixels}, gradients=())
 
 
+def as_bytes(call: OpCall, channels: int, *, planar: bool = False) -> OpCall:
+    """The same call of camera_warp on bytes, interleaved or in planes."""
+    image = call.tensors["image"][:, :channels].float()
+    pixels = (100 + 40 * image).clamp(0, 255).to(torch.uint8)
+    pixels = pixels.contiguous() if planar else pixels.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    options = {**call.options, "fill": 7.0}
+    tensors = {**call.tensors, "image": pixels}
+    return dataclasses.replace(call, tensors=tensors, gradients=(), options=options)
+
+
 def corners() -> OpCall:
     """Narrow views of the first and of the last pixels of a panorama, no tap beyond a pole or the seam."""
     base = every_op(16, 32, 3)["e2p"]
@@ -99,6 +109,12 @@ def corners() -> OpCall:
 def calls_of(op: str) -> list[OpCall]:
     """Calls of an op on the CPU that take its different ways of reading."""
     calls = [every_op(*size)[op] for size in ((5, 6), (13, 40))]
+    if op == "camera_warp":
+        calls += [every_op(1, 5)[op], every_op(6, 1)[op]]
+        shrunk = {"size": (3, 4), "fill": 0.0, "antialias": True}
+        calls += [dataclasses.replace(every_op(23, 31, 3)[op], options=shrunk)]
+        calls += [as_bytes(call, channels) for call in calls for channels in (1, 3, 4)]
+        calls += [as_bytes(call, 3, planar=True) for call in calls]
     if op == "e2p":
         calls += [corners()]
         calls += [dataclasses.replace(call, options={**call.options, "mode": "nearest"}) for call in calls]

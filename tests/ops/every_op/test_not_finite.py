@@ -25,6 +25,7 @@ PLACES = {
     "e2p": ("erp", (0, 5, 1, 3)),
     "vicreg": ("x", (3, 2)),
     "flow_gt": ("depth_dst", (1, 0, 5, 4)),
+    "camera_warp": ("image", (0, 4, 5, 6)),
 }
 
 

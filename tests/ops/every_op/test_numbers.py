@@ -35,6 +35,7 @@ OPTIONS: list[tuple[str, dict[str, float]]] = [
     ("e2p", {"hfov_deg": 75.5, "vfov_deg": 60.0}),
     ("vicreg", {"gamma": 1.5, "eps": 0.125}),
     ("flow_gt", {"tol_abs": 4.5, "tol_rel": 0.125, "tol_px": 1.25, "pixel_offset": 0.5}),
+    ("camera_warp", {"fill": 0.75}),
 ]
 
 
@@ -64,7 +65,7 @@ def test_a_whole_number_of_any_kind_is_that_number(op: str, options: dict[str, i
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-@pytest.mark.parametrize("op", ["affine_warp", "e2p"])
+@pytest.mark.parametrize("op", ["affine_warp", "e2p", "camera_warp"])
 def test_a_size_of_any_kind_is_that_size(op: str, kind: str) -> None:
     assert same(op, {"size": (5, 7)}, {"size": (WHOLE[kind](5), WHOLE[kind](7))})
     assert same(op, {"size": (5, 7)}, {"size": np.array([5, 7])})
@@ -139,6 +140,11 @@ SCHEDULES: list[tuple[str, str, list[dict[str, Any]]]] = [
     ("flow_gt", "whole", [{"tol_abs": 4}, {"tol_abs": 5}, {"tol_abs": 7}]),
     ("flow_gt", "tolerance", [{"tol_abs": 4.0}, {"tol_abs": 5.0}, {"tol_abs": 6.5}]),
     ("equivariance_loss", "coverage", [{"coverage": True}, {"coverage": False}]),
+    (
+        "camera_warp",
+        "fill",
+        [{"fill": 0.5, "size": (5, 6)}, {"fill": 0.7, "size": (6, 8)}, {"fill": -1.5, "size": (7, 9)}],
+    ),
 ]
 
 

@@ -85,9 +85,8 @@ def normal_equations(
     relative = (off_u * off_u + off_v * off_v) / scale_px**2
     weights = (seen.weights / (1 + relative)).where(seen.used, 0.0)
     cost = (seen.weights * torch.log1p(relative)).where(view.in_front(limits), torch.inf)
-    return NormalEquations(
-        *_sums(rig, view, weights, off_u, off_v, seen.used), _over_views(cost.where(seen.used, 0.0))
-    )
+    sums = _sums(rig, view, weights, off_u, off_v, seen.used)
+    return NormalEquations(*(*sums, _over_views(cost.where(seen.used, 0.0))))
 
 
 def _sums(rig: Rig, view: Sight, weights: Tensor, off_u: Tensor, off_v: Tensor, used: Tensor) -> list[Tensor]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 from torch import Tensor
 
-from refkp._checks import fail, height_and_width, number, refuse_tangents, require_choice, require_input
+from refkp._checks import height_and_width, refuse_tangents, require_choice, require_input
 from refkp.ops import _theta
 from refkp.ops._backends import choose_backend
+from refkp.ops._fill import fill_values
 from refkp.ops.affine_warp import library, reference
 
 
@@ -70,7 +70,7 @@ def affine_warp(
     _theta.check_plane("affine_warp", "image", image.shape[2:])
     _theta.check_plane("affine_warp", "size", size)
     _check_padding(padding)
-    fills = _fill_values(fill, image.shape[1])
+    fills = fill_values("affine_warp", fill, image.shape[1])
     backend = choose_backend("affine_warp", backend, image.device, image.dtype)
     if backend == "reference":
         return reference.affine_warp(image, theta, size, bool(inverse), fills)
@@ -84,20 +84,3 @@ def _check_padding(padding: str) -> None:
         raise NotImplementedError(
             f"affine_warp: `padding` {padding!r} is not offered. Use 'zeros' with `fill`, or pad the image first."
         )
-
-
-def _fill_values(fill: float | Iterable[float], channels: int) -> list[float]:
-    """One value a channel, or an empty list where nothing is blended."""
-    fill = fill.tolist() if isinstance(fill, (Tensor, np.ndarray)) else fill
-    rule = f"a number or one per channel (C={channels})"
-    if isinstance(fill, str):
-        fail("affine_warp", "fill", rule, fill)
-    if isinstance(fill, Iterable):
-        values = [number("affine_warp", "fill", value) for value in fill]
-    else:
-        values = [number("affine_warp", "fill", fill)] * channels
-    if len(values) != channels:
-        fail("affine_warp", "fill", rule, f"{len(values)} numbers")
-    if not all(abs(value) < float("inf") for value in values):
-        fail("affine_warp", "fill", "finite", values)
-    return values if any(values) else []

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from refkp import _native
+from refkp.ops._fixed_point import gradient_scale
 from refkp.ops.e2p.camera import Cameras, pyramid_elements
-from refkp.ops.e2p.fixed_point import gradient_scale
 
 
 def forward(erp: Tensor, cameras: Cameras, size: tuple[int, int], equilib: bool, nearest: bool) -> Tensor:

@@ -13,9 +13,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from refkp.ops._fixed_point import gradient_scale
 from refkp.ops.affine_warp.triton import weighted_sum
 from refkp.ops.e2p.camera import Cameras, pyramid_elements
-from refkp.ops.e2p.fixed_point import gradient_scale
 
 _BLOCK = 256
 

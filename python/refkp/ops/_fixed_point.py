@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def gradient_scale(grad_out: Tensor) -> Tensor:
-    """The factor for gradients of tiles [N,C,h,w] before they are rounded to int64; float64, on their device.
+    """The factor for gradients of pictures [N,C,h,w] before they are rounded to int64; float64, on their device.
 
     A power of two, so that scaling is exact, and such that N*h*w times the largest gradient, the most that
-    one ERP pixel can collect, stays below 2^62. NaN when a gradient is not finite. No value is read, so
+    one pixel of the source can collect, stays below 2^62. NaN when a gradient is not finite. No value is read, so
     nothing waits for the device.
     """
     peak = grad_out.detach().abs().amax().to(torch.float64)
