@@ -59,10 +59,11 @@ class Video:
             fail("Video.frame", "number", "at least 0", number)
         if number == self._last[0]:
             return self._last[1]
-        if not self._last[0] < number <= self._last[0] + _NEAR:
+        if not self._next <= number < self._next + _NEAR:
             self._go_near(number)
         picture = self._read_at(number)
         if picture is None:
+            self._reopen()  # some containers read nothing any more behind their end
             rule = f"a frame that can be decoded of the {self.num_frames} of {self.path}"
             fail("Video.frame", "number", rule, number)
         self._last = (number, picture)
@@ -83,6 +84,10 @@ class Video:
         self._capture = cv2.VideoCapture(str(self.path))
         self._next = 0  # number of the frame that is read next
 
+    def _reopen(self) -> None:
+        self._capture.release()
+        self._open()
+
     def _go_near(self, number: int) -> None:
         """Be at `number` by a jump, or at or before it where jumps cannot be trusted."""
         if self._jumps is None:
@@ -90,13 +95,11 @@ class Video:
         if self._jumps:
             self._jump(number)
         elif number < self._next:
-            self._capture.release()
-            self._open()
+            self._reopen()
 
     def _jump_is_exact(self) -> bool:
         target = min(_JUMP_CHECKED_AT, self.num_frames - 1)
-        self._capture.release()
-        self._open()
+        self._reopen()
         read = self._read_at(target)
         self._jump(target)
         return read is not None and _digest(read) == _digest(self._read())

@@ -105,6 +105,8 @@ def write_analysis(path: Path, labels: np.ndarray, video: str) -> None:
     with whole_file(path) as unfinished, h5py.File(unfinished, "w") as file:
         file["tracks"] = np.transpose(labels - PIXEL_CENTRE, (2, 1, 0))[None]
         file["point_scores"] = np.where(found, 0.9, 0.0).T[None]
+        file["instance_scores"] = np.full((1, len(labels)), 0.9)
+        file["tracking_scores"] = np.full((1, len(labels)), np.nan)
         file["track_occupancy"] = found.any(1).astype(np.uint8)[:, None]
         file["node_names"] = np.array(JOINTS, dtype="S")
         file["track_names"] = np.array(["animal"], dtype="S")
