@@ -29,14 +29,8 @@ PYTORCH3D = "easypytorch3d>=0.7.9,<0.8"
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Every test but the slow ones, a worker on each core, with everything a user may install."""
-    workers = (
-        "-n",
-        str(min(4, os.cpu_count() or 1)),
-        "--dist",
-        "loadfile",
-    )  # a file's fixtures are made once
-    run(session, full(session), "pytest", "-m", "not slow", *workers, *session.posargs)
+    """Every test but the slow ones, with everything a user may install."""
+    run(session, full(session), "pytest", "-m", "not slow", *session.posargs)
 
 
 @nox.session

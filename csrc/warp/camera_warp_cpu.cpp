@@ -7,6 +7,7 @@
 // 1. forward   2. backward   3. entry points (before them: camera_map.h, camera_chunk.h, camera_bytes.h)
 #include <cstring>
 
+#include "common/compute.h"
 #include "common/huge_pages.h"
 #include "common/parallel.h"
 #include "warp/camera_bytes.h"
@@ -16,15 +17,6 @@ namespace REFKP_ISA {
 namespace {
 
 constexpr int kChannels = 4;  // channels that share one computation of positions
-
-template <class T>
-struct Compute {
-  using Real = float;
-};
-template <>
-struct Compute<double> {
-  using Real = double;
-};
 
 // ---- 1. forward ----
 

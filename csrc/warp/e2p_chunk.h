@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "common/compute.h"
 #include "common/simd.h"
 #include "warp/e2p_sphere.h"
 
@@ -17,15 +18,6 @@ namespace {
 
 constexpr int kChunk = 32;
 constexpr int kChannels = 8;  // channels that share one computation of positions
-
-template <class T>
-struct Compute {
-  using Real = float;
-};
-template <>
-struct Compute<double> {
-  using Real = double;
-};
 
 // ---- 1. positions and levels of a chunk ----
 

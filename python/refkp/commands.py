@@ -181,20 +181,14 @@ def require_output(command: str, options: Any) -> None:
 
 def _require_folder(command: str, option: str, path: Path) -> None:
     """Raise ValueError unless `path` is a folder that can be written, or can become one."""
+    place = "in " if option == "json" else ""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not there.is_dir():
         remedy = "Give the name of a folder, there or to be made."
-        fail(
-            command,
-            option,
-            "in a folder" if option == "json" else "a folder",
-            f"the file {str(there)!r}",
-            remedy,
-        )
+        fail(command, option, f"{place}a folder", f"the file {str(there)!r}", remedy)
     if not os.access(there, os.W_OK | os.X_OK):
-        got = f"{str(there)!r}, which you may not write"
-        fail(command, option, "in a place to write" if option == "json" else "a place to write", got,
-             "Give another, or change its permissions.")  # fmt: skip
+        remedy = "Give another, or change its permissions."
+        fail(command, option, f"{place}a place to write", f"{str(there)!r}, which you may not write", remedy)
 
 
 @contextmanager

@@ -58,4 +58,4 @@ def test_no_file_belongs_to_no_op() -> None:
         owned = any(name == op or name.startswith(f"{op}_") for op in OPS)
         assert owned or (PACKAGE / "ops" / f"_{name}.py").exists(), f"{path.name} tests no op"
     suites = {path.stem.removeprefix("test_bench_") for path in (ROOT / "bench").glob("test_*.py")}
-    assert suites <= {*OPS, *SYSTEMS}
+    assert suites <= {*OPS, *SYSTEMS, "triangulation"}  # the one function of geometry that is raced

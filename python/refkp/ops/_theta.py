@@ -1,4 +1,4 @@
-"""Checks of `theta` [B,2,3] and its pixel form, shared by the two affine ops."""
+"""Checks of `theta` [B,2,3] and its pixel form, shared by the two affine ops; its inverse, by all warps."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pixel_map(theta: Tensor, inverse: bool, in_size: Sequence[int], out_size: Se
 
     Grouped so that the identity and mirror maps come out exact.
     """
-    theta = _inverse(theta) if inverse else theta
+    theta = inverse_map(theta) if inverse else theta
     in_wh, out_wh = _width_height(theta, in_size, out_size)
     linear = theta[:, :, :2] * (in_wh / out_wh)
     constant = 0.5 * ((linear * (1 - out_wh)).sum(2, keepdim=True) + theta[:, :, 2:] * in_wh + (in_wh - 1))
@@ -73,12 +73,15 @@ def pixel_map_backward(
         return grad
     # With the 3x3 matrices Y = X^-1: dL/dX = -Y^T (dL/dY) Y^T.
     bottom = theta.new_tensor([0.0, 0.0, 1.0]).expand(theta.shape[0], 1, 3)
-    y = torch.cat([_inverse(theta), bottom], dim=1).transpose(1, 2)
+    y = torch.cat([inverse_map(theta), bottom], dim=1).transpose(1, 2)
     return -(y[:, :2, :2] @ grad @ y)
 
 
-def _inverse(theta: Tensor) -> Tensor:
-    """In closed form: `torch.linalg.inv` waits for the device, and raises where NaN is wanted."""
+def inverse_map(theta: Tensor) -> Tensor:
+    """The inverses of affine maps [B,2,3].
+
+    In closed form: `torch.linalg.inv` waits for the device, and raises where NaN is wanted.
+    """
     (a, b), (c, d) = (row.unbind(-1) for row in theta[:, :, :2].unbind(-2))
     adjugate = torch.stack([torch.stack([d, -b], dim=-1), torch.stack([-c, a], dim=-1)], dim=-2)
     linear = adjugate / (a * d - b * c)[:, None, None]

@@ -80,7 +80,7 @@ def camera_warp(
     >>> K = torch.tensor([[[8.0, 0.0, 4.0], [0.0, 8.0, 1.0], [0.0, 0.0, 1.0]]])
     >>> halve = torch.tensor([[[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]])
     >>> camera_warp(image, K, torch.zeros(1, 5), halve, size=(1, 4))[0, 0, 0, 1:3]
-    tensor([6.5000, 8.5000])
+    tensor([5.6875, 7.4375])
     """
     checks.check_image(image)
     checks.check_cameras(intrinsics, distortion, affine, image)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from refkp.geometry.distortion import fold_radius
+from refkp.ops._theta import inverse_map
 
 
 def make_cameras(intrinsics: Tensor, distortion: Tensor, affine: Tensor) -> Tensor:
@@ -15,19 +16,11 @@ def make_cameras(intrinsics: Tensor, distortion: Tensor, affine: Tensor) -> Tens
     distance 1 [2,3]; the linear part of the intrinsics [2,2]; the distortion [5]; the radius of its fold.
     """
     K, lens, forward = (tensor.detach().double() for tensor in (intrinsics, distortion, affine))
-    back = invert_affine(forward)  # in edge coordinates
+    back = inverse_map(forward)  # in edge coordinates
     middle = back[:, :, :2].sum(2) * 0.5 + back[:, :, 2]
     pixel = torch.cat([back[:, :, :2], (middle - 0.5)[:, :, None]], dim=2)
-    inverse = invert_affine(K[:, :2])
+    inverse = inverse_map(K[:, :2])
     ray_constant = (inverse[:, :, :2] @ middle[:, :, None]) + inverse[:, :, 2:]
     ray = torch.cat([inverse[:, :, :2] @ back[:, :, :2], ray_constant], dim=2)
     parts = (pixel, ray, K[:, :2, :2], lens, fold_radius(lens)[:, None])
     return torch.cat([part.flatten(1) for part in parts], dim=1).contiguous()
-
-
-def invert_affine(matrix: Tensor) -> Tensor:
-    """The inverse maps of [B,2,3]; in closed form, since `torch.linalg.inv` waits for the device."""
-    (a, b), (c, d) = (row.unbind(-1) for row in matrix[:, :, :2].unbind(-2))
-    adjugate = torch.stack([torch.stack([d, -b], dim=-1), torch.stack([-c, a], dim=-1)], dim=-2)
-    linear = adjugate / (a * d - b * c)[:, None, None]
-    return torch.cat([linear, -linear @ matrix[:, :, 2:]], dim=2)

@@ -66,7 +66,8 @@ class AttentionSpec:
         drop_path: part of the samples whose residual branch is left out in training.
         position: what turns the template tokens. "so3": channels as 3-vectors, turned by the template's pose;
             "s2rope": rotary phases of the viewing direction as first published; "s2rope_equivariant": the same
-            idea with smooth phases in the anchor's frame, unchanged by a turn of the object's frame; "none".
+            idea with smooth phases in the anchor's frame, unchanged by a turn of the object's frame; "none", the best
+            of the four where they were compared (docs/pose.md).
         so3_fraction: of "so3": part of the channels of a head that is turned.
         sphere_split: of "s2rope*": channel pairs (x, y, per face of the sphere), D = 2 (x + y + 6 face);
             None takes the automatic split.
@@ -80,7 +81,7 @@ class AttentionSpec:
     depth: int = 4
     window: int = 7
     drop_path: float = 0.1
-    position: Position = "so3"
+    position: Position = "none"
     so3_fraction: float = 0.5
     sphere_split: tuple[int, int, int] | None = None
     mlp_ratio: float = 4.0
