@@ -85,6 +85,8 @@ WRITERS = {
         "none",
     ],
     "pose eval": ["--run", "none", "--data", "none"],
+    "multiview generate": [],
+    "multiview inspect": ["none"],
     "panorama tiles": ["none.jpg"],
     "panorama compare": ["--data", "none"],
     "panorama eval": ["--run", "none", "--data", "none.csv"],

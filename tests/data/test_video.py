@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-cv2 = pytest.importorskip("cv2", reason="needs the extra `multiview`")
+pytest.importorskip("cv2", reason="needs the extra `multiview`")
+
+import cv2
 
 from refkp.data.video import Video
 

@@ -119,5 +119,3 @@ FAULTS: dict[str, tuple[Callable[[MadeUpSession], MadeUpSession], str, str]] = {
     "left and right exchanged": (_exchanged, "joints exchanged", "paw_front_left and paw_front_right"),
     "pose of the camera": (_inverted, "inverted camera", "cam1"),
 }
-
-

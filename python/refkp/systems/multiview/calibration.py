@@ -32,16 +32,18 @@ class Calibration(NamedTuple):
         Raises:
             ValueError: a view has no camera; lists both.
         """
-        found = {name: self.index(name) for name in names}
+        found = {name: self.camera_of(name) for name in names}
         missing = [name for name, index in found.items() if index is None]
         if missing:
             rule = f"cameras for the views {', '.join(names)}"
-            remedy = f"Without a camera: {', '.join(missing)}. Rename them, leave those views out, or name a file."
+            remedy = (
+                f"Without a camera: {', '.join(missing)}. Rename them, leave those views out, or name a file."
+            )
             fail("Calibration", str(self.file or "calibration"), rule, ", ".join(self.names), remedy)
         chosen = [index for index in found.values() if index is not None]
         return Calibration(tuple(names), self.rig.select(chosen), self.sizes[chosen], self.file)
 
-    def index(self, view: str) -> int | None:
+    def camera_of(self, view: str) -> int | None:
         """The camera of a view: of the same name, else of the same name in other case, else with the same number.
 
         None where there is none, or where several would do.
@@ -50,7 +52,7 @@ class Calibration(NamedTuple):
 
 
 def matching_name(view: str, cameras: Sequence[str]) -> int | None:
-    """Which of the cameras a view is, by the rule of `Calibration.index`.
+    """Which of the cameras a view is, by the rule of `Calibration.camera_of`.
 
     >>> matching_name("Camera3", ("cam1", "cam3"))
     1

@@ -41,7 +41,7 @@ def read_frame(recording: Recording, number: int, track: str | None = None) -> S
     score = seen.score[row] if is_labelled else np.full(seen.score.shape[1:], np.nan)
     if number < 0:
         fail("read_frame", "number", "at least 0", number)
-    pictures = []
+    pictures: list[NDArray[np.uint8] | None] = []
     for view in recording.views:
         if view.video is None:
             pictures.append(None)
@@ -56,7 +56,7 @@ def read_frame(recording: Recording, number: int, track: str | None = None) -> S
 def _size(recording: Recording, name: str, picture: NDArray[np.uint8] | None) -> tuple[int, int]:
     if picture is not None:
         return picture.shape[1], picture.shape[0]
-    index = None if recording.calibration is None else recording.calibration.index(name)
+    index = None if recording.calibration is None else recording.calibration.camera_of(name)
     if recording.calibration is None or index is None:
         return 0, 0
     width, height = recording.calibration.sizes[index].tolist()

@@ -73,8 +73,11 @@ def view_picture(frame: SynchronisedFrame, projected: np.ndarray, edges: Sequenc
         labels = frame.xy[index]
         for a, b in edges:
             axis.plot(*labels[[a, b]].T, color=_LABEL, linewidth=0.8, alpha=0.7)
-        axis.scatter(*labels.T, s=26, facecolors="none", edgecolors=_LABEL, linewidths=1.2, label="label")
-        axis.scatter(*projected[index].T, s=22, marker="x", c=_REPROJECTED, linewidths=1, label="reprojected")
+        seen, found = labels.T, projected[index].T
+        axis.scatter(
+            seen[0], seen[1], s=26, facecolors="none", edgecolors=_LABEL, linewidths=1.2, label="label"
+        )
+        axis.scatter(found[0], found[1], s=22, marker="x", c=_REPROJECTED, linewidths=1, label="reprojected")
         axis.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
         if index == 0:
             axis.legend(loc="lower left", fontsize="small")
@@ -86,7 +89,10 @@ def error_picture(distances: np.ndarray, names: Sequence[str], joints: Sequence[
     known = np.isfinite(distances)
     medians = np.array(
         [
-            [np.median(column[seen]) if seen.any() else np.nan for column, seen in zip(view.T, kept.T, strict=True)]
+            [
+                np.median(column[seen]) if seen.any() else np.nan
+                for column, seen in zip(view.T, kept.T, strict=True)
+            ]
             for view, kept in zip(distances.transpose(1, 0, 2), known.transpose(1, 0, 2), strict=True)
         ]
     )

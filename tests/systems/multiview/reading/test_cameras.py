@@ -52,11 +52,17 @@ def test_pixel_centres_of_anipose_are_at_integers(tmp_path: Path) -> None:
         ("not = [toml", "a TOML file of Anipose"),
         ("[metadata]\n", "with a table for each camera"),
         (TABLE.replace("matrix", "K"), "a table with `matrix`"),
-        (TABLE.replace("[ 1.0, 2.0, 300.0,]", "[1.0, nan, 3.0]"), "cam_0.translation` must be 3 finite numbers"),
+        (
+            TABLE.replace("[ 1.0, 2.0, 300.0,]", "[1.0, nan, 3.0]"),
+            "cam_0.translation` must be 3 finite numbers",
+        ),
         (TABLE.replace("[ 640, 480,]", '"640x480"'), "cam_0.size` must be numbers"),
         (TABLE.replace("[ -0.2,]", "[0.1, 0, 0, 0, 0, 0.3]"), "at most the five k1, k2, p1, p2, k3"),
         (TABLE.replace('name = "top"', 'name = "top"\nfisheye = true'), "fisheye` must be false"),
-        (TABLE + TABLE.replace("cam_0", "cam_1").replace("[metadata]\nadjusted = false", ""), "different names"),
+        (
+            TABLE + TABLE.replace("cam_0", "cam_1").replace("[metadata]\nadjusted = false", ""),
+            "different names",
+        ),
     ],
 )
 def test_a_broken_calibration_is_named(text: str, message: str, tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def test_predictions(tmp_path: Path) -> None:
     read = read_table(written(tmp_path / "a.csv", PREDICTED))
     assert (read.joints, read.tracks) == (("nose", "paw"), ("",))
     assert read.labels.frames.tolist() == [0, 5]
-    np.testing.assert_array_equal(read.labels.xy[:, 0], [[[2, 3], [3.5, 4.5]], [[7.5, 8.5], [np.nan, np.nan]]])
+    np.testing.assert_array_equal(
+        read.labels.xy[:, 0], [[[2, 3], [3.5, 4.5]], [[7.5, 8.5], [np.nan, np.nan]]]
+    )
     assert read.labels.score[0, 0].tolist() == [0.9, 0.2]
     assert not read.labels.by_user.any()
 

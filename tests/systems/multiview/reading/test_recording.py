@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-h5py = pytest.importorskip("h5py", reason="needs the extra `multiview`")
-sio = pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
+pytest.importorskip("h5py", reason="needs the extra `multiview`")
+pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+
+import h5py
+import sleap_io as sio
 
 from refkp.systems.multiview.data.generator import MadeUpSession, generate_session
 from refkp.systems.multiview.data.spec import SessionSpec
@@ -99,7 +102,9 @@ def test_a_frame_of_all_views(folder: Path, made: tuple[Path, MadeUpSession]) ->
         read_frame(read_recording(folder), 6)
 
 
-def test_views_are_left_out_and_joints_matched_by_name(folder: Path, made: tuple[Path, MadeUpSession]) -> None:
+def test_views_are_left_out_and_joints_matched_by_name(
+    folder: Path, made: tuple[Path, MadeUpSession]
+) -> None:
     with h5py.File(folder / "cam2" / "cam2.analysis.h5", "a") as file:
         for name, axis in (("tracks", 2), ("point_scores", 1), ("node_names", 0)):
             values = np.flip(file[name][()], axis)
@@ -128,7 +133,9 @@ def test_points_know_their_first_frame(folder: Path, made: tuple[Path, MadeUpSes
 
 def test_equally_good_labels_are_not_guessed(folder: Path) -> None:
     shutil.copy(folder / "cam1" / "cam1.analysis.h5", folder / "cam1" / "second.analysis.h5")
-    with pytest.raises(ValueError, match=r"one file for the view cam1; got cam1\.analysis\.h5, second\.analysis\.h5"):
+    with pytest.raises(
+        ValueError, match=r"one file for the view cam1; got cam1\.analysis\.h5, second\.analysis\.h5"
+    ):
         read_recording(folder)
     assert read_recording(folder, labels="cam*").view_names == ("cam0", "cam1", "cam2")
 

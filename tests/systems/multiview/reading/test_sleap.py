@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-h5py = pytest.importorskip("h5py", reason="needs the extra `multiview`")
-sio = pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
+pytest.importorskip("h5py", reason="needs the extra `multiview`")
+pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+
+import h5py
+import sleap_io as sio
 
 from refkp.systems.multiview.data.generator import write_analysis
 from refkp.systems.multiview.reading.sleap import read_analysis, read_slp
@@ -17,7 +20,9 @@ from refkp.systems.multiview.reading.sleap import read_analysis, read_slp
 NODES = ["head", "tail", "paw"]
 
 
-def project(path: Path, frames: list[tuple[int, list[object]]], video: str = "D:\\lab\\cam\\walk.mp4") -> Path:
+def project(
+    path: Path, frames: list[tuple[int, list[object]]], video: str = "D:\\lab\\cam\\walk.mp4"
+) -> Path:
     """A project of one video with these instances."""
     film = sio.Video(filename=video, open_backend=False)
     labelled = [sio.LabeledFrame(video=film, frame_idx=index, instances=found) for index, found in frames]
@@ -73,7 +78,10 @@ def test_what_a_person_placed_counts_before_what_was_predicted(order: int, tmp_p
 
 def test_animals_are_told_apart_by_their_tracks(tmp_path: Path) -> None:
     ada, bob = sio.Track("ada"), sio.Track("bob")
-    frames = [(0, [predicted(POINTS, 0.5, bob), predicted(OTHERS, 0.5, ada)]), (1, [predicted(POINTS, 0.5, ada)])]
+    frames = [
+        (0, [predicted(POINTS, 0.5, bob), predicted(OTHERS, 0.5, ada)]),
+        (1, [predicted(POINTS, 0.5, ada)]),
+    ]
     read = read_slp(project(tmp_path / "a.slp", frames))
     assert read.tracks == ("ada", "bob")
     np.testing.assert_array_equal(read.labels.xy[0, 0], np.array(OTHERS) + 0.5)
@@ -89,7 +97,9 @@ def test_one_of_several_videos_is_chosen_by_name(tmp_path: Path) -> None:
               for index, film in enumerate(films)]  # fmt: skip
     sio.save_slp(sio.Labels(labeled_frames=frames), str(tmp_path / "a.slp"), embed=False)
     assert read_slp(tmp_path / "a.slp", "right.mp4").labels.frames.tolist() == [1]
-    with pytest.raises(ValueError, match=r"`video` must be one of those in .*: left\.mp4, right\.mp4; got None"):
+    with pytest.raises(
+        ValueError, match=r"`video` must be one of those in .*: left\.mp4, right\.mp4; got None"
+    ):
         read_slp(tmp_path / "a.slp")
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refkp._files import write_json
-from refkp.commands import output_folder, plain_parser, table
-from refkp.systems.multiview.commands.sessions import add_session, read_session
+from refkp.commands import output_folder, parsed, parser, table
+from refkp.systems.multiview.commands.sessions import add_sessions, read_sessions
 
 if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
     from refkp.systems.multiview.inspection import Inspection
 
 _COMMAND = "refkp multiview inspect"
@@ -18,13 +19,23 @@ _EXAMPLE = f"refkp multiview generate --out session\n{_COMMAND} session --out re
 
 
 def inspect(argv: list[str]) -> int:
-    """Print what a session holds and what is wrong with it; exit 1 if anything is."""
-    options = _parser().parse_args(argv)
-    recording = read_session(options, options.session)
+    """Print what sessions hold and what is wrong with them; exit 1 if anything is."""
+    options = parsed(_parser(), argv)
 
     from refkp.systems.multiview.inspection import inspect_recording
 
-    found = inspect_recording(recording, options.track)
+    wrong = False
+    recordings = read_sessions(options)
+    for recording in recordings:
+        found = inspect_recording(recording, options.track)
+        wrong = wrong or bool(found.findings)
+        _tell(found)
+        if options.out is not None:
+            _write(found, options.out if len(recordings) == 1 else options.out / recording.name)
+    return 1 if wrong else 0
+
+
+def _tell(found: Inspection) -> None:
     print(_facts(found))
     for title, rows in (("points of the session", found.given), ("points triangulated here", found.ours)):
         if rows:
@@ -34,16 +45,18 @@ def inspect(argv: list[str]) -> int:
     for finding in found.findings:
         print(f"* {finding}")
     print(f"{len(found.findings)} findings" if found.findings else "nothing is wrong")
-    if options.out is not None:
-        _write(found, options.out)
-    return 1 if found.findings else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = plain_parser(_COMMAND, inspect.__doc__, example=_EXAMPLE)
-    add_session(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for pictures and summary.json")
-    return parser
+def _parser() -> ArgumentParser:
+    command = parser(_COMMAND, inspect.__doc__, example=_EXAMPLE)
+    add_sessions(command)
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for pictures and summary.json; of several sessions, folders in it",
+    )
+    return command
 
 
 def _facts(found: Inspection) -> str:

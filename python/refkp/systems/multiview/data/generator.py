@@ -141,7 +141,9 @@ def _floor(rig: Rig, spec: SessionSpec) -> np.ndarray:
             seen = rig.project(torch.from_numpy(line))
             pixels = seen.uv[:, 0].numpy()[seen.valid[:, 0].numpy()]
             if len(pixels):
-                cv2.polylines(picture, [_fixed(pixels - PIXEL_CENTRE)], False, (90, 80, 70), 1, cv2.LINE_AA, 4)
+                cv2.polylines(
+                    picture, [_fixed(pixels - PIXEL_CENTRE)], False, (90, 80, 70), 1, cv2.LINE_AA, 4
+                )
     return picture
 
 

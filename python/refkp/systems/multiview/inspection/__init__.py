@@ -64,7 +64,9 @@ def inspect_recording(recording: Recording, track: str | None = None) -> Inspect
         points = found.points.numpy()
         ours = reprojection_errors(calibrated.names, part, points, rig)
         if recording.points is not None:
-            given = reprojection_errors(calibrated.names, part, at_frames(recording.points, seen.frames, animal), rig)
+            given = reprojection_errors(
+                calibrated.names, part, at_frames(recording.points, seen.frames, animal), rig
+            )
             findings += _standing_out(given, findings)
         findings += inspect_units(recording, seen.frames, points, animal)
     return Inspection(recording, recording.tracks[animal], seen, videos, given, ours, points, findings)
@@ -75,7 +77,9 @@ def _calibrated(recording: Recording) -> tuple[Calibration | None, list[int]]:
     if recording.calibration is None:
         return None, []
     known = recording.calibration.names
-    views = [index for index, name in enumerate(recording.view_names) if matching_name(name, known) is not None]
+    views = [
+        index for index, name in enumerate(recording.view_names) if matching_name(name, known) is not None
+    ]
     return recording.calibration.of([recording.view_names[index] for index in views]), views
 
 
@@ -85,7 +89,15 @@ def _standing_out(errors: list[ViewErrors], findings: list[Finding]) -> list[Fin
     result = []
     for row in errors:
         others = [other.median for other in errors if other is not row and np.isfinite(other.median)]
-        if len(others) > 1 and row.median > _STANDS_OUT * float(np.median(others)) and row.view not in told.split():
-            measured = f"{row.median:.1f} px from the points of the session, the others {np.median(others):.1f} px"
-            result.append(Finding("view stands out", row.view, measured, "Calibrate it again, or leave it out."))
+        if (
+            len(others) > 1
+            and row.median > _STANDS_OUT * float(np.median(others))
+            and row.view not in told.split()
+        ):
+            measured = (
+                f"{row.median:.1f} px from the points of the session, the others {np.median(others):.1f} px"
+            )
+            result.append(
+                Finding("view stands out", row.view, measured, "Calibrate it again, or leave it out.")
+            )
     return result

@@ -90,11 +90,19 @@ def _scaled_unit(factor: float) -> Callable[[Tensor, Tensor, Tensor, Tensor], tu
 
 _CHANGES: tuple[tuple[str, str, str, Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]], ...] = (
     (
-        *("wrong distortion sign", "its coefficients fit with the other sign", "Change the sign of the distortion."),
+        *(
+            "wrong distortion sign",
+            "its coefficients fit with the other sign",
+            "Change the sign of the distortion.",
+        ),
         lambda K, d, R, t: (K, -d, R, t),
     ),
     (
-        *("labels without distortion", "they fit a camera without it", "Set the distortion of those cameras to 0."),
+        *(
+            "labels without distortion",
+            "they fit a camera without it",
+            "Set the distortion of those cameras to 0.",
+        ),
         lambda K, d, R, t: (K, torch.zeros_like(d), R, t),
     ),
     (

@@ -30,7 +30,9 @@ def inspect_cameras(recording: Recording) -> Iterator[Finding]:
     for name in recording.view_names:
         if matching_name(name, calibration.names) is None:
             known = f"no camera of this name among {', '.join(calibration.names)}"
-            yield Finding("view without a camera", name, known, "Rename it in the file, or leave the view out.")
+            yield Finding(
+                "view without a camera", name, known, "Rename it in the file, or leave the view out."
+            )
     yield from _sound(calibration)
     yield from _duplicates(calibration)
 
@@ -41,11 +43,17 @@ def _sound(calibration: Calibration) -> Iterator[Finding]:
         K, R = rig.K[index], rig.R[index]
         determinant = float(torch.linalg.det(R))
         if abs(determinant - 1) > _RIGID:
-            yield Finding("no rotation", name, f"its matrix has determinant {determinant:.4f}", f"{_CALIBRATE}.")
+            yield Finding(
+                "no rotation", name, f"its matrix has determinant {determinant:.4f}", f"{_CALIBRATE}."
+            )
         if float(K.tril(-1).abs().max()) > 0 or float(K[2, 2]) != 1:
-            yield Finding("no camera matrix", name, "K is not upper triangular with a last 1", f"{_CALIBRATE}.")
+            yield Finding(
+                "no camera matrix", name, "K is not upper triangular with a last 1", f"{_CALIBRATE}."
+            )
         if float(K.diagonal().min()) <= 0:
-            yield Finding("no camera matrix", name, f"focal length {float(K.diagonal().min()):g}", f"{_CALIBRATE}.")
+            yield Finding(
+                "no camera matrix", name, f"focal length {float(K.diagonal().min()):g}", f"{_CALIBRATE}."
+            )
         off = (K[:2, 2] / calibration.sizes[index] - 0.5).abs()
         if float(off.max()) > _OFF_CENTRE:
             at = ", ".join(f"{value:.0f}" for value in K[:2, 2].tolist())
@@ -62,4 +70,6 @@ def _duplicates(calibration: Calibration) -> Iterator[Finding]:
             where = f"{calibration.names[a]} and {calibration.names[b]}"
             which = "K, R and t" if torch.allclose(rig.K[a], rig.K[b]) else "R and t"
             measured = f"they have the same {which}"
-            yield Finding("duplicate cameras", where, measured, "Calibrate the wrong one again, or leave it out.")
+            yield Finding(
+                "duplicate cameras", where, measured, "Calibrate the wrong one again, or leave it out."
+            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from refkp.systems.multiview.inspection.beliefs import Belief, beliefs
@@ -60,11 +59,17 @@ def _best(evidence: Evidence, names: tuple[str, ...], views: list[int]) -> Belie
     few = evidence.thinned(_FIRST_LOOK)
     tried = beliefs(few, names, views)
     ranked = sorted(
-        ((disagreement(point_errors(belief.evidence, views)), number, belief) for number, belief in enumerate(tried)),
+        (
+            (disagreement(point_errors(belief.evidence, views)), number, belief)
+            for number, belief in enumerate(tried)
+        ),
         key=lambda entry: entry[:2],
     )
     now = point_errors(evidence, views)
-    full = [belief._replace(evidence=belief.evidence._replace(chosen=evidence.chosen)) for *_, belief in ranked[:_NUM_BEST]]
+    full = [
+        belief._replace(evidence=belief.evidence._replace(chosen=evidence.chosen))
+        for *_, belief in ranked[:_NUM_BEST]
+    ]
     errors = [point_errors(belief.evidence, views) for belief in full]
     if not full:
         return None

@@ -34,7 +34,12 @@ def reprojection_errors(
         known = np.isfinite(errors[:, index])
         of_view, plain = errors[:, index][known], ideal[:, index][known]
         numbers = (
-            (float(of_view.mean()), float(np.median(of_view)), float(np.percentile(of_view, 95)), float(plain.mean()))
+            (
+                float(of_view.mean()),
+                float(np.median(of_view)),
+                float(np.percentile(of_view, 95)),
+                float(plain.mean()),
+            )
             if known.any()
             else (float("nan"),) * 4
         )

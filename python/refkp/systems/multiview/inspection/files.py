@@ -49,7 +49,9 @@ def inspect_videos(recording: Recording, facts: Mapping[str, VideoFacts]) -> Ite
         fact, last = facts[view.name], int(view.labels.frames[-1])
         if last >= fact.num_frames:
             measured = f"labels up to frame {last}, the video has {fact.num_frames}"
-            yield Finding("video shorter than its labels", view.name, measured, "Find the video that was labelled.")
+            yield Finding(
+                "video shorter than its labels", view.name, measured, "Find the video that was labelled."
+            )
         index = matching_name(view.name, recording.calibration.names) if recording.calibration else None
         if recording.calibration and index is not None:
             size = tuple(recording.calibration.sizes[index].tolist())
@@ -66,7 +68,9 @@ def inspect_videos(recording: Recording, facts: Mapping[str, VideoFacts]) -> Ite
             yield Finding("videos of unequal length", recording.name, measured, remedy)
 
 
-def inspect_labels(recording: Recording, seen: Observations, facts: Mapping[str, VideoFacts]) -> Iterator[Finding]:
+def inspect_labels(
+    recording: Recording, seen: Observations, facts: Mapping[str, VideoFacts]
+) -> Iterator[Finding]:
     """Labels against the joints of the others, the border of the picture, and each other."""
     reference = recording.views[0]
     for view in recording.views:
@@ -77,10 +81,14 @@ def inspect_labels(recording: Recording, seen: Observations, facts: Mapping[str,
         elif view.joints != reference.joints:
             first = next(a for a, b in zip(view.joints, reference.joints, strict=False) if a != b)
             measured = f"another order than in {reference.name}, from {first} on"
-            yield Finding("nodes in another order", view.name, measured, "They are matched by name here; check others.")
+            yield Finding(
+                "nodes in another order", view.name, measured, "They are matched by name here; check others."
+            )
     for index, name in enumerate(recording.view_names):
         if not seen.visible[:, index].any():
-            yield Finding("no labels", name, "not one point of this animal", "Leave the view out, or label it.")
+            yield Finding(
+                "no labels", name, "not one point of this animal", "Leave the view out, or label it."
+            )
         yield from _outside(recording, seen, facts, index)
     yield from _unseen_frames(recording, seen)
     yield from _equal_labels(recording, seen)
@@ -94,10 +102,12 @@ def _outside(
     if size is None:
         return
     xy = seen.xy[:, index]
-    outside = ((xy < 0) | (xy > size)).any(-1)
+    outside = np.any((xy < 0) | (xy > np.array(size)), axis=-1)
     if outside.any():
         frames = seen.frames[outside.any(1)]
-        measured = f"{int(outside.sum())} labels outside of {size[0]}x{size[1]}, frames {frames[0]} to {frames[-1]}"
+        measured = (
+            f"{int(outside.sum())} labels outside of {size[0]}x{size[1]}, frames {frames[0]} to {frames[-1]}"
+        )
         remedy = "Leave those frames out, or see that the labels are of this video."
         yield Finding("animal leaves the picture", name, measured, remedy)
 
@@ -117,7 +127,9 @@ def _unseen_frames(recording: Recording, seen: Observations) -> Iterator[Finding
     few = seen.labelled.sum(1) < 2
     if few.mean() > _LEAVES:
         frames = seen.frames[few]
-        measured = f"in {few.mean():.0%} of the frames fewer than two views see it, {frames[0]} to {frames[-1]}"
+        measured = (
+            f"in {few.mean():.0%} of the frames fewer than two views see it, {frames[0]} to {frames[-1]}"
+        )
         yield Finding("animal leaves the volume", recording.name, measured, "Leave those frames out.")
 
 
@@ -126,4 +138,6 @@ def _equal_labels(recording: Recording, seen: Observations) -> Iterator[Finding]
         both = seen.visible[:, a] & seen.visible[:, b]
         if both.any() and np.array_equal(seen.xy[:, a][both], seen.xy[:, b][both]):
             where = f"{recording.view_names[a]} and {recording.view_names[b]}"
-            yield Finding("duplicate views", where, "they have the same labels", "One is a copy: leave it out.")
+            yield Finding(
+                "duplicate views", where, "they have the same labels", "One is a copy: leave it out."
+            )

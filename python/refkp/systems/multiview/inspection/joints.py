@@ -48,7 +48,9 @@ def exchanged_joints(
     """Joints of some views that are others in the rest of the views, the worst view first, then without it."""
     left, findings = list(views), []
     while len(left) > 2:
-        found = [_in_view(evidence, names, joints, left, view) for view in left if asked is None or view in asked]
+        found = [
+            _in_view(evidence, names, joints, left, view) for view in left if asked is None or view in asked
+        ]
         worst = max(found, key=lambda entry: entry.weight, default=None)
         if worst is None or not worst.findings:
             break
@@ -82,7 +84,9 @@ def _in_view(
         share, frames = _share_exchanged(distance, a, b, typical)
         if share >= _MIN_SHARE and frames >= _MIN_FRAMES:
             measured = f"{joints[a]} and {joints[b]} are exchanged in {share:.0%} of the frames"
-            findings.append(Finding("joints exchanged", names[view], measured, "Correct the labels of this view."))
+            findings.append(
+                Finding("joints exchanged", names[view], measured, "Correct the labels of this view.")
+            )
             weight += share
     return _Exchanged(view, weight, findings)
 

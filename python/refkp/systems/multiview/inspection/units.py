@@ -19,7 +19,9 @@ _SAME = 1.2
 _ONE_UNIT = "Write both in one unit."
 
 
-def inspect_units(recording: Recording, frames: np.ndarray, points: np.ndarray, animal: int) -> Iterator[Finding]:
+def inspect_units(
+    recording: Recording, frames: np.ndarray, points: np.ndarray, animal: int
+) -> Iterator[Finding]:
     """Compare points [F,J,3] triangulated here, at frame numbers [F], with those of the file; and the board."""
     if recording.points is not None:
         given = at_frames(recording.points, frames, animal)

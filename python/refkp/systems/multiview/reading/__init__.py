@@ -129,10 +129,11 @@ def _video(view: ViewFiles, labels: FileLabels) -> Path | None:
     ):
         if len(matches) == 1:
             return matches[0]
-    if not view.videos:
-        return None
-    names = ", ".join(path.name for path in view.videos)
-    fail("read_recording", str(view.labels), "of one of the videos beside it", names, "Keep the one that was labelled.")
+    if view.videos:
+        names = ", ".join(path.name for path in view.videos)
+        rule = "of one of the videos beside it"
+        fail("read_recording", str(view.labels), rule, names, "Keep the one that was labelled.")
+    return None
 
 
 def _points(folder: Path, files: Sequence[ViewFiles], num_joints: int) -> SpacePoints | None:
@@ -147,7 +148,13 @@ def _projections(folder: Path, num_joints: int) -> SpaceProjections | None:
     exact = [path for path in files if path.name == "reprojections.h5"] or files
     if len(exact) > 1:
         names = ", ".join(path.name for path in exact)
-        fail("read_recording", str(folder), "with one reprojections*.h5", names, "Name the right one reprojections.h5.")
+        fail(
+            "read_recording",
+            str(folder),
+            "with one reprojections*.h5",
+            names,
+            "Name the right one reprojections.h5.",
+        )
     return read_projections(exact[0], num_joints) if exact else None
 
 

@@ -57,7 +57,9 @@ def _camera(path: Path, key: str, table: Mapping[str, Any]) -> tuple[str, *tuple
     if table.get("fisheye"):
         remedy = "Calibrate it with the model of Brown and Conrady (`fisheye = false`)."
         fail("read_calibration", f"{path}: {key}.fisheye", "false", "true", remedy)
-    K = _array(path, key, table, "matrix", (3, 3)) + np.array([[0, 0, PIXEL_CENTRE], [0, 0, PIXEL_CENTRE], [0, 0, 0]])
+    K = _array(path, key, table, "matrix", (3, 3)) + np.array(
+        [[0, 0, PIXEL_CENTRE], [0, 0, PIXEL_CENTRE], [0, 0, 0]]
+    )
     coefficients = np.asarray(table.get("distortions", []), dtype=float).ravel()
     if len(coefficients) > 5 and coefficients[5:].any():
         rule = "at most the five k1, k2, p1, p2, k3"

@@ -44,7 +44,12 @@ def read_colmap(folder: Path) -> Calibration:
     names = _view_names([fields[9] for fields in images])
     if len(set(names)) < len(names):
         rule = "with one picture for each view (a rig that does not move)"
-        fail("read_calibration", str(folder / "images.txt"), rule, f"{len(names)} pictures of {len(set(names))} views")
+        fail(
+            "read_calibration",
+            str(folder / "images.txt"),
+            rule,
+            f"{len(names)} pictures of {len(set(names))} views",
+        )
     poses = np.array([_numbers(folder / "images.txt", fields[1:8]) for fields in images])
     missing = {fields[8] for fields in images} - cameras.keys()
     if missing:

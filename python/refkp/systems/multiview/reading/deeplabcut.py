@@ -65,7 +65,12 @@ def _read_csv(path: Path) -> _Table:
     width = len(headers["coords"])
     if any(len(row) != width for row in rows):
         line = next(index for index, row in enumerate(rows) if len(row) != width)
-        fail("read_table", str(path), f"of rows with {width} cells", f"{len(rows[line])} in data row {line + 1}")
+        fail(
+            "read_table",
+            str(path),
+            f"of rows with {width} cells",
+            f"{len(rows[line])} in data row {line + 1}",
+        )
     first = next(index for index in range(1, width) if headers["coords"][index].strip())
     animals = headers.get("individuals", [UNTRACKED] * width)
     cells = zip(animals, headers["bodyparts"], headers["coords"], strict=True)
@@ -127,5 +132,10 @@ def _frame_number(path: Path, row: str) -> int:
     """The number of a row, or the last one in the name of its picture."""
     numbers: Sequence[str] = re.findall(r"\d+", PureWindowsPath(row).stem)
     if not numbers:
-        fail("read_table", str(path), "of rows with a frame number or a picture with one in its name", repr(row))
+        fail(
+            "read_table",
+            str(path),
+            "of rows with a frame number or a picture with one in its name",
+            repr(row),
+        )
     return int(numbers[-1])

@@ -4,7 +4,7 @@ Three ways in which people keep a session are known; hidden files and folders ar
 
     <session>/<view>/     the labels and the video of one view; the folder names it (Anipose)
     <session>/<any>/      labels `*_cam<X>.*` of all views, their videos `*_cam<X>.*` there or in the session
-    <session>/            labels and videos of all views, with `_cam<X>` or the name of a calibrated camera in their names
+    <session>/            labels and videos of all views, named by `_cam<X>` or by a calibrated camera
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def find_sessions(path: Path) -> tuple[Path, ...]:
         ValueError: no session in it.
     """
     if not path.is_dir():
-        raise FileNotFoundError(f"refkp multiview: there is no folder {path}. Name that of a session, or of several.")
+        raise FileNotFoundError(
+            f"refkp multiview: there is no folder {path}. Name that of a session, or of several."
+        )
     if is_session(path):
         return (path,)
     sessions = tuple(child for child in _folders(path) if is_session(child))
@@ -66,7 +68,9 @@ def calibration_of(folder: Path) -> Path | None:
     return None
 
 
-def view_files(folder: Path, *, camera_names: Sequence[str] = (), labels: str | None = None) -> list[ViewFiles]:
+def view_files(
+    folder: Path, *, camera_names: Sequence[str] = (), labels: str | None = None
+) -> list[ViewFiles]:
     """The views of a session, sorted by name.
 
     Args:
@@ -117,8 +121,7 @@ def _grouped(folder: Path, camera_names: Sequence[str], labels: str | None = Non
     children = {child: _label_files(child, labels) for child in _folders(folder)}
     below = [path for files in children.values() for path in files]
     if len({_camera_in(path) for path in below} - {None}) > 1 and _share_folders(folder, children):
-        together = _by_name([*_label_files(folder, labels), *below], camera_names)
-        return together
+        return _by_name([*_label_files(folder, labels), *below], camera_names)
     return together or {child.name: files for child, files in children.items() if files}
 
 

@@ -148,7 +148,9 @@ def _analysis(path: Path, file: h5py.File) -> FileLabels:
 def _names(file: h5py.File, key: str) -> tuple[str, ...]:
     if key not in file:
         return ()
-    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in np.atleast_1d(file[key][()]))
+    return tuple(
+        name.decode() if isinstance(name, bytes) else str(name) for name in np.atleast_1d(file[key][()])
+    )
 
 
 def _video_name(file: h5py.File) -> str | None:
