@@ -34,7 +34,7 @@ class CropBox(NamedTuple):
         """A = crop_from_image, float64 [2,3]: the box, stretched to a picture of `size` x `size`.
 
         >>> CropBox(128, 0, 1024, 1024).affine(224).tolist()
-        [[0.21875, 0.0, -28.0], [0.0, 0.21875, -0.0]]
+        [[0.21875, 0.0, -28.0], [0.0, 0.21875, 0.0]]
         """
         if size < 1:
             fail("CropBox.affine", "size", "at least 1 pixel", size)
