@@ -109,13 +109,15 @@ def crop_intrinsics(affine: Tensor, K: Tensor) -> Tensor:
     return torch.cat((top, K[..., 2:, :].expand(*top.shape[:-2], 1, 3)), dim=-2)
 
 
-def yx_from_pixels(points: Tensor, size: int) -> Tensor:
-    """(x, y) in pixels [...,2] as files keep them: (y, x) as shares of the side."""
+def yx_from_pixels(points: Tensor, image_size: Tensor) -> Tensor:
+    """(x, y) in pixels [...,2] as files keep them: (y, x) as shares of the sides (width, height) [...,2]."""
     require_trailing("yx_from_pixels", "points", points, "2")
-    return points.flip(-1) / size
+    require_trailing("yx_from_pixels", "image_size", image_size, "2")
+    return (points / image_size.to(points.dtype)).flip(-1)
 
 
-def pixels_from_yx(points: Tensor, size: int) -> Tensor:
-    """(x, y) in pixels [...,2] of (y, x) as shares of the side."""
+def pixels_from_yx(points: Tensor, image_size: Tensor) -> Tensor:
+    """(x, y) in pixels [...,2] of (y, x) as shares of the sides (width, height) [...,2]."""
     require_trailing("pixels_from_yx", "points", points, "2")
-    return points.flip(-1) * size
+    require_trailing("pixels_from_yx", "image_size", image_size, "2")
+    return points.flip(-1) * image_size.to(points.dtype)
