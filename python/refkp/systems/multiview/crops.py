@@ -83,7 +83,13 @@ def _animal_box(points: Tensor | None, margin: float) -> CropBox:
         require_trailing("crop_box", "points", points, "N,2")
         points = points[torch.isfinite(points).all(-1)].double()
     if points is None or not len(points):
-        fail("crop_box", "points", "at least one finite point", "none", "Without labels show the whole picture.")
+        fail(
+            "crop_box",
+            "points",
+            "at least one finite point",
+            "none",
+            "Without labels show the whole picture.",
+        )
     low, high = points.amin(0), points.amax(0)
     side = max((1 + margin) * float((high - low).max()), _LEAST_SIDE)
     corner = ((low + high - side) / 2).tolist()
