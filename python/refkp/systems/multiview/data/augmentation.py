@@ -158,9 +158,11 @@ def _warped(images: Tensor, affine: Tensor) -> Tensor:
     size = images.shape[-1]
     inverse = invert_affine(affine)
     corners = crop_points(inverse, torch.tensor([[0.0, 0.0], [size, size]], dtype=torch.float64))
-    # Bilinear sampling reads one pixel beyond; a mirror reaches no farther than the picture is wide.
-    beyond = math.ceil(max(float(-corners.min()), float(corners.max()) - size)) + 1
-    pad = min(max(beyond, 0), size - 1)
+    # Bilinear sampling reads one pixel beyond.
+    pad = max(0, math.ceil(max(float(-corners.min()), float(corners.max()) - size)) + 1)
+    if pad >= size:
+        got = f"one that shows {pad} pixels beyond the border"
+        fail("place_views", "affine", f"a map that a mirror of {size} pixels can fill", got)
     padded = F.pad(images.float(), (pad,) * 4, mode="reflect")
     side = size + 2 * pad
     theta = torch.cat((inverse[..., :2] * size / side, torch.zeros_like(inverse[..., 2:])), dim=-1)

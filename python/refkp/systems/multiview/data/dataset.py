@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from refkp._checks import fail
 from refkp.data.images import decode_rgb
 from refkp.geometry.affine import compose_affine
 from refkp.systems.multiview.batch import MultiviewSample
-from refkp.systems.multiview.crops import CropBox, crop_intrinsics, pixels_from_yx
+from refkp.systems.multiview.crops import crop_intrinsics, pixels_from_yx
 from refkp.systems.multiview.data.augmentation import (
     PlacedViews,
     ViewAugmentation,
@@ -72,8 +73,8 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         self.num_views, self.permute_probability = num_views, permute_probability
         self.view = None if view is None else _camera_index(self.store, view)
         self.augmentation, self.training, self.seed = augmentation, training, seed
-        seen = self.store.samples.view_mask
-        seen = seen.any(1) if self.view is None else seen[:, self.view]
+        mask = self.store.samples.view_mask
+        seen = np.asarray(mask.any(1) if self.view is None else mask[:, self.view])
         self.numbers = [i for i in (range(len(self.store)) if samples is None else samples) if seen[i]]
         if not self.numbers:
             rule = "of samples that " + (f"{view} saw" if view else "some camera saw")
@@ -150,13 +151,9 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         affine = None if cameras.crop_affine is None else torch.from_numpy(cameras.crop_affine)[views]
         if not bool(known.any()):
             return None, None, None, affine
-        K = torch.from_numpy(cameras.K)[views]
         # Older files keep K of the raw picture, which was stretched to the one that is stored.
-        stretch = [
-            CropBox(0, 0, *(size if there else (1, 1))).affine(self.store.info.size)
-            for size, there in zip(cameras.size[views].tolist(), known.tolist(), strict=True)
-        ]
-        K = crop_intrinsics(torch.stack(stretch), K)
+        stretch = (self.store.info.size / torch.from_numpy(cameras.size)[views].double()).diag_embed()
+        K = crop_intrinsics(F.pad(stretch, (0, 1)), torch.from_numpy(cameras.K)[views])
         R, t = torch.from_numpy(cameras.R)[views], self._metres(cameras.t)[views]
         return _or_nan(K, known), _or_nan(R, known), _or_nan(t, known), affine
 
@@ -169,7 +166,13 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         scale = self.store.info.world_scale
         if scale is None:
             remedy = "Write it into the file: `refkp multiview migrate OLD NEW --world_unit mm`."
-            fail("MultiviewDataset", str(self.store.path), "a file that tells the unit of its world", "none", remedy)
+            fail(
+                "MultiviewDataset",
+                str(self.store.path),
+                "a file that tells the unit of its world",
+                "none",
+                remedy,
+            )
         return torch.from_numpy(np.asarray(lengths)) * scale
 
     def _pictures(self, stored: StoredSample, views: Tensor) -> Tensor:

@@ -59,7 +59,9 @@ def split_samples(
     if rule == "session":
         if len(set(sessions)) < 2:
             remedy = "Split by 'time', or name a file of held-out sessions."
-            fail("split_samples", "sessions", "at least two to split by 'session'", len(set(sessions)), remedy)
+            fail(
+                "split_samples", "sessions", "at least two to split by 'session'", len(set(sessions)), remedy
+            )
         return Split(*held_out_groups(sessions, fraction, seed), [])
     groups = [f"{session}/{frame}" for session, frame in zip(sessions, frames, strict=True)]
     return Split(*held_out_groups(groups, fraction, seed), [])
@@ -69,9 +71,19 @@ def _split_in_time(sessions: np.ndarray, frames: np.ndarray, fraction: float, ga
     if not 0 < fraction < 1:
         fail("split_samples", "val_fraction", "inside (0,1)", fraction)
     if gap < 1:
-        fail("split_samples", "gap", "at least 1 frame", gap, "Neighbouring frames are nearly the same picture.")
-    sides = [_sides(frames, rows, fraction, gap, generator) for rows, generator in _each_session(sessions, seed)]
-    train, held_out, left_out = (sorted(int(i) for side in part for i in side) for part in zip(*sides, strict=True))
+        fail(
+            "split_samples",
+            "gap",
+            "at least 1 frame",
+            gap,
+            "Neighbouring frames are nearly the same picture.",
+        )
+    sides = [
+        _sides(frames, rows, fraction, gap, generator) for rows, generator in _each_session(sessions, seed)
+    ]
+    train, held_out, left_out = (
+        sorted(int(i) for side in part for i in side) for part in zip(*sides, strict=True)
+    )
     if not train:
         got = f"none: all {len(frames)} samples are held out or within {gap} frames of one that is"
         remedy = "Make `gap` or `val_fraction` smaller, split by 'session', or add data."

@@ -49,7 +49,9 @@ def truth_through_cameras(dataset: MultiviewDataset) -> list[ViewTruth]:
         together = torch.cat(errors[view])
         found = together[~together.isnan()]
         if len(found):
-            rows.append(ViewTruth(names[view], len(found), float(found.quantile(0.5, interpolation="higher"))))
+            rows.append(
+                ViewTruth(names[view], len(found), float(found.quantile(0.5, interpolation="higher")))
+            )
     return rows
 
 

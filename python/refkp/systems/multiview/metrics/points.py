@@ -99,8 +99,8 @@ def share_correct(errors: Tensor, thresholds: Tensor) -> Tensor:
 class ErrorSummary(NamedTuple):
     """Errors in a few numbers; NaN where no point was found."""
 
-    count: int  # points that have a truth
-    missed: int  # of these, without an estimate: they are in no other number
+    num_points: int  # that have a truth
+    num_missed: int  # of these, without an estimate: they are in no other number
     mean: float
     median: float
     percentiles: tuple[float, ...]  # at PERCENTILES
