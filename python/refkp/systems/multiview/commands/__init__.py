@@ -6,4 +6,5 @@ from __future__ import annotations
 VERBS: dict[str, tuple[str, str]] = {
     "generate": ("generate", "write a made-up session: videos, labels, cameras, points"),
     "inspect": ("inspect", "say what is wrong with a session, and what to do about it"),
+    "preprocess": ("preprocess", "write sessions into the file of samples that training reads"),
 }
