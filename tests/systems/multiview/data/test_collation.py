@@ -8,6 +8,7 @@ import torch
 
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
 
 from refkp.geometry.cameras import project
 from refkp.systems.multiview.batch import MultiviewBatch, MultiviewSample

@@ -14,6 +14,7 @@ import torch
 pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
 
 from refkp.systems.multiview.batch import MultiviewBatch
 from refkp.systems.multiview.data.animal import JOINTS

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
 
 from refkp.geometry.cameras import project
 from refkp.systems.multiview.batch import MultiviewSample

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
 
 from refkp.systems.multiview.data.dataset import MultiviewDataset
 from refkp.systems.multiview.data.generator import make_session

@@ -51,7 +51,7 @@ def split_samples(
         ValueError: an argument out of its range, or nothing to train on or to hold out.
 
     >>> split_samples(["a"] * 9, range(9), rule="time", fraction=0.2, gap=2, seed=1)
-    Split(train=[0, 1, 2, 3], held_out=[6, 7], left_out=[4, 5, 8])
+    Split(train=[0, 1, 2], held_out=[5, 6], left_out=[3, 4, 7, 8])
     """
     require_choice("split_samples", "split", rule, get_args(SplitRule))
     if rule == "time":

@@ -12,7 +12,6 @@ import torch
 from refkp._checks import fail
 from refkp.geometry.cameras import project
 from refkp.systems.multiview.data.dataset import MultiviewDataset
-from refkp.systems.multiview.metrics.points import point_errors
 
 _NUM_SAMPLES = 200
 #: Medians above these parts of the side of the picture are told, and refused.
@@ -39,8 +38,9 @@ def truth_through_cameras(dataset: MultiviewDataset) -> list[ViewTruth]:
         if sample.K is None or sample.R is None or sample.t is None or sample.points is None:
             continue
         uv, depth = project(sample.points, sample.K, sample.R, sample.t)
-        known = torch.isfinite(depth) & (sample.visibility > 0)
-        of_views = point_errors(torch.where((depth > 0)[..., None], uv, torch.nan), sample.keypoints, known)
+        distance = torch.linalg.vector_norm(uv - sample.keypoints, dim=-1)
+        known = torch.isfinite(distance) & (sample.visibility > 0)
+        of_views = torch.where(known, torch.where(depth > 0, distance, torch.inf), torch.nan)
         for view, of_view in zip(sample.camera_indices.tolist(), of_views, strict=True):
             errors.setdefault(view, []).append(of_view)
     names = dataset.store.info.camera_names
