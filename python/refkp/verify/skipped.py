@@ -18,7 +18,7 @@ _FUNCTIONS = {
         k_max_pixels_centred""",
     "multiview": """
         lbs pca_scale_trans loss_kp2d_masked loss_kp2d_visibility_weighted loss_joint_angle loss_kp3d_masked
-        loss_rotation_frobenius loss_camera fusion_cross_view decoder_layer soft_silhouette pipeline_kp2d
+        loss_rotation_frobenius loss_camera fusion_cross_view decoder_layer soft_silhouette
         curriculum""",
 }
 
