@@ -87,6 +87,8 @@ WRITERS = {
     "pose eval": ["--run", "none", "--data", "none"],
     "multiview generate": [],
     "multiview inspect": ["none"],
+    "multiview triangulate": ["none"],
+    "multiview calibrate": ["none"],
     "panorama tiles": ["none.jpg"],
     "panorama compare": ["--data", "none"],
     "panorama eval": ["--run", "none", "--data", "none.csv"],

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from refkp._extras import named_extras
-from refkp.systems.multiview.calibration import matching_name
 from refkp.systems.multiview.frames import SynchronisedFrame, read_frame
 from refkp.systems.multiview.inspection import Inspection
 from refkp.systems.multiview.inspection.errors import view_distances
-from refkp.systems.multiview.session import Recording
+from refkp.systems.multiview.session import Observations, Recording
 
 with named_extras():
     from matplotlib.figure import Figure
@@ -25,30 +24,54 @@ _NUM_SKELETONS = 8
 def inspection_figures(found: Inspection) -> dict[str, Figure]:
     """File name without its ending -> figure: what is labelled, an instant, and with cameras errors and the animal."""
     recording, seen = found.recording, found.seen
-    names, joints = recording.view_names, recording.joints
-    figures = {"labels": missing_picture(seen.visible, names, joints)}
-    best = int(seen.visible.sum((1, 2)).argmax())
+    figures = {"labels": missing_picture(seen.visible, recording.view_names, recording.joints)}
+    watchable = {name: fact.num_frames for name, fact in found.videos.items()}
+    return figures | space_figures(
+        _with_videos(recording, watchable, _best(seen)), found.track, seen, found.points
+    )
+
+
+def space_figures(
+    recording: Recording, track: str, seen: Observations, points: np.ndarray
+) -> dict[str, Figure]:
+    """File name without its ending -> figure: the views at an instant, and with cameras the errors and the animal.
+
+    Args:
+        recording: with the videos to show.
+        track: the animal.
+        seen: F frames of all V views.
+        points: [F,J,3] in space; NaN where missing.
+    """
+    figures: dict[str, Figure] = {}
+    names = recording.view_names
+    best = int(np.searchsorted(seen.frames, _best(seen)))
     projected = np.full(seen.xy.shape[1:], np.nan)
-    if np.isfinite(found.points).any() and recording.calibration is not None:
-        known = [name for name in names if matching_name(name, recording.calibration.names) is not None]
-        views = [names.index(name) for name in known]
+    if np.isfinite(points).any() and recording.calibration is not None:
+        views = recording.calibrated_views()
+        known = [names[view] for view in views]
         rig = recording.calibration.of(known).rig
-        projected[views] = rig.project(torch.from_numpy(found.points[best])).uv.transpose(0, 1).numpy()
-        part = seen._replace(xy=seen.xy[:, views])
-        figures["errors"] = error_picture(view_distances(part, found.points, rig), known, joints)
-        whole = np.flatnonzero(np.isfinite(found.points).all(-1).mean(1) > 0.5)
+        projected[views] = rig.project(torch.from_numpy(points[best])).uv.transpose(0, 1).numpy()
+        distances = view_distances(seen.select(views), points, rig)
+        figures["errors"] = error_picture(distances, known, recording.joints)
+        whole = np.flatnonzero(np.isfinite(points).all(-1).mean(1) > 0.5)
         chosen = whole[np.linspace(0, len(whole) - 1, min(_NUM_SKELETONS, len(whole))).astype(int)]
-        figures["space"] = space_picture(found.points[chosen], recording.edges, rig.centres().numpy())
-    number = int(seen.frames[best])
-    watchable = {name for name, fact in found.videos.items() if number < fact.num_frames}
-    shown = read_frame(_with_videos(recording, watchable), number, found.track)
+        figures["space"] = space_picture(points[chosen], recording.edges, rig.centres().numpy())
+    shown = read_frame(recording, int(seen.frames[best]), track)
     figures["views"] = view_picture(shown, projected, recording.edges)
     return figures
 
 
-def _with_videos(recording: Recording, names: set[str]) -> Recording:
-    """The recording with the videos of these views alone; broken ones are told elsewhere."""
-    views = (view if view.name in names else replace(view, video=None) for view in recording.views)
+def _best(seen: Observations) -> int:
+    """The frame with the most labels."""
+    return int(seen.frames[seen.visible.sum((1, 2)).argmax()])
+
+
+def _with_videos(recording: Recording, num_frames: Mapping[str, int], frame: int) -> Recording:
+    """The recording with the videos alone that have that frame; broken ones are told elsewhere."""
+    views = (
+        view if frame < num_frames.get(view.name, 0) else replace(view, video=None)
+        for view in recording.views
+    )
     return replace(recording, views=tuple(views))
 
 

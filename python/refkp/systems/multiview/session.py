@@ -6,6 +6,7 @@ file says. NaN is a point that was not labelled or not found; a score is no visi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refkp._checks import fail
-from refkp.systems.multiview.calibration import Calibration
+from refkp.systems.multiview.calibration import Calibration, matching_name
 
 #: The track of an instance that has none.
 UNTRACKED = ""
@@ -70,6 +71,11 @@ class Recording:
     def view_names(self) -> tuple[str, ...]:
         return tuple(view.name for view in self.views)
 
+    def calibrated_views(self) -> list[int]:
+        """The numbers of the views that have a camera."""
+        known = self.calibration.names if self.calibration is not None else ()
+        return [index for index, name in enumerate(self.view_names) if matching_name(name, known) is not None]
+
     def without(self, names: tuple[str, ...]) -> Recording:
         """The recording without some of its views.
 
@@ -96,6 +102,11 @@ class Observations(NamedTuple):
     xy: np.ndarray  # float64 [F,V,J,2] pixels; NaN where missing
     score: np.ndarray  # float64 [F,V,J]; NaN where unknown
     labelled: np.ndarray  # bool [F,V], the view has an instance there
+
+    def select(self, views: Sequence[int]) -> Observations:
+        """Those of some of the views."""
+        index = list(views)
+        return Observations(self.frames, self.xy[:, index], self.score[:, index], self.labelled[:, index])
 
     @property
     def visible(self) -> np.ndarray:

@@ -44,7 +44,8 @@ def _tell(found: Inspection) -> None:
     print()
     for finding in found.findings:
         print(f"* {finding}")
-    print(f"{len(found.findings)} findings" if found.findings else "nothing is wrong")
+    count = len(found.findings)
+    print("nothing is wrong" if not count else "1 finding" if count == 1 else f"{count} findings")
 
 
 def _parser() -> ArgumentParser:

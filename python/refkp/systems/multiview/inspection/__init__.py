@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from refkp._checks import fail
 from refkp.geometry.triangulation import triangulate
-from refkp.systems.multiview.calibration import Calibration, matching_name
 from refkp.systems.multiview.inspection.cameras import inspect_cameras
 from refkp.systems.multiview.inspection.consistency import inspect_consistency
 from refkp.systems.multiview.inspection.errors import ViewErrors, at_frames, reprojection_errors
@@ -53,9 +53,12 @@ def inspect_recording(recording: Recording, track: str | None = None) -> Inspect
     points = np.full((len(seen.frames), len(recording.joints), 3), np.nan)
     given: list[ViewErrors] = []
     ours: list[ViewErrors] = []
-    calibrated, views = _calibrated(recording)
-    if calibrated is not None and len(views) > 1:
-        part = Observations(seen.frames, seen.xy[:, views], seen.score[:, views], seen.labelled[:, views])
+    views = recording.calibrated_views()
+    if recording.calibration is not None and len(views) > 1:
+        calibrated, part = (
+            recording.calibration.of([recording.view_names[v] for v in views]),
+            seen.select(views),
+        )
         rig = calibrated.rig.to(torch.float64)
         evidence = gathered(part, rig, calibrated.sizes)
         if len(evidence.chosen):
@@ -72,15 +75,18 @@ def inspect_recording(recording: Recording, track: str | None = None) -> Inspect
     return Inspection(recording, recording.tracks[animal], seen, videos, given, ours, points, findings)
 
 
-def _calibrated(recording: Recording) -> tuple[Calibration | None, list[int]]:
-    """The cameras of the views that have one, and which views these are."""
-    if recording.calibration is None:
-        return None, []
-    known = recording.calibration.names
-    views = [
-        index for index, name in enumerate(recording.view_names) if matching_name(name, known) is not None
-    ]
-    return recording.calibration.of([recording.view_names[index] for index in views]), views
+def require_sound_cameras(command: str, recording: Recording) -> None:
+    """Raise ValueError if the cameras of the views cannot be right, whatever the labels are."""
+    findings = list(inspect_cameras(recording))
+    if findings:
+        remedy = "Name other cameras by --calibration, or leave views out by --leave_out."
+        fail(
+            command,
+            recording.name,
+            "a session with sound cameras",
+            "; ".join(map(str, findings)).rstrip("."),
+            remedy,
+        )
 
 
 def _standing_out(errors: list[ViewErrors], findings: list[Finding]) -> list[Finding]:

@@ -21,20 +21,22 @@ _CALIBRATE = "Calibrate it again, or leave the view out"
 
 
 def inspect_cameras(recording: Recording) -> Iterator[Finding]:
-    """What can be said of the calibration without a label."""
+    """What can be said of the cameras of the views without a label."""
     calibration = recording.calibration
     if calibration is None:
         remedy = "Put calibration.toml, or COLMAP's cameras.txt and images.txt, into the session"
         yield Finding("no calibration", recording.name, "no file with cameras", f"{remedy}, or name one.")
         return
-    for name in recording.view_names:
-        if matching_name(name, calibration.names) is None:
+    found = {name: matching_name(name, calibration.names) for name in recording.view_names}
+    for name, index in found.items():
+        if index is None:
             known = f"no camera of this name among {', '.join(calibration.names)}"
             yield Finding(
                 "view without a camera", name, known, "Rename it in the file, or leave the view out."
             )
-    yield from _sound(calibration)
-    yield from _duplicates(calibration)
+    used = calibration.of([name for name, index in found.items() if index is not None])
+    yield from _sound(used)
+    yield from _duplicates(used)
 
 
 def _sound(calibration: Calibration) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from refkp.systems.multiview.inspection.findings import Finding
 from refkp.systems.multiview.inspection.joints import exchanged_joints
 
 #: A belief counts when it lowers the error to this share, and so in so many standard errors over frames.
-_BETTER, _SURE = 0.96, 8.0
+_BETTER, _SURE = 0.96, 5.0
 
 #: A view that no belief explains stands out when the others agree so much better without it, by a pixel at least.
 _WITHOUT = 0.6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,14 +36,39 @@ def read_points(path: Path, num_joints: int) -> SpacePoints:
     return SpacePoints(xyz, first, path)
 
 
-def write_points(path: Path, xyz: np.ndarray, first_frame: int) -> None:
-    """Write points [F,A,J,3] as `read_points` reads them; NaN stays NaN."""
+def write_points(
+    path: Path,
+    xyz: np.ndarray,
+    first_frame: int,
+    described: Mapping[str, tuple[np.ndarray, str]] | None = None,
+) -> None:
+    """Write points [F,A,J,3] as `read_points` reads them; NaN stays NaN.
+
+    Args:
+        path: of the file.
+        xyz: float64.
+        first_frame: the video frame of the first row.
+        described: more data sets by name, each with what it is.
+    """
+    with named_extras():
+        import h5py
+    points = (
+        np.asarray(xyz, dtype=np.float64),
+        "Triangulated points, [frame, animal, joint, xyz]; NaN where missing.",
+    )
+    with whole_file(path) as unfinished, h5py.File(unfinished, "w") as file:
+        for name, (values, text) in {"tracks": points, **(described or {})}.items():
+            file.create_dataset(name, data=values, compression="gzip").attrs["Description"] = text
+        file["frames"] = np.array([first_frame, first_frame + len(xyz)])
+
+
+def write_projections(path: Path, xy: Mapping[str, np.ndarray]) -> None:
+    """Write ideal pinhole pixels [F,A,J,2] of views by name as `read_projections` reads them."""
     with named_extras():
         import h5py
     with whole_file(path) as unfinished, h5py.File(unfinished, "w") as file:
-        tracks = file.create_dataset("tracks", data=np.asarray(xyz, dtype=np.float64), compression="gzip")
-        tracks.attrs["Description"] = "Triangulated points, [frame, animal, joint, xyz]; NaN where missing."
-        file["frames"] = np.array([first_frame, first_frame + len(xyz)])
+        for name, values in xy.items():
+            file.create_dataset(name, data=values - PIXEL_CENTRE, compression="gzip")
 
 
 def read_projections(path: Path, num_joints: int) -> SpaceProjections:
