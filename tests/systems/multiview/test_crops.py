@@ -7,7 +7,6 @@ import torch
 
 from refkp.geometry.cameras import project
 from refkp.systems.multiview.crops import (
-    CropMode,
     crop_box,
     crop_intrinsics,
     crop_points,
@@ -50,7 +49,7 @@ def test_an_animal_of_one_point_is_shown_with_its_surroundings() -> None:
 
 
 @pytest.mark.parametrize("mode", ["whole", "centred", "animal"])
-def test_new_intrinsics_show_points_where_the_crop_moved_them(mode: CropMode) -> None:
+def test_new_intrinsics_show_points_where_the_crop_moved_them(mode: str) -> None:
     K = torch.tensor([[900.0, 3.0, 630.0], [0.0, 950.0, 500.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     world = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     R, t = torch.eye(3, dtype=torch.float64), torch.tensor([0.1, 0.2, 7.0], dtype=torch.float64)

@@ -9,14 +9,14 @@ Source: spec multiview b.2.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_choice, require_trailing
 
-CropMode = Literal["whole", "centred", "animal"]
+_MODES = ("whole", "centred", "animal")
 
 #: An animal of one labelled point is shown in a box of this side, in pixels.
 _LEAST_SIDE = 16
@@ -43,7 +43,7 @@ class CropBox(NamedTuple):
 
 
 def crop_box(
-    mode: CropMode, image_size: tuple[int, int], points: Tensor | None = None, margin: float = 0.05
+    mode: str, image_size: tuple[int, int], points: Tensor | None = None, margin: float = 0.05
 ) -> CropBox:
     """The box of a crop.
 
@@ -64,7 +64,7 @@ def crop_box(
     >>> crop_box("animal", (1280, 1024), torch.tensor([[100.0, 50.0], [300.0, 90.0]]), margin=0.0)
     CropBox(x0=100, y0=-30, width=200, height=200)
     """
-    require_choice("crop_box", "mode", mode, get_args(CropMode))
+    require_choice("crop_box", "mode", mode, _MODES)
     width, height = image_size
     if min(width, height) < 1:
         fail("crop_box", "image_size", "at least 1 pixel in both directions", image_size)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from refkp.systems.multiview.crops import (
-    CropMode,
     crop_box,
     crop_intrinsics,
     crop_points,
@@ -21,7 +20,7 @@ from refkp.systems.multiview.joints import map_joints
 from refkp.verify.registry import adapter
 
 #: What the original calls the crops that it does right.
-_MODES: dict[str, CropMode] = {"default": "whole", "centred": "centred"}
+_MODES = {"default": "whole", "centred": "centred"}
 
 
 @adapter("multiview", "preprocess_geometry")
