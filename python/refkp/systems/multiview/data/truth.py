@@ -39,8 +39,8 @@ def truth_through_cameras(dataset: MultiviewDataset) -> list[ViewTruth]:
             continue
         uv, depth = project(sample.points, sample.K, sample.R, sample.t)
         distance = torch.linalg.vector_norm(uv - sample.keypoints, dim=-1)
-        known = torch.isfinite(distance) & (sample.visibility > 0)
-        of_views = torch.where(known, torch.where(depth > 0, distance, torch.inf), torch.nan)
+        in_front = torch.where(depth > 0, distance, torch.inf)
+        of_views = torch.where(torch.isfinite(distance), in_front, torch.nan)
         for view, of_view in zip(sample.camera_indices.tolist(), of_views, strict=True):
             errors.setdefault(view, []).append(of_view)
     names = dataset.store.info.camera_names
