@@ -16,7 +16,7 @@ from refkp.data.images import encode_rgb
 from refkp.data.video import Video
 from refkp.geometry.rig import Rig
 from refkp.ops import camera_warp
-from refkp.systems.multiview.preprocessing.crops import crop_box, moved, moved_intrinsics, normalised_yx
+from refkp.systems.multiview.crops import crop_box, crop_intrinsics, crop_points, yx_from_pixels
 from refkp.systems.multiview.preprocessing.planning import Instants, SessionPlan
 from refkp.systems.multiview.preprocessing.spec import PreprocessSpec
 from refkp.systems.multiview.store.schema import CHUNK, Dimensions
@@ -79,8 +79,8 @@ def _affines(instants: Instants, spec: PreprocessSpec, videos: Sequence[Video | 
     for row, view in zip(*np.nonzero(instants.used), strict=True):
         video = videos[view]
         assert video is not None  # a view without one is not used
-        box = crop_box(spec.crop, video.size, instants.xy[row, view], spec.margin)
-        affines[row, view] = box.affine(spec.size)
+        labels = torch.from_numpy(instants.xy[row, view])
+        affines[row, view] = crop_box(spec.crop, video.size, labels, spec.margin).affine(spec.size).numpy()
     return affines
 
 
@@ -94,17 +94,17 @@ def _rows(
     sizes = np.array([(0, 0) if video is None else video.size for video in videos])
     views: dict[str, np.ndarray] = {
         "view_mask": used,
-        "keypoints_2d": normalised_yx(moved(affines, instants.xy), spec.size),
+        "keypoints_2d": _shares(affines, instants.xy, spec.size),
         "keypoint_visibility": instants.visibility,
         "crop_affine": affines,
         "image_sizes": np.full((count, len(videos), 2), spec.size),
         "raw_image_size": np.broadcast_to(sizes, (count, len(videos), 2)),
     }
     if block.rig is not None:
-        K, lens, R, t = (np.broadcast_to(part.numpy(), (count, *part.shape)) for part in block.rig)
+        _, lens, R, t = (np.broadcast_to(part.numpy(), (count, *part.shape)) for part in block.rig)
         views |= {
             "has_camera": used,
-            "camera_intrinsics": moved_intrinsics(affines, K),
+            "camera_intrinsics": crop_intrinsics(torch.from_numpy(affines), block.rig.K).numpy(),
             "camera_extrinsics_R": R,
             "camera_extrinsics_t": t,
             "camera_distortion": lens,
@@ -117,6 +117,13 @@ def _rows(
         "session_name": np.full(count, block.session, dtype=object),
         "frame_idx": instants.frames,
     }
+
+
+def _shares(affines: np.ndarray, xy: np.ndarray, size: int) -> np.ndarray:
+    """Labels [n,v,J,2] in raw pixels as the file has them: (y, x) in sides of the picture, zeros where missing."""
+    pixels = crop_points(torch.from_numpy(affines), torch.from_numpy(xy))
+    shares = yx_from_pixels(pixels, torch.tensor([size, size])).numpy()
+    return np.where(np.isfinite(shares), shares, 0)
 
 
 def _in_slots(values: np.ndarray, used: np.ndarray, block: Block) -> np.ndarray:

@@ -20,7 +20,7 @@ class PreprocessSpec:
         max_views: different cameras of all sessions, at most.
         size: side of the stored pictures, pixels.
         crop: the whole picture, stretched; its central square; or a square around the animal in that view.
-        margin: of the square around the animal, on each side, in its width or height.
+        margin: by which the square around the animal is larger than it, as a share of its longer side.
         frame_skip: take every so many of the instants that min_views leaves.
         max_frames: of a session, after that.
         jpeg_quality: 1 to 100.
