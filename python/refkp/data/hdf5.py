@@ -41,12 +41,21 @@ def open_hdf5(path: Path | str, function: str, *, cache_bytes: int = 1 << 20) ->
 
 
 @contextmanager
+def hdf5_file(path: Path | str, function: str) -> Iterator[h5py.File]:
+    """A file to read all of inside the block; errors as of `open_hdf5`, for what breaks in the block too."""
+    with telling_broken(path, function), open_hdf5(path, function) as file:
+        yield file
+
+
+@contextmanager
 def telling_broken(path: Path | str, function: str) -> Iterator[None]:
     """Make one ValueError that names the file of what h5py raises while it reads a broken one."""
     try:
         yield
+    except FileNotFoundError:
+        raise
     except BROKEN as error:
         if isinstance(error, ValueError) and str(path) in str(error):
             raise  # ours
         told = " ".join(str(error).split()) or type(error).__name__
-        fail(function, str(path), "a whole HDF5 file", told, "Copy it again, or write it again.")
+        fail(function, str(path), "a whole HDF5 file", told.rstrip("."), "Copy it again, or write it again.")

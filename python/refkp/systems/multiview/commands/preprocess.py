@@ -56,8 +56,8 @@ def _judge(recording: Recording, options: Any) -> None:
 def _tell(done: Preprocessed) -> None:
     reasons = list(dict.fromkeys(reason for counts in done.counts.values() for reason in counts))
     sessions = list(done.counts)
-    rows = [[reason, *(str(done.counts[name].get(reason, 0)) for name in sessions)] for reason in reasons]
-    print(table(["", *sessions], rows))
+    rows = [(reason, [done.counts[name].get(reason, 0) for name in sessions]) for reason in reasons]
+    print(table(["", *sessions], [[reason, *map(str, row)] for reason, row in rows if any(row)]))
     views = ", ".join(f"{count} of {number} views" for number, count in done.num_views.items())
     there = "was there already: " if done.was_there else ""
     print(f"{there}{done.path}: {done.num_samples} samples, {views}")

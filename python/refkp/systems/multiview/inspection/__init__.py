@@ -11,7 +11,12 @@ from refkp._checks import fail
 from refkp.geometry.triangulation import triangulate
 from refkp.systems.multiview.inspection.cameras import inspect_cameras
 from refkp.systems.multiview.inspection.consistency import inspect_consistency
-from refkp.systems.multiview.inspection.errors import ViewErrors, at_frames, reprojection_errors
+from refkp.systems.multiview.inspection.errors import (
+    FRAMES_AT_A_TIME,
+    ViewErrors,
+    at_frames,
+    reprojection_errors,
+)
 from refkp.systems.multiview.inspection.evidence import gathered
 from refkp.systems.multiview.inspection.files import VideoFacts, inspect_labels, inspect_videos, video_facts
 from refkp.systems.multiview.inspection.findings import Finding
@@ -63,8 +68,8 @@ def inspect_recording(recording: Recording, track: str | None = None) -> Inspect
         evidence = gathered(part, rig, calibrated.sizes)
         if len(evidence.chosen):
             findings += inspect_consistency(evidence, calibrated.names, recording.joints).findings
-        found = triangulate(torch.from_numpy(part.xy).transpose(1, 2), rig)
-        points = found.points.numpy()
+        parts = torch.from_numpy(part.xy).transpose(1, 2).split(FRAMES_AT_A_TIME)
+        points = torch.cat([triangulate(frames, rig).points for frames in parts]).numpy()
         ours = reprojection_errors(calibrated.names, part, points, rig)
         if recording.points is not None:
             given = reprojection_errors(

@@ -57,24 +57,20 @@ def inspect_consistency(evidence: Evidence, names: tuple[str, ...], joints: tupl
 def _best(evidence: Evidence, names: tuple[str, ...], views: list[int]) -> Belief | None:
     """The belief under which the views agree best, or None where they agree as well as they are."""
     few = evidence.thinned(_FIRST_LOOK)
-    tried = beliefs(few, names, views)
-    ranked = sorted(
-        (
-            (disagreement(point_errors(belief.evidence, views)), number, belief)
-            for number, belief in enumerate(tried)
-        ),
-        key=lambda entry: entry[:2],
-    )
-    now = point_errors(evidence, views)
+    # Each holds labels of its own: they are made twice rather than kept.
+    first = [disagreement(point_errors(belief.evidence, views)) for belief in beliefs(few, names, views)]
+    best = sorted(range(len(first)), key=first.__getitem__)[:_NUM_BEST]
+    kept = {number: belief for number, belief in enumerate(beliefs(few, names, views)) if number in best}
     full = [
-        belief._replace(evidence=belief.evidence._replace(chosen=evidence.chosen))
-        for *_, belief in ranked[:_NUM_BEST]
+        kept[number]._replace(evidence=kept[number].evidence._replace(chosen=evidence.chosen))
+        for number in best
     ]
+    now = point_errors(evidence, views)
     errors = [point_errors(belief.evidence, views) for belief in full]
     if not full:
         return None
-    best = min(range(len(full)), key=lambda index: disagreement(errors[index]))
-    return full[best] if _improves(now, errors[best], len(evidence.chosen)) else None
+    least = min(range(len(full)), key=lambda index: disagreement(errors[index]))
+    return full[least] if _improves(now, errors[least], len(evidence.chosen)) else None
 
 
 def _improves(before: Tensor, after: Tensor, num_frames: int) -> bool:

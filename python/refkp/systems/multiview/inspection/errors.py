@@ -11,6 +11,9 @@ from torch import Tensor
 from refkp.geometry.rig import Rig
 from refkp.systems.multiview.session import Observations, SpacePoints
 
+#: Which bounds the memory for long recordings, and changes no number.
+FRAMES_AT_A_TIME = 120
+
 
 class ViewErrors(NamedTuple):
     """Distances in pixels between the labels of a view and where its camera sees the points."""
@@ -49,7 +52,8 @@ def reprojection_errors(
 
 def view_distances(seen: Observations, points: np.ndarray, rig: Rig) -> np.ndarray:
     """Distances [F,V,J] in pixels of the labels from the projected points [F,J,3]; NaN where either is missing."""
-    uv: Tensor = rig.project(torch.from_numpy(points)).uv
+    parts: tuple[Tensor, ...] = torch.from_numpy(points).split(FRAMES_AT_A_TIME)
+    uv = torch.cat([rig.project(part).uv for part in parts])
     return np.linalg.norm(uv.permute(0, 2, 1, 3).numpy() - seen.xy, axis=-1)
 
 

@@ -16,6 +16,9 @@ from refkp.systems.multiview.session import Recording
 #: Lengths may differ by this factor: points that were smoothed, joints that are not where they were.
 _SAME = 1.2
 
+#: Frames that are looked at, evenly over the recording: every distance in every frame would be many.
+_NUM_FRAMES = 200
+
 _ONE_UNIT = "Write both in one unit."
 
 
@@ -24,8 +27,9 @@ def inspect_units(
 ) -> Iterator[Finding]:
     """Compare points [F,J,3] triangulated here, at frame numbers [F], with those of the file; and the board."""
     if recording.points is not None:
-        given = at_frames(recording.points, frames, animal)
-        yield from _compared(recording.points.file, _lengths(given), _lengths(points))
+        rows = np.linspace(0, len(frames) - 1, min(_NUM_FRAMES, len(frames))).round().astype(int)
+        given = at_frames(recording.points, frames[rows], animal)
+        yield from _compared(recording.points.file, _lengths(given), _lengths(points[rows]))
     yield from _board(recording.folder)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import numpy as np
 from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp._files import whole_file
+from refkp.data.hdf5 import hdf5_file
 from refkp.systems.multiview.calibration import PIXEL_CENTRE
 from refkp.systems.multiview.session import SpacePoints, SpaceProjections
 
@@ -27,7 +27,7 @@ def read_points(path: Path, num_joints: int) -> SpacePoints:
     Raises:
         ValueError: no such file, another number of joints, or of frames than the range says.
     """
-    with _opened(path, "read_points") as file:
+    with hdf5_file(path, "read_points") as file:
         xyz = _tracks(path, file, "read_points", (num_joints, 3))
         first, end = _range(path, file, len(xyz))
     if end - first != len(xyz):
@@ -73,7 +73,7 @@ def write_projections(path: Path, xy: Mapping[str, np.ndarray]) -> None:
 
 def read_projections(path: Path, num_joints: int) -> SpaceProjections:
     """Read one dataset [F,A,J,2] for each view: ideal pinhole pixels, centres at integers in the file."""
-    with _opened(path, "read_projections") as file:
+    with hdf5_file(path, "read_projections") as file:
         names = [name for name in file if getattr(file[name], "ndim", 0) == 4]
         if not names:
             fail("read_projections", str(path), "with a dataset [F,A,J,2] for each view", list(file))
@@ -104,14 +104,3 @@ def _range(path: Path, file: h5py.File, num_rows: int) -> tuple[int, int]:
     if len(values) != 2:
         fail("read_points", str(path), "with `frames` of two numbers, first and end", values.tolist())
     return int(values[0]), int(values[1])
-
-
-@contextmanager
-def _opened(path: Path, function: str) -> Iterator[h5py.File]:
-    with named_extras():
-        import h5py
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except (OSError, RuntimeError) as error:  # what h5py makes of a truncated file
-        fail(function, str(path), "a whole HDF5 file", error)

@@ -14,6 +14,7 @@ import numpy as np
 
 from refkp._checks import fail
 from refkp._extras import named_extras
+from refkp.data.hdf5 import hdf5_file
 from refkp.systems.multiview.calibration import PIXEL_CENTRE
 from refkp.systems.multiview.reading.labels import FileLabels
 from refkp.systems.multiview.session import UNTRACKED, Labels
@@ -112,13 +113,8 @@ def read_analysis(path: Path) -> FileLabels:
     Raises:
         ValueError: not such a file, or not all of it is there.
     """
-    with named_extras():
-        import h5py
-    try:
-        with h5py.File(path) as file:
-            return _analysis(path, file)
-    except (OSError, RuntimeError) as error:  # what h5py makes of a truncated file
-        fail("read_analysis", str(path), "a whole HDF5 file", error)
+    with hdf5_file(path, "read_analysis") as file:
+        return _analysis(path, file)
 
 
 def _analysis(path: Path, file: h5py.File) -> FileLabels:

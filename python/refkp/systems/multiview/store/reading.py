@@ -62,6 +62,10 @@ class SampleStore:
         with telling_broken(self.path, "SampleStore.read"):
             return self._sample(index)
 
+    def has(self, name: str) -> bool:
+        """Whether the file has a field of the schema at all."""
+        return FIELDS[name].path in self._file
+
     def close(self) -> None:
         if self._handle is not None:
             self._handle[1].close()
@@ -185,12 +189,14 @@ def _opened(path: Path, file: h5py.File) -> tuple[StoreInfo, SampleTable, np.nda
     if view_mask.sum() != len(row):
         fail("SampleStore", str(path), "with each camera in one slot of a sample", "some in two", _REWRITE)
     joints = _names(path, attributes, "joint_names")
+    betas = FIELDS["betas"].path
     scale, unit = attributes.get("world_scale"), attributes.get("world_unit")
     info = StoreInfo(
         int(attributes.get("schema_version", 1)),
         names,
         joints,
         num_joints,
+        int(file[betas].shape[1]) if betas in file else 0,
         int(attributes["target_resolution"]),
         str(unit) if unit else None,
         float(scale) if scale is not None else None,

@@ -15,6 +15,7 @@ class StoreInfo(NamedTuple):
     camera_names: tuple[str, ...]  # V; slot v of a sample is camera v
     joint_names: tuple[str, ...] | None  # J
     num_joints: int
+    num_betas: int  # B; 0 where there are none
     size: int  # S, the side of the pictures
     world_unit: str | None  # "mm", "cm" or "m"
     world_scale: float | None  # metres in a unit of the world

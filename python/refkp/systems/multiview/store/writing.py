@@ -34,16 +34,19 @@ class StoreWriter:
         path: of the file; an earlier one is replaced.
         dimensions: of all samples.
         num_samples: that will be appended.
+        without: fields that nothing is known of; the file does not have them.
     """
 
-    def __init__(self, path: Path | str, dimensions: Dimensions, num_samples: int) -> None:
+    def __init__(
+        self, path: Path | str, dimensions: Dimensions, num_samples: int, *, without: Sequence[str] = ()
+    ) -> None:
         self.path, self._dimensions, self._count = Path(path), dimensions, num_samples
         self._row = 0
         self._file = h5py.File(path, "w", rdcc_nbytes=_CACHE_BYTES)
-        for name, field in FIELDS.items():
-            shape = field.shape(dimensions)
-            self._create(field.path, shape, h5py.string_dtype() if field.dtype is str else field.dtype)
-            self._file[field.path].attrs["name"] = name
+        self._fields = {name: field for name, field in FIELDS.items() if name not in without}
+        for field in self._fields.values():
+            dtype = h5py.string_dtype() if field.dtype is str else field.dtype
+            self._create(field.path, field.shape(dimensions), dtype)
         for view in range(dimensions.views):
             self._create(jpeg_path(view), (), h5py.vlen_dtype(np.uint8))
 
@@ -55,7 +58,7 @@ class StoreWriter:
             jpegs: m times V pictures; empty where the view is missing.
         """
         place = self._next(len(jpegs))
-        for name, field in FIELDS.items():
+        for name, field in self._fields.items():
             if field.dtype is str:
                 self._file[field.path][place] = np.asarray(rows[name], dtype=object)
             else:
@@ -68,7 +71,7 @@ class StoreWriter:
         """Append all samples of another file with the same dimensions."""
         with h5py.File(path, rdcc_nbytes=_CACHE_BYTES) as other:
             place = self._next(len(other[FIELDS["frame_idx"].path]))
-            for field in FIELDS.values():
+            for field in self._fields.values():
                 self._file[field.path][place] = other[field.path][()]
             for view in range(self._dimensions.views):
                 self._write_pictures(view, place, other[jpeg_path(view)])
@@ -79,7 +82,7 @@ class StoreWriter:
         """Write the metadata: plain values, and columns of text that may be long."""
         metadata = self._file.require_group("metadata")
         always = {"dataset_type": DATASET_TYPE, "is_multiview": True, "schema_version": SCHEMA_VERSION}
-        for key, value in (*always.items(), *attributes.items()):
+        for key, value in {**attributes, **always}.items():
             metadata.attrs[key] = value
         for key, column in (tables or {}).items():
             metadata.create_dataset(key, data=np.asarray(column, dtype=object), dtype=h5py.string_dtype())
