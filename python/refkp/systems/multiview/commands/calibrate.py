@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from refkp._files import write_json
 from refkp.commands import add_out, output_folder, parsed, parser, require_counts, table
-from refkp.geometry.bundle import BundleSpec
 from refkp.systems.multiview.commands.sessions import add_session, read_session
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _FAR_DEG = 5.0
 
 _COMMAND = "refkp multiview calibrate"
-_EXAMPLE = f"refkp multiview generate --out session\n{_COMMAND} session --out refined --free.focal free"
+_EXAMPLE = f"refkp multiview generate --out session\n{_COMMAND} session --out refined --focal free"
 
 
 def calibrate(argv: list[str]) -> int:
@@ -29,10 +28,13 @@ def calibrate(argv: list[str]) -> int:
     require_counts(_COMMAND, options, "max_frames")
     recording = read_session(options, options.session)
 
+    from refkp.geometry.bundle import BundleSpec
     from refkp.systems.multiview.calibration import write_calibration
     from refkp.systems.multiview.reconstruction import refine_cameras
 
-    found = refine_cameras(recording, options.track, spec=options.free, max_frames=options.max_frames)
+    names = ("focal", "radial", "focal_deviation", "threshold_px")
+    spec = BundleSpec(**{name: options[name] for name in names})
+    found = refine_cameras(recording, options.track, spec=spec, max_frames=options.max_frames)
     rows = view_rows(found)
     before, after = (_mean(part) for part in (found.bundle.residual_before_px, found.bundle.residual_px))
     print(f"{recording.name}: {len(found.frames)} frames, {found.bundle.num_observations} labels; mean reprojection "
@@ -61,7 +63,18 @@ def _parser() -> ArgumentParser:
     add_session(command)
     add_out(command, "calibration_refined.toml and summary.json")
     command.add_argument("--max_frames", type=int, default=400, help="frames used, evenly taken")
-    command.add_argument("--free", type=BundleSpec, default=BundleSpec(), help="what is free")
+    sharing, deviation = (
+        ("fixed", "shared", "free"),
+        "how far focal lengths may be off, a standard deviation, in shares",
+    )
+    command.add_argument(
+        "--focal", choices=sharing, default="fixed", help="focal lengths: one factor for all, or each"
+    )
+    command.add_argument("--radial", choices=sharing, default="fixed", help="k1, likewise")
+    command.add_argument("--focal_deviation", type=float, default=0.02, help=deviation)
+    command.add_argument(
+        "--threshold_px", type=float, default=20.0, help="labels farther off are outliers in the end"
+    )
     return command
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from refkp._files import write_json
 from refkp.commands import add_out, output_folder, parsed, parser, table
-from refkp.geometry.triangulation import TriangulationSpec
 from refkp.systems.multiview.commands.sessions import add_session, read_session
 
 if TYPE_CHECKING:
@@ -28,12 +27,14 @@ def triangulate(argv: list[str]) -> int:
     options = parsed(_parser(), argv)
     recording = read_session(options, options.session)
 
+    from refkp.geometry.triangulation import TriangulationSpec
     from refkp.systems.multiview.inspection import require_sound_cameras
     from refkp.systems.multiview.inspection.errors import reprojection_errors
     from refkp.systems.multiview.reconstruction import reconstruct
 
     require_sound_cameras(_COMMAND, recording)
-    found = reconstruct(recording, options.track, spec=options.consensus, over_time=options.smooth)
+    spec = TriangulationSpec(threshold_px=options.threshold_px, min_views=options.min_views)
+    found = reconstruct(recording, options.track, spec=spec, over_time=options.smooth)
     rig = found.calibration.rig
     errors = reprojection_errors(found.calibration.names, found.seen, found.points, rig)
     print(_told(recording, found))
@@ -52,9 +53,9 @@ def _parser() -> ArgumentParser:
     command.add_argument(
         "--smooth", type=bool, default=False, help="smooth tracks over time, which fills gaps in"
     )
-    command.add_argument(
-        "--consensus", type=TriangulationSpec, default=TriangulationSpec(), help="how views are made to agree"
-    )
+    text = "a label farther than this from where the other views put the point is an outlier"
+    command.add_argument("--threshold_px", type=float, default=10.0, help=text)
+    command.add_argument("--min_views", type=int, default=2, help="views that must agree on a point")
     return command
 
 
