@@ -150,6 +150,15 @@ def test_intrinsics_of_a_raw_picture_become_those_of_the_stored_one(path: Path, 
     torch.testing.assert_close(K, stored)
 
 
+def test_pictures_that_a_lens_bends_are_refused(tmp_path: Path) -> None:
+    lens = {"camera_distortion": np.full((12, 4, 5), 0.1)}
+    bent = {"undistort_images": False}
+    with pytest.raises(ValueError, match="--undistort"):
+        MultiviewDataset(write_store(tmp_path / "bent.h5", attributes=bent, changed=lens))[0]
+    assert MultiviewDataset(write_store(tmp_path / "none.h5", attributes=bent))[0].K is not None
+    assert MultiviewDataset(write_store(tmp_path / "undone.h5", changed=lens))[0].K is not None
+
+
 def test_without_a_number_all_views_that_are_there_come_unpadded(path: Path) -> None:
     indices = [sample.camera_indices.tolist() for sample in MultiviewDataset(path, training=True)]
     assert indices[1] == [0, 1, 2, 3]

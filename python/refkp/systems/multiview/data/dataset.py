@@ -147,6 +147,7 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         """K, R, t and the map of the crop of some views; None where none of them has one."""
         if cameras is None:
             return None, None, None, None
+        self._require_pinholes(cameras)
         known = torch.from_numpy(cameras.known)[views]
         affine = None if cameras.crop_affine is None else torch.from_numpy(cameras.crop_affine)[views]
         if not bool(known.any()):
@@ -156,6 +157,13 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         K = crop_intrinsics(F.pad(stretch, (0, 1)), torch.from_numpy(cameras.K)[views])
         R, t = torch.from_numpy(cameras.R)[views], self._metres(cameras.t)[views]
         return _or_nan(K, known), _or_nan(R, known), _or_nan(t, known), affine
+
+    def _require_pinholes(self, cameras: StoredCameras) -> None:
+        """Raise where pictures and labels are bent by a lens: K alone would show points elsewhere."""
+        if not self.store.info.undistorted and cameras.distortion is not None and cameras.distortion.any():
+            rule = "a file whose pictures show no distortion of the lens"
+            remedy = "Preprocess the sessions again with `--undistort`."
+            fail("MultiviewDataset", str(self.store.path), rule, "one with the lens left in", remedy)
 
     def _metres(self, lengths: np.ndarray | None) -> Tensor:
         """Lengths of the world in metres.
