@@ -6,14 +6,17 @@ import os
 import shutil
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("h5py", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
 pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+
+import h5py
 
 from refkp import cli
 from refkp.systems.multiview.calibration import Calibration, write_calibration

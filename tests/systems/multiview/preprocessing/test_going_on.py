@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
 pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
 

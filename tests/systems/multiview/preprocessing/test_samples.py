@@ -6,13 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("h5py", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
 pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+
+import h5py
 
 from refkp.data.images import encode_rgb
 from refkp.data.video import Video

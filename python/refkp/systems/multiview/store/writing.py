@@ -26,6 +26,9 @@ with named_extras():
 #: Chunks are written when their rows are; few bytes of them need to stay in memory.
 _CACHE_BYTES = 1 << 16
 
+#: Of HDF5: the first in which all that describes the arrays has checksums, without which a reader may hang.
+_FORMAT = ("v110", "v110")
+
 
 class StoreWriter:
     """An unfinished file of samples; use it in a `with` block, below `whole_file`.
@@ -42,7 +45,7 @@ class StoreWriter:
     ) -> None:
         self.path, self._dimensions, self._count = Path(path), dimensions, num_samples
         self._row = 0
-        self._file = h5py.File(path, "w", rdcc_nbytes=_CACHE_BYTES)
+        self._file = h5py.File(path, "w", libver=_FORMAT, rdcc_nbytes=_CACHE_BYTES)
         self._fields = {name: field for name, field in FIELDS.items() if name not in without}
         for field in self._fields.values():
             dtype = h5py.string_dtype() if field.dtype is str else field.dtype

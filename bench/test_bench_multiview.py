@@ -13,6 +13,7 @@ from torch import Tensor
 
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
 pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
 
 from bench.support import Compare, Row
@@ -40,7 +41,7 @@ def test_bench_stored_picture(lens: str, compare: Compare) -> None:
     K, distortion, affine = cameras(lens)
     compare(
         Row(
-            op="preprocess",
+            op="multiview_preprocess",
             mode=f"a view, {lens} lens",
             shape=pixels.shape,
             dtype=torch.uint8,
@@ -76,7 +77,7 @@ def test_bench_samples(compare: Compare, tmp_path: Path) -> None:
 
     compare(
         Row(
-            op="preprocess",
+            op="multiview_preprocess",
             mode=f"{NUM_FRAMES} samples of {NUM_VIEWS} views",
             shape=(NUM_FRAMES, NUM_VIEWS, HEIGHT, WIDTH, 3),
             dtype=torch.uint8,
