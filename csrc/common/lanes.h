@@ -66,6 +66,19 @@ REFKP_INLINE Lanes<Real> magnitude(Lanes<Real> value) {
   return (Lanes<Real>)((WholeLanes<Real>)value & LaneTypes<Real>::kAllButSign);
 }
 
+// The smaller and the larger of two; the second where one is NaN. Compilers make compare and select of a constant.
+#if defined(__AVX2__)
+REFKP_INLINE Lanes<float> smaller(Lanes<float> a, Lanes<float> b) { return _mm256_min_ps(a, b); }
+REFKP_INLINE Lanes<float> larger(Lanes<float> a, Lanes<float> b) { return _mm256_max_ps(a, b); }
+REFKP_INLINE Lanes<double> smaller(Lanes<double> a, Lanes<double> b) { return _mm256_min_pd(a, b); }
+REFKP_INLINE Lanes<double> larger(Lanes<double> a, Lanes<double> b) { return _mm256_max_pd(a, b); }
+#else
+template <class Values>
+REFKP_INLINE Values smaller(Values a, Values b) { return a < b ? a : b; }
+template <class Values>
+REFKP_INLINE Values larger(Values a, Values b) { return a > b ? a : b; }
+#endif
+
 // Values must fit into an int of the size of Real.
 template <class Real>
 REFKP_INLINE Lanes<Real> floor_lanes(Lanes<Real> value) {

@@ -77,29 +77,12 @@ REFKP_HOST_DEVICE_INLINE bool is_before_fold(const Camera<Real>& c, const Linear
   return (at.radius < c.fold) & (at.determinant > 0);
 }
 
-// One axis of a footprint. The weight of a pixel at distance d from the middle is the mean of its tent over a box of
-// length 2 half, or that of the tent alone (half 1, curve 0):
-//   scale (curve + t (1 - curve |t|) - curve s^2),  t = half - |d| within [-2 curve, 1],  s = 1 - half - |d| >= 0
-// By symmetry that is (F(d + half) - F(d - half)) / (2 half) with the tent's integral F(t) = 1/2 + t - t |t| / 2.
-template <class Real>
-struct Side {
-  Real half, curve, scale;
-  REFKP_HOST_DEVICE_INLINE Real reach() const { return half + 2 * curve; }  // from here on there is no weight
-};
-
-// The footprint of a pixel: middle (x, y), and by how much a row's middle moves along x from a row to the next.
+// What a pixel covers of the image: a parallelogram with horizontal rows around (x, y), whose middles move by `shear` from
+// a row to the next. A side of length 0 is a sample.
 template <class Real>
 struct Footprint {
-  Real x, y, shear;
-  Side<Real> across, down;
+  Real x, y, shear, width, height;
 };
-
-template <class Real>
-REFKP_HOST_DEVICE_INLINE Side<Real> make_side(Real squared_length) {
-  const bool is_long = squared_length > Real(kSlack * kSlack);  // not for NaN
-  const Real length = std::sqrt(is_long ? squared_length : Real(4));
-  return {length / 2, is_long ? Real(0.5) : Real(0), is_long ? 1 / length : Real(1)};
-}
 
 // The parallelogram with horizontal rows that has the covariance of the true one, A [-1/2,1/2]^2 with A the derivative:
 // S / 12, S = A A^T. The tent of bilinear interpolation adds 2 to S_xx and S_yy and shears nothing; shear and width make
@@ -108,14 +91,27 @@ REFKP_HOST_DEVICE_INLINE Side<Real> make_side(Real squared_length) {
 // A row without height is a sample of one place: shear 0, width^2 = S_xx.
 template <class Real>
 REFKP_HOST_DEVICE_INLINE Footprint<Real> find_footprint(const Linear<Real>& at, bool antialias) {
-  const Real squares = antialias ? Real(1) : Real(0);
+  const Real least = antialias ? Real(kSlack * kSlack) : Real(INFINITY);
   const Real xx = at.xc * at.xc + at.xr * at.xr, yy = at.yc * at.yc + at.yr * at.yr;
   const Real determinant = at.xc * at.yr - at.xr * at.yc, part = 1 / (yy + 2);
-  const Side<Real> down = make_side(squares * yy);
-  const bool has_height = down.curve > 0;
-  const Real shear = (at.xc * at.yc + at.xr * at.yr) * part, width = determinant * part * determinant + 2 * part * xx;
-  return {at.x, at.y, has_height && shear - shear == 0 ? shear : Real(0), make_side(squares * (has_height ? width : xx)), down};
+  const bool has_height = yy > least;  // not for NaN
+  const Real shear = (at.xc * at.yc + at.xr * at.yr) * part, whole = shear - shear == 0 ? shear : Real(0);
+  const Real squared_width = has_height ? determinant * part * determinant + 2 * part * xx : xx;
+  const Real width = std::sqrt(squared_width > least ? squared_width : Real(0));
+  return {at.x, at.y, has_height ? whole : Real(0), width, std::sqrt(has_height ? yy : Real(0))};
 }
+
+// The weight of a pixel at a distance from the middle of a side is the mean of its tent over the side, or the tent where
+// the side has no length:
+//   scale (curve + t (1 - curve |t|) - curve s^2),  t = half - |distance| within [-2 curve, 1],  s = 1 - half - |distance| >= 0
+// By symmetry that is (F(d + half) - F(d - half)) / (2 half) with the tent's integral F(t) = 1/2 + t - t |t| / 2.
+template <class Real>
+struct Tent {
+  Real half, curve, scale;
+  REFKP_HOST_DEVICE_INLINE explicit Tent(Real length)
+      : half(length > 0 ? length / 2 : Real(1)), curve(length > 0 ? Real(0.5) : Real(0)), scale(1 / (length > 0 ? length : Real(1))) {}
+  REFKP_HOST_DEVICE_INLINE Real reach() const { return half + 2 * curve; }  // from here on there is no weight
+};
 
 }  // namespace
 }  // namespace refkp

@@ -19,20 +19,23 @@ namespace REFKP_ISA {
 namespace {
 
 constexpr int kChannels = 4;  // channels that share one computation of weights
+constexpr int kAhead = 256;   // bytes; rows of planes are more streams than the processor foresees
 
 // ---- 1. forward ----
 
-// What a chunk has collected: weighted sums of pixels by channel, and the weights.
+// What a chunk has collected: weighted sums of pixels by channel, and the weights; before that, by lane.
 template <class Real>
 struct Sums {
   alignas(64) Real of[kChannels][kChunk], weight[kChunk];
+  alignas(64) Real lanes[kChunk][kChannels * kLanes<Real>];
 };
 
-// Folds kStep interleaved sums of kLanes columns each onto the first kStep of `lanes`, always in the same order.
-template <int kStep, class Real>
-REFKP_INLINE void fold_lanes(Real* lanes) {
-  for (int n = kLanes<Real> / 2; n > 0; n /= 2)
-    for (int i = 0; i < n * kStep; ++i) lanes[i] += lanes[i + n * kStep];
+// Folds kColumns columns of kStep sums each onto the first column, always in the same order.
+template <int kColumns, int kStep, class Real>
+REFKP_INLINE void fold_columns(Real* lanes) {
+  constexpr int kHalf = kColumns / 2 * kStep;
+  for (int i = 0; i < kHalf; ++i) lanes[i] += lanes[i + kHalf];
+  if constexpr (kColumns > 2) fold_columns<kColumns / 2, kStep>(lanes);
 }
 
 template <class T>
@@ -45,7 +48,7 @@ struct Forward {
 
   void fill_row(int64_t b, int64_t row) const {
     const Camera<Real> camera = load_camera<Real>(p.cameras + kCameraSize * b);
-    const Readable to = find_readable<Real>(p, interleaved > 1 ? p.channels : 1);
+    const Readable to = interleaved == 0 ? Readable{0, 0} : find_readable<Real>(p, interleaved > 1 ? p.channels : 1);
     Windows<Real> windows;
     Sums<Real> sums;
     for (int64_t column = 0; column < p.out_width; column += kChunk) {
@@ -69,32 +72,38 @@ struct Forward {
     return add_all<4, false>(windows, from, channels, count, sums);
   }
 
+  // Lanes are folded only when all are there: doing it at once would wait for each.
   template <int kParts, bool kInterleaved>
   void add_all(const Windows<Real>& windows, const T* from, int channels, int count, Sums<Real>& sums) const {
+    for (int k = 0; k < count; ++k)
+      if (windows.readable[k]) add_inner<kParts, kInterleaved>(windows, k, from, sums.lanes[k]);
     for (int k = 0; k < count; ++k) {
       sums.weight[k] = 1;
-      if (interleaved == 0 || !windows.readable[k] || !add_inner<kParts, kInterleaved>(windows, k, from, channels, sums))
-        add_any(windows, k, from, channels, sums);
+      if (!windows.readable[k] || !fold<kParts, kInterleaved>(channels, k, sums)) add_any(windows, k, from, channels, sums);
     }
   }
 
-  // One window whose strips may be read to their end. Returns false where a sum is not finite: what has no weight must not
-  // count then.
+  // One window whose strips may be read to their end, by lane.
   template <int kParts, bool kInterleaved>
-  REFKP_INLINE bool add_inner(const Windows<Real>& windows, int k, const T* from, int channels, Sums<Real>& sums) const {
+  REFKP_INLINE void add_inner(const Windows<Real>& windows, int k, const T* from, Real* lanes) const {
     const int64_t stride_row = p.stride_row, stride_channel = p.stride_channel;
     Lanes<Real> parts[kParts] = {};
     for_each_strip<true>(windows, k, 0, [&](int row, int column, Lanes<Real> weight) {
       const T* at = from + row * stride_row + static_cast<int64_t>(column) * (kInterleaved ? kParts : 1);
       add_parts<kParts, kInterleaved>(at, stride_channel, weight, parts, std::make_integer_sequence<int, kParts>());
     });
-    alignas(64) Real lanes[kParts * kLanes<Real>];
-    std::memcpy(lanes, parts, sizeof(lanes));
-    if (kInterleaved) fold_lanes<kParts>(lanes);
+    std::memcpy(lanes, parts, sizeof(parts));
+  }
+
+  // Returns false where a sum is not finite: what has no weight must not count then.
+  template <int kParts, bool kInterleaved>
+  REFKP_INLINE bool fold(int channels, int k, Sums<Real>& sums) const {
+    Real* lanes = sums.lanes[k];
+    if (kInterleaved) fold_columns<kLanes<Real>, kParts>(lanes);
     Real total = 0;
     for (int c = 0; c < channels; ++c) {
       Real* channel = kInterleaved ? lanes + c : lanes + c * kLanes<Real>;
-      if (!kInterleaved) fold_lanes<1>(channel);
+      if (!kInterleaved) fold_columns<kLanes<Real>, 1>(channel);
       sums.of[c][k] = *channel;
       total += *channel;
     }
@@ -104,6 +113,8 @@ struct Forward {
   template <int kParts, bool kInterleaved, int... kPart>
   static REFKP_INLINE void add_parts(const T* at, int64_t stride_channel, Lanes<Real> weight, Lanes<Real>* parts,
                                      std::integer_sequence<int, kPart...>) {
+    constexpr int64_t ahead = kAhead / sizeof(T);
+    for (int part = 0; part < (kInterleaved ? 1 : kParts); ++part) __builtin_prefetch(at + part * stride_channel + ahead);
     ((parts[kPart] += kInterleaved ? repeat<Real, kParts, kPart>(weight) * load<Real>(at + kPart * kLanes<Real>)
                                    : weight * load<Real>(at + kPart * stride_channel)),
      ...);
@@ -129,7 +140,7 @@ struct Forward {
   static Real total_of(Lanes<Real> value) {
     Real lanes[kLanes<Real>];
     store<Real>(lanes, value);
-    fold_lanes<1>(lanes);
+    fold_columns<kLanes<Real>, 1>(lanes);
     return lanes[0];
   }
 

@@ -14,6 +14,13 @@ namespace {
 
 constexpr int kChunk = 32;
 
+// The rows of a window from one on.
+template <class Real>
+struct Rows {
+  alignas(64) Real weight[kLanes<Real>], start[kLanes<Real>];  // start: of the first column, from the middle of the row
+  alignas(64) Real left[kLanes<Real>];                         // first column, 0 or more
+};
+
 // The footprints of a chunk of pixels.
 template <class Real>
 struct Windows {
@@ -23,13 +30,7 @@ struct Windows {
   alignas(64) int32_t top[kChunk], bottom[kChunk];     // rows inside the image; none where bottom < top
   alignas(64) int32_t strips[kChunk];                  // that hold all columns of any row
   alignas(64) int32_t inside[kChunk], readable[kChunk];  // nothing is outside the image; strips may be read to their end
-};
-
-// The rows of a window from one on.
-template <class Real>
-struct Rows {
-  alignas(64) Real weight[kLanes<Real>], start[kLanes<Real>];  // start: of the first column, from the middle of the row
-  alignas(64) Real left[kLanes<Real>];                         // first column, 0 or more
+  Rows<Real> rows[kChunk];                               // the first kLanes of each
 };
 
 template <class Real>
@@ -58,18 +59,41 @@ Readable find_readable(const CameraWarpProblem& p, int64_t together) {
   return {static_cast<int32_t>(whole_pixels ? p.in_width : p.in_width - 1), static_cast<int32_t>(room ? p.in_height - 1 : 0)};
 }
 
+// Weights at distances from the middle of a side, without its scale (Tent).
+template <class Real>
+REFKP_INLINE Lanes<Real> weigh(Lanes<Real> distance, Real half, Real curve) {
+  const Lanes<Real> away = magnitude<Real>(distance), one = splat(Real(1));
+  const Lanes<Real> t = smaller(larger(half - away, splat(-2 * curve)), one);
+  const Lanes<Real> weight = curve + t * (one - curve * magnitude<Real>(t));
+  if (half >= 1) return weight;
+  const Lanes<Real> s = larger((1 - half) - away, splat(Real(0)));
+  return weight - curve * s * s;
+}
+
+template <class Real>
+REFKP_INLINE void find_rows(const Windows<Real>& w, int k, int top, Rows<Real>& rows) {
+  const Lanes<Real> down = (static_cast<Real>(top) - w.y[k]) + lane_numbers<Real>();
+  const Lanes<Real> x = w.x[k] + w.shear[k] * down, last = splat(w.last_left[k]);
+  const Lanes<Real> edge = x - (w.half_x[k] + 2 * w.curve_x[k]);
+  const Lanes<Real> left = smaller(floor_lanes<Real>(smaller(larger(edge, splat(Real(-1))), last)) + 1, last);
+  store<Real>(rows.weight, w.scale[k] * weigh<Real>(down, w.half_y[k], w.curve_y[k]));
+  store<Real>(rows.start, left - x);
+  store<Real>(rows.left, left);
+}
+
 // Of the pixels from (column, row) on.
 template <class Real>
 void find_windows(const CameraWarpProblem& p, const Camera<Real>& camera, int64_t column, int64_t row, Readable to,
                   Windows<Real>& w) {
   const Camera<Real> local = camera;
-  const Real first = static_cast<Real>(column), down = static_cast<Real>(row);
+  const Real first = static_cast<Real>(column), line = static_cast<Real>(row);
   const Real width = static_cast<Real>(p.in_width), height = static_cast<Real>(p.in_height);
   const bool antialias = p.antialias;
   for (int k = 0; k < kChunk; ++k) {
-    const Linear<Real> at = linearise(local, first + static_cast<Real>(k), down);
+    const Linear<Real> at = linearise(local, first + static_cast<Real>(k), line);
     const Footprint<Real> foot = find_footprint(at, antialias);
-    const Real reach_x = foot.across.reach(), reach_y = foot.down.reach();
+    const Tent<Real> across(foot.width), down(foot.height);
+    const Real reach_x = across.reach(), reach_y = down.reach();
     const Real swing = std::fabs(foot.shear) * reach_y, lean = swing + reach_x;
     const bool present = is_before_fold(local, at) & (at.x + lean > -1) & (at.x - lean < width);
     const int32_t top = floor_whole(clamp(at.y - reach_y, Real(-1), height)) + 1;
@@ -80,11 +104,11 @@ void find_windows(const CameraWarpProblem& p, const Camera<Real>& camera, int64_
     w.x[k] = at.x;
     w.y[k] = at.y;
     w.shear[k] = foot.shear;
-    w.scale[k] = foot.across.scale * foot.down.scale;
-    w.half_x[k] = foot.across.half;
-    w.curve_x[k] = foot.across.curve;
-    w.half_y[k] = foot.down.half;
-    w.curve_y[k] = foot.down.curve;
+    w.scale[k] = across.scale * down.scale;
+    w.half_x[k] = across.half;
+    w.curve_x[k] = across.curve;
+    w.half_y[k] = down.half;
+    w.curve_y[k] = down.curve;
     w.last_left[k] = static_cast<Real>(last_left);
     w.top[k] = top;
     w.bottom[k] = present ? bottom : -1;
@@ -92,27 +116,7 @@ void find_windows(const CameraWarpProblem& p, const Camera<Real>& camera, int64_
     w.inside[k] = inside;
     w.readable[k] = inside & ((last_left + strips * kLanes<Real> <= to.columns) | (bottom < to.rows));
   }
-}
-
-// Weights at distances from the middle of a side, without its scale (Side).
-template <class Real>
-REFKP_INLINE Lanes<Real> weigh(Lanes<Real> distance, Real half, Real curve) {
-  const Lanes<Real> away = magnitude<Real>(distance), inner = half - away, corner = (1 - half) - away;
-  const Lanes<Real> above = inner > -2 * curve ? inner : splat(-2 * curve);
-  const Lanes<Real> t = above < 1 ? above : splat(Real(1)), s = corner > 0 ? corner : splat(Real(0));
-  return (curve + t * (1 - curve * magnitude<Real>(t))) - curve * s * s;
-}
-
-template <class Real>
-REFKP_INLINE void find_rows(const Windows<Real>& w, int k, int top, Rows<Real>& rows) {
-  const Lanes<Real> down = (static_cast<Real>(top) - w.y[k]) + lane_numbers<Real>();
-  const Lanes<Real> x = w.x[k] + w.shear[k] * down, most = splat(w.last_left[k]);
-  const Lanes<Real> edge = x - (w.half_x[k] + 2 * w.curve_x[k]);
-  const Lanes<Real> above = edge > -1 ? edge : splat(Real(-1)), kept = above < most ? above : most;
-  const Lanes<Real> next = floor_lanes<Real>(kept) + 1, left = next < most ? next : most;
-  store<Real>(rows.weight, w.scale[k] * weigh<Real>(down, w.half_y[k], w.curve_y[k]));
-  store<Real>(rows.start, left - x);
-  store<Real>(rows.left, left);
+  for (int k = 0; k < kChunk; ++k) find_rows(w, k, w.top[k], w.rows[k]);
 }
 
 // Calls visit(row, column, weights) for the strips of window k. Unless kInner, where all lie inside the image, weights of
@@ -120,23 +124,27 @@ REFKP_INLINE void find_rows(const Windows<Real>& w, int k, int top, Rows<Real>& 
 template <bool kInner, class Real, class Visit>
 REFKP_INLINE void for_each_strip(const Windows<Real>& w, int k, int width, const Visit& visit) {
   const Real half = w.half_x[k], curve = w.curve_x[k], reach = half + 2 * curve;
-  const int strips = w.strips[k], bottom = w.bottom[k];
-  Rows<Real> rows;
+  const int bottom = w.bottom[k];
+  Rows<Real> more;
   for (int top = w.top[k]; top <= bottom; top += kLanes<Real>) {
-    find_rows(w, k, top, rows);
-    const int count = bottom - top < kLanes<Real> ? bottom - top + 1 : kLanes<Real>;
-    for (int i = 0; i < count; ++i) {
-      if (!kInner && !(rows.start[i] < reach)) continue;  // the row ends before the image
-      int column = static_cast<int>(rows.left[i]);
-      for (int strip = 0; strip < strips; ++strip, column += kLanes<Real>) {
-        const Lanes<Real> distance = (rows.start[i] + static_cast<Real>(strip * kLanes<Real>)) + lane_numbers<Real>();
-        Lanes<Real> weight = rows.weight[i] * weigh<Real>(distance, half, curve);
+    if (top != w.top[k]) find_rows(w, k, top, more);
+    const Rows<Real>& rows = top == w.top[k] ? w.rows[k] : more;
+    const int end = bottom - top < kLanes<Real> ? bottom + 1 : top + kLanes<Real>;
+    const Real *start = rows.start, *left = rows.left, *scale = rows.weight;
+    for (int row = top; row < end; ++row, ++start, ++left, ++scale) {
+      if (!kInner && !(*start < reach)) continue;  // the row ends before the image
+      int column = static_cast<int>(*left), strips = w.strips[k];
+      Lanes<Real> distance = *start + lane_numbers<Real>();
+      do {
+        Lanes<Real> weight = *scale * weigh<Real>(distance, half, curve);
         if (!kInner) {
           if (column >= width) break;
           weight = lane_numbers<Real>() < static_cast<Real>(width - column) ? weight : splat(Real(0));
         }
-        visit(top + i, column, weight);
-      }
+        visit(row, column, weight);
+        column += kLanes<Real>;
+        distance += Real(kLanes<Real>);
+      } while (--strips > 0);
     }
   }
 }
