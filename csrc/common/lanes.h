@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #if defined(__AVX2__)
@@ -39,6 +40,8 @@ struct LaneTypes<double> {
   static constexpr int64_t kAllButSign = 0x7fffffffffffffff;
 };
 
+template <class Real>
+using Whole = std::conditional_t<sizeof(Real) == 4, int32_t, int64_t>;
 template <class Real>
 using Lanes = typename LaneTypes<Real>::Values;
 template <class Real>

@@ -88,8 +88,8 @@ struct Forward {
   REFKP_INLINE void add_inner(const Windows<Real>& windows, int k, const T* from, Real* lanes) const {
     const int64_t stride_row = p.stride_row, stride_channel = p.stride_channel;
     Lanes<Real> parts[kParts] = {};
-    for_each_strip<true>(windows, k, 0, [&](int row, int column, Lanes<Real> weight) {
-      const T* at = from + row * stride_row + static_cast<int64_t>(column) * (kInterleaved ? kParts : 1);
+    for_each_strip<true>(windows, k, 0, [&](int row, int64_t column, Lanes<Real> weight) {
+      const T* at = from + row * stride_row + column * (kInterleaved ? kParts : 1);
       add_parts<kParts, kInterleaved>(at, stride_channel, weight, parts, std::make_integer_sequence<int, kParts>());
     });
     std::memcpy(lanes, parts, sizeof(parts));
@@ -123,7 +123,7 @@ struct Forward {
   // Any window of an image of any strides; reads only what has a weight.
   void add_any(const Windows<Real>& windows, int k, const T* from, int channels, Sums<Real>& sums) const {
     Lanes<Real> totals[kChannels] = {}, covered = {};
-    for_each_strip<false>(windows, k, static_cast<int>(p.in_width), [&](int row, int column, Lanes<Real> weight) {
+    for_each_strip<false>(windows, k, p.in_width, [&](int row, int64_t column, Lanes<Real> weight) {
       covered += weight;
       for (int c = 0; c < channels; ++c) {
         const T* at = from + c * p.stride_channel + row * p.stride_row + column * p.stride_column;
@@ -181,13 +181,13 @@ void forward(const void* image, const CameraWarpProblem& p, void* out, int threa
 template <class Real>
 void scatter(const Windows<Real>& windows, int k, Real grad, int64_t width, Real* plane) {
   if (windows.readable[k]) {
-    for_each_strip<true>(windows, k, 0, [&](int row, int column, Lanes<Real> weight) {
+    for_each_strip<true>(windows, k, 0, [&](int row, int64_t column, Lanes<Real> weight) {
       Real* at = plane + row * width + column;
       const Lanes<Real> part = weight != 0 ? weight * grad : splat(Real(0));
       store<Real>(at, load<Real>(at) + part);
     });
   } else {
-    for_each_strip<false>(windows, k, static_cast<int>(width), [&](int row, int column, Lanes<Real> weight) {
+    for_each_strip<false>(windows, k, width, [&](int row, int64_t column, Lanes<Real> weight) {
       Real* at = plane + row * width + column;
       for (int j = 0; j < kLanes<Real>; ++j)
         if (weight[j] != 0) at[j] += weight[j] * grad;

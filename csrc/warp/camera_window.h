@@ -18,7 +18,7 @@ constexpr int kChunk = 32;
 template <class Real>
 struct Rows {
   alignas(64) Real weight[kLanes<Real>], start[kLanes<Real>];  // start: of the first column, from the middle of the row
-  alignas(64) Real left[kLanes<Real>];                         // first column, 0 or more
+  alignas(64) Whole<Real> left[kLanes<Real>];                  // first column, 0 or more
 };
 
 // The footprints of a chunk of pixels.
@@ -78,7 +78,8 @@ REFKP_INLINE void find_rows(const Windows<Real>& w, int k, int top, Rows<Real>& 
   const Lanes<Real> left = smaller(floor_lanes<Real>(smaller(larger(edge, splat(Real(-1))), last)) + 1, last);
   store<Real>(rows.weight, w.scale[k] * weigh<Real>(down, w.half_y[k], w.curve_y[k]));
   store<Real>(rows.start, left - x);
-  store<Real>(rows.left, left);
+  const WholeLanes<Real> column = __builtin_convertvector(left, WholeLanes<Real>);
+  std::memcpy(rows.left, &column, sizeof(column));
 }
 
 // Of the pixels from (column, row) on.
@@ -100,7 +101,8 @@ void find_windows(const CameraWarpProblem& p, const Camera<Real>& camera, int64_
     const int32_t bottom = -floor_whole(-clamp(at.y + reach_y, Real(-1), height)) - 1;
     const int32_t last_left = floor_whole(clamp(at.x + swing - reach_x, Real(-1), width)) + 1;
     const int32_t strips = (-floor_whole(-clamp(2 * reach_x, Real(0), width + 2)) + kLanes<Real> - 1) / kLanes<Real>;
-    const int32_t inside = (at.x - lean >= -1) & (at.x + lean <= width) & (at.y - reach_y >= -1) & (at.y + reach_y <= height);
+    const int32_t inside =
+        present & (at.x - lean >= -1) & (at.x + lean <= width) & (at.y - reach_y >= -1) & (at.y + reach_y <= height);
     w.x[k] = at.x;
     w.y[k] = at.y;
     w.shear[k] = foot.shear;
@@ -122,7 +124,7 @@ void find_windows(const CameraWarpProblem& p, const Camera<Real>& camera, int64_
 // Calls visit(row, column, weights) for the strips of window k. Unless kInner, where all lie inside the image, weights of
 // columns beyond it are 0.
 template <bool kInner, class Real, class Visit>
-REFKP_INLINE void for_each_strip(const Windows<Real>& w, int k, int width, const Visit& visit) {
+REFKP_INLINE void for_each_strip(const Windows<Real>& w, int k, int64_t width, const Visit& visit) {
   const Real half = w.half_x[k], curve = w.curve_x[k], reach = half + 2 * curve;
   const int bottom = w.bottom[k];
   Rows<Real> more;
@@ -130,13 +132,14 @@ REFKP_INLINE void for_each_strip(const Windows<Real>& w, int k, int width, const
     if (top != w.top[k]) find_rows(w, k, top, more);
     const Rows<Real>& rows = top == w.top[k] ? w.rows[k] : more;
     const int end = bottom - top < kLanes<Real> ? bottom + 1 : top + kLanes<Real>;
-    const Real *start = rows.start, *left = rows.left, *scale = rows.weight;
-    for (int row = top; row < end; ++row, ++start, ++left, ++scale) {
-      if (!kInner && !(*start < reach)) continue;  // the row ends before the image
-      int column = static_cast<int>(*left), strips = w.strips[k];
-      Lanes<Real> distance = *start + lane_numbers<Real>();
+    for (int row = top; row < end; ++row) {
+      const Real start = rows.start[row - top], scale = rows.weight[row - top];
+      if (!kInner && !(start < reach)) continue;  // the row ends before the image
+      int64_t column = rows.left[row - top];
+      int strips = w.strips[k];
+      Lanes<Real> distance = start + lane_numbers<Real>();
       do {
-        Lanes<Real> weight = *scale * weigh<Real>(distance, half, curve);
+        Lanes<Real> weight = scale * weigh<Real>(distance, half, curve);
         if (!kInner) {
           if (column >= width) break;
           weight = lane_numbers<Real>() < static_cast<Real>(width - column) ? weight : splat(Real(0));

@@ -134,7 +134,7 @@ def _integrate(image: Tensor, foot: Footprint) -> tuple[Tensor, Tensor]:
     top, num_rows = _window(foot.y, foot.height, height, foot.present)
     total = torch.zeros_like(image[:, :, :1, 0]).expand(-1, -1, top.shape[1])
     covered = torch.zeros_like(foot.y)
-    for i in range(int(num_rows.max())):
+    for i in range(max(1, int(num_rows.max()))):  # once at least: the gradient is zero then, not absent
         row = top + i
         x = foot.x + foot.shear * (row - foot.y)
         left, num_columns = _window(x, foot.width, width, i < num_rows)
