@@ -61,8 +61,8 @@ SHAPES = {
     "no images": make_call((0, 3, 7, 12)),
     "no channels": make_call((1, 0, 7, 12)),
     "one sample": make_call(scale=0.4, antialias=False),
-    "four taps": make_call((1, 2, 11, 14), size=(4, 5), scale=0.6),
-    "eight taps": make_call((1, 1, 17, 19), size=(4, 4), scale=0.2),
+    "shrinks less than twice": make_call((1, 2, 11, 14), size=(4, 5), scale=0.6),
+    "shrinks five times": make_call((1, 1, 17, 19), size=(4, 4), scale=0.2),
     "fill by channel": make_call(fill=[0.1, -2.0, 3.0]),
 }
 
@@ -74,10 +74,13 @@ def test_agrees_with_the_reference(case: Case, name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [(2, 3), (1, 1)])
-def test_cells_agree_with_the_reference(size: tuple[int, int], dtype: torch.dtype) -> None:
-    """Footprints of more than 8 pixels."""
-    check_agreement(make_call((1, 2, 61, 83), size=size, scale=1 / 30), Case("native", "cpu", dtype))
+@pytest.mark.parametrize("scale", [(1 / 30, 1 / 30), (1 / 30, 1.0), (1.0, 1 / 30), (0.13, 0.08)])
+def test_large_footprints_agree_with_the_reference(scale: tuple[float, float], dtype: torch.dtype) -> None:
+    """More rows, and rows of more columns, than a vector has lanes; turned, so that rows are shifted."""
+    call = make_call((1, 2, 61, 83), size=(5, 7))
+    turn = torch.tensor([[0.8, -0.6, 2.0], [0.6, 0.8, -3.0]], dtype=torch.float64)
+    call.tensors["affine"] = turn * torch.tensor(scale, dtype=torch.float64)[None, :, None]
+    check_agreement(call, Case("native", "cpu", dtype))
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
@@ -193,13 +196,14 @@ def test_convention_without_distortion_the_identity_copies_every_bit(backend: st
 
 @pytest.mark.parametrize("backend", backend_names())
 def test_convention_corners_are_at_zero_and_at_the_size(backend: str) -> None:
-    """Halving by edge coordinates is the mean of 2 x 2 pixels."""
+    """Halving by edge coordinates is the mean over 2 x 2 pixels: of their tents, by hand, 1, 7, 7, 1 sixteenths."""
     image = torch.rand(1, 2, 6, 10)
     view = camera(9.0, 10, 6)
     view["affine"] = view["affine"] / 2
     got = camera_warp(image, **view, size=(3, 5), backend=backend)
-    taps = F.interpolate(image, scale_factor=4, mode="bilinear", align_corners=False)
-    assert (got - F.avg_pool2d(taps, 8)).abs()[..., 1:-1, 1:-1].max() < 0.02
+    weights = torch.tensor([1.0, 7.0, 7.0, 1.0]) / 16
+    want = F.conv2d(image[0, :, None], torch.outer(weights, weights)[None, None], stride=2, padding=1)
+    torch.testing.assert_close(got[0], want[:, 0])
     torch.testing.assert_close(
         camera_warp(image, **view, size=(3, 5), antialias=False, backend=backend), F.avg_pool2d(image, 2)
     )
@@ -247,18 +251,55 @@ def supersampled(image: Tensor, cameras: dict[str, Tensor], size: tuple[int, int
     )
 
 
+#: Rms against 16 x 16 samples, over that of one sample, by the angle of the view. Measured worst: 0.0085, 0.082 and 0.11; with
+#: 8 x 8 samples the first is 0.017, so that is what samples are off.
+ERRORS = {0: 0.01, 15: 0.09, 45: 0.12}
+
+
+@pytest.mark.parametrize("angle_deg", ERRORS)
 @pytest.mark.parametrize("scale", [0.15, 0.3, 0.6, (0.2, 0.45)])
 @pytest.mark.parametrize("lens", [(-0.29, 0.08, 0.001, -0.002, 0.01), (0.1, -0.02)])
-def test_is_close_to_supersampling(lens: tuple[float, ...], scale: float | tuple[float, float]) -> None:
+def test_is_close_to_supersampling(
+    lens: tuple[float, ...], scale: float | tuple[float, float], angle_deg: int
+) -> None:
+    """A turned square has other corners than the parallelogram of the same moments; an upright one has the same."""
     image = F.avg_pool2d(torch.rand(1, 2, 242, 322, dtype=torch.float64), 3, stride=1)
-    view = camera(210.0, 320, 240, *lens)
+    view, size = camera(210.0, 320, 240, *lens), (24, 32)
     across, down = scale if isinstance(scale, tuple) else (scale, scale)
-    view["affine"] = torch.tensor([[[across, 0.0, 0.0], [0.0, down, 0.0]]], dtype=torch.float64)
-    size = (round(240 * down), round(320 * across))
-    want = supersampled(image, view, size, 8)
+    view["affine"] = turned_view(angle_deg, across, down, (160.0, 120.0), size)
+    want = supersampled(image, view, size, 16)
     error = (camera_warp(image, **view, size=size, fill=0.5, backend="native") - want).square().mean().sqrt()
     plain = camera_warp(image, **view, size=size, fill=0.5, antialias=False, backend="native")
-    assert error < 0.1 * (plain - want).square().mean().sqrt()
+    assert error < ERRORS[angle_deg] * (plain - want).square().mean().sqrt()
+
+
+def turned_view(
+    angle_deg: float, across: float, down: float, middle: tuple[float, float], size: tuple[int, int]
+) -> Tensor:
+    """[1,2,3]: turns about the middle of a picture, scales, and puts the middle into that of the output."""
+    cosine, sine = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    linear = torch.tensor([[across * cosine, -across * sine], [down * sine, down * cosine]], dtype=torch.float64)
+    shift = torch.tensor([size[1] / 2, size[0] / 2], dtype=torch.float64) - linear @ torch.tensor(middle).double()
+    return torch.cat([linear, shift[:, None]], dim=1)[None]
+
+
+@pytest.mark.parametrize("backend", backend_names("native", "reference"))
+@pytest.mark.parametrize("angle_deg", [0, 20, -60])
+@pytest.mark.parametrize("scale", [(0.2, 0.2), (0.12, 0.5), (0.12, 0.7)])
+def test_the_filter_has_the_covariance_of_footprint_and_tent(
+    scale: tuple[float, float], angle_deg: int, backend: str
+) -> None:
+    """(A A^T + 2) / 12, over many pixels, where no side is a sample."""
+    x, y = (places(400, 500) - torch.tensor([250.0, 200.0]).view(1, 2, 1, 1)).unbind(1)
+    image, size = torch.stack([x, y, x * x, x * y, y * y], dim=1), (8, 8)
+    view = {**camera(500.0, 500, 400), "affine": turned_view(angle_deg, *scale, (250.3, 200.7), size)}
+    out = camera_warp(image, **view, size=size, backend=backend)[0]
+    covariance = torch.stack([out[2] - out[0] ** 2, out[3] - out[0] * out[1], out[4] - out[1] ** 2]).mean((1, 2))
+    A = torch.linalg.inv(view["affine"][0, :, :2])
+    S = A @ A.T
+    tent = torch.tensor([1.0, 0.0, 1.0]).double() / 6
+    want = torch.stack([S[0, 0], S[0, 1], S[1, 1]]) / 12 + tent
+    torch.testing.assert_close(covariance, want, rtol=1e-3, atol=1e-3)
 
 
 def test_a_large_picture_on_few_pixels_is_the_mean_of_its_parts() -> None:
@@ -267,7 +308,17 @@ def test_a_large_picture_on_few_pixels_is_the_mean_of_its_parts() -> None:
     view["affine"] = torch.tensor([[[8 / 2000, 0.0, 0.0], [0.0, 8 / 1500, 0.0]]], dtype=torch.float64)
     got = camera_warp(image, **view, size=(8, 8), backend="native")
     parts = F.interpolate(image, (8, 8), mode="area")
-    assert (got - parts).abs().max() < 5e-3
+    assert (got - parts).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("backend", backend_names("native", "reference"))
+@pytest.mark.parametrize("times", [1e4, 1e9])
+def test_a_picture_that_is_far_less_than_a_pixel_is_blended_by_its_area(times: float, backend: str) -> None:
+    view = camera(9.0, 10, 8)
+    view["affine"][0] = torch.tensor([[1 / times, 0.0, 0.5], [0.0, 1 / times, 0.5]])
+    out = camera_warp(1e8 * IMAGE, **view, size=(1, 1), fill=0.25, backend=backend)
+    want = 0.25 + IMAGE.double().sum((2, 3), keepdim=True) * 1e8 / times**2
+    torch.testing.assert_close(out.double(), want, rtol=1e-4, atol=1e-6)
 
 
 # ---- errors ----
@@ -291,7 +342,6 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "affine shape": ({"affine": torch.eye(3)[None]}, r"`affine` must be \[B,2,3\]"),
     "affine singular": ({"affine": torch.ones(1, 2, 3)}, "`affine` must be invertible"),
     "affine finite": ({"affine": torch.full((1, 2, 3), math.nan)}, "`affine` must be finite"),
-    "affine huge": ({"affine": VIEW["affine"] * 1e-5}, "`affine` must be a map that shrinks at most 4096"),
     "size": ({"size": (0, 4)}, "`size` must be at least 1 x 1 pixels"),
     "size rank": ({"size": 4}, r"`size` must be \(height, width\)"),
     "fill": ({"fill": math.nan}, "`fill` must be finite"),
