@@ -116,6 +116,24 @@ def test_strides_do_not_matter(case: Case) -> None:
     check_strides(make_call(size=(3, 4)), case)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_a_gradient_that_is_not_finite_spreads_as_in_the_reference(scale: float, dtype: torch.dtype) -> None:
+    """To what the pixel weighs, and to nothing beside it in the same strip."""
+    call = make_call((1, 2, 21, 34), size=(6, 9), scale=scale)
+    image, cameras = call.tensors["image"], {name: call.tensors[name] for name in CAMERAS}
+    gradients = []
+    for backend, leaf in (("native", image.to(dtype)), ("reference", image)):
+        leaf = leaf.clone().requires_grad_()
+        out = camera_warp(leaf, **cameras, size=(6, 9), backend=backend)
+        cotangent = torch.ones_like(out)
+        cotangent[0, 1, 2, 4] = math.nan
+        gradients.append(torch.autograd.grad(out, leaf, cotangent)[0])
+    got, want = gradients
+    assert 0 < int(want.isnan().sum()) < 60
+    assert got.isnan().equal(want.isnan())
+
+
 # ---- bytes ----
 
 
