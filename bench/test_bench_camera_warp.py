@@ -73,7 +73,7 @@ def test_bench_camera_warp(lens: str, layout: str, dtype: torch.dtype, compare: 
 
 @pytest.mark.parametrize("lens", LENSES)
 def test_error_is_a_third_of_that_of_opencv(lens: str) -> None:
-    """Against 8 x 8 samples of the exact map, which are themselves off by most of ours, and before rounding to bytes."""
+    """Against 8 x 8 samples of the exact map, before rounding to bytes; most of our error is that of the samples."""
     pytest.importorskip("cv2", reason="needs the extra `multiview`")
     pixels = picture()
     K, distortion, affine = cameras(lens)

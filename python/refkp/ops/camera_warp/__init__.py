@@ -42,8 +42,8 @@ def camera_warp(
 
     Antialiasing: a pixel is the mean of the bilinear interpolation over its footprint, in closed form. With A the
     derivative of the map at its middle, the footprint A [-1/2,1/2]^2 is replaced by the parallelogram with horizontal
-    rows of the same second moments. A side that is no longer than a pixel of the image is a sample. A pixel costs what it
-    covers of the image, and shows the fill where its middle is beyond the fold.
+    rows of the same second moments. A side that is no longer than a pixel of the image is a sample. A pixel costs what
+    it covers of the image, and shows the fill where its middle is beyond the fold.
 
     Convention: pixel centres at +0.5, corners of the image at (0, 0) and (W, H) (edge coordinates), for `intrinsics`
     and both sides of `affine`. OpenCV counts from the centre of the first pixel: its cx and cy are less by 0.5.
@@ -72,8 +72,8 @@ def camera_warp(
     A pixel is a sum of neighbours by their weights; one of weight 0 does not count, be it NaN or infinite.
 
     Gradients flow to `image` (floating dtypes), bitwise repeatable, once differentiable; in "reference" also to
-    `intrinsics`, `distortion` and `affine`. Which sides are samples and the edge of the fold are constants to them. Where
-    a gradient that comes is not finite, "triton" and CUDA, which add up integers, fill the whole gradient with NaN.
+    `intrinsics`, `distortion` and `affine`. Which sides are samples and the edge of the fold are constants to them.
+    Where a gradient that comes is not finite, "triton" and CUDA, which add up integers, fill the whole gradient with NaN.
 
     Source: spec multiview b and d; D. C. Brown, Decentering distortion of lenses, 1966.
 

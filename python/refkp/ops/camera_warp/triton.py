@@ -92,7 +92,7 @@ def _linearise(camera, column, row):
 
 @triton.jit
 def _footprint(camera, column, row, ANTIALIAS: tl.constexpr):
-    """Middle, shear, width and height of every pixel's footprint (csrc/warp/camera_map.h), and whether it is before the fold."""
+    """Middle, shear, width and height of every footprint (csrc/warp/camera_map.h), and whether it is before the fold."""
     x, y, xc, yc, xr, yr, s, lens_determinant = _linearise(camera, column, row)
     xx, xy, yy = xc * xc + xr * xr, xc * yc + xr * yr, yc * yc + yr * yr
     determinant, part = xc * yr - xr * yc, 1 / (yy + 2)
@@ -116,7 +116,7 @@ def _window(middle, length, size):
 
 @triton.jit
 def _weight(distance, length):
-    """The mean of a pixel's tent over a side, at a distance from the side's middle; the tent where there is no length."""
+    """The mean of a pixel's tent over a side, at a distance from its middle; the tent where there is no length."""
     is_long = length > 0
     half, curve = tl.where(is_long, length / 2, 1.0), tl.where(is_long, 0.5, 0.0)
     away = tl.abs(distance)
@@ -146,7 +146,7 @@ def _strip(first, row_weight, middle, width, left, right, STRIP: tl.constexpr):
 
 @triton.jit
 def _pixels(cameras_ptr, out_width, pixels, height, BLOCK: tl.constexpr, ANTIALIAS: tl.constexpr):
-    """The image of this program; number, mask and footprint of its pixels; their first rows, and those after the last."""
+    """The image of this program; number, mask and footprint of its pixels; their first row, and that after the last."""
     blocks = tl.cdiv(pixels, BLOCK)
     b = (tl.program_id(0) // blocks).to(tl.int64)
     pixel = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
