@@ -109,7 +109,9 @@ template <class Real>
 struct Tent {
   Real half, curve, scale;
   REFKP_HOST_DEVICE_INLINE explicit Tent(Real length)
-      : half(length > 0 ? length / 2 : Real(1)), curve(length > 0 ? Real(0.5) : Real(0)), scale(1 / (length > 0 ? length : Real(1))) {}
+      : half(length > 0 ? length / 2 : Real(1)),
+        curve(length > 0 ? Real(0.5) : Real(0)),
+        scale(1 / (length > 0 ? length : Real(1))) {}
   REFKP_HOST_DEVICE_INLINE Real reach() const { return half + 2 * curve; }  // from here on there is no weight
 };
 

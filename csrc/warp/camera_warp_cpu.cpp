@@ -161,9 +161,9 @@ struct Forward {
 };
 
 inline int count_interleaved(const CameraWarpProblem& p) {
-  const bool together = p.stride_column == 3 || p.stride_column == 4;
-  if (together && (p.channels == 1 || p.stride_channel == 1) && p.channels <= p.stride_column) return static_cast<int>(p.stride_column);
-  return p.stride_column == 1 ? 1 : 0;
+  if (p.stride_column == 1) return 1;
+  const bool together = p.channels <= p.stride_column && (p.channels == 1 || p.stride_channel == 1);
+  return together && (p.stride_column == 3 || p.stride_column == 4) ? static_cast<int>(p.stride_column) : 0;
 }
 
 template <class T>

@@ -32,7 +32,8 @@ __device__ Range find_range(const Tent<float>& tent, float middle, int64_t size)
 
 // Calls body(offset in a plane, weight) for every pixel of the image that a footprint weighs.
 template <typename Body>
-__device__ void for_each_weight(const CameraWarpProblem& p, const Camera<float>& camera, float column, float row, const Body& body) {
+__device__ void for_each_weight(const CameraWarpProblem& p, const Camera<float>& camera, float column, float row,
+                                const Body& body) {
   const Linear<float> at = linearise(camera, column, row);
   if (!is_before_fold(camera, at) || isnan(at.x) || isnan(at.y)) return;
   const Footprint<float> foot = find_footprint(at, p.antialias);

@@ -26,10 +26,10 @@ template <class Real>
 struct Windows {
   alignas(64) Real x[kChunk], y[kChunk], shear[kChunk], scale[kChunk];
   alignas(64) Real half_x[kChunk], curve_x[kChunk], half_y[kChunk], curve_y[kChunk];
-  alignas(64) Real last_left[kChunk];                  // the greatest first column that a row may have
-  alignas(64) int32_t top[kChunk], bottom[kChunk];     // rows inside the image; none where bottom < top
-  alignas(64) int32_t strips[kChunk];                  // that hold all columns of any row
-  alignas(64) int32_t inside[kChunk], readable[kChunk];  // nothing is outside the image; strips may be read to their end
+  alignas(64) Real last_left[kChunk];                    // the greatest first column that a row may have
+  alignas(64) int32_t top[kChunk], bottom[kChunk];       // rows inside the image; none where bottom < top
+  alignas(64) int32_t strips[kChunk];                    // that hold all columns of any row
+  alignas(64) int32_t inside[kChunk], readable[kChunk];  // all lies inside the image; strips may be read to their end
   Rows<Real> rows[kChunk];                               // the first kLanes of each
 };
 

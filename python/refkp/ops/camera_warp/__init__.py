@@ -73,7 +73,7 @@ def camera_warp(
 
     Gradients flow to `image` (floating dtypes), bitwise repeatable, once differentiable; in "reference" also to
     `intrinsics`, `distortion` and `affine`. Which sides are samples and the edge of the fold are constants to them.
-    Where a gradient that comes is not finite, "triton" and CUDA, which add up integers, fill the whole gradient with NaN.
+    Where a gradient that comes is not finite, "triton" and CUDA, which add up integers, fill all of it with NaN.
 
     Source: spec multiview b and d; D. C. Brown, Decentering distortion of lenses, 1966.
 

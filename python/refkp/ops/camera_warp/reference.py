@@ -153,10 +153,8 @@ def _integrate(image: Tensor, foot: Footprint) -> tuple[Tensor, Tensor]:
 def _window(middle: Tensor, length: Tensor, size: int, present: Tensor) -> tuple[Tensor, Tensor]:
     """The first pixel of an axis that may have a weight, and how many have, of those that are in the image."""
     middle, reach = torch.where(present, middle, 0.0), length / 2 + 1
-    first = (middle - reach).ceil().clamp(0, size)
-    return first, torch.where(present, (middle + reach).floor().clamp(-1, size - 1) + 1 - first, 0.0).clamp(
-        min=0
-    )
+    first, last = (middle - reach).ceil().clamp(0, size), (middle + reach).floor().clamp(-1, size - 1)
+    return first, torch.where(present, last + 1 - first, 0.0).clamp(min=0)
 
 
 def _weight(distance: Tensor, length: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ def _linearise(camera, column, row):
 
 @triton.jit
 def _footprint(camera, column, row, ANTIALIAS: tl.constexpr):
-    """Middle, shear, width and height of every footprint (csrc/warp/camera_map.h), and whether it is before the fold."""
+    """Middle, shear, width, height of every footprint (csrc/warp/camera_map.h), and whether it is before the fold."""
     x, y, xc, yc, xr, yr, s, lens_determinant = _linearise(camera, column, row)
     xx, xy, yy = xc * xc + xr * xr, xc * yc + xr * yr, yc * yc + yr * yr
     determinant, part = xc * yr - xr * yc, 1 / (yy + 2)
