@@ -220,6 +220,9 @@ def test_convention_nearest_rounds_halves(backend: str) -> None:
     axis = {"hfov_deg": 1.0, "size": (2, 2), "mode": "nearest", "backend": backend, "convention": "equilib"}
     assert e2p(columns, torch.eye(3)[None], **axis)[0, 0, 1, 1] == 4.0
     assert e2p(columns[..., :6].clone(), torch.eye(3)[None], **axis)[0, 0, 1, 1] == 4.0  # at index 3.5
+    for height, row in ((4, 2.0), (6, 4.0)):  # at indices 2.5 and 3.5
+        rows = torch.arange(float(height))[:, None].expand(1, 1, height, 8).clone()
+        assert e2p(rows, torch.eye(3)[None], **axis)[0, 0, 1, 1] == row
 
 
 @pytest.mark.parametrize("backend", backend_names())

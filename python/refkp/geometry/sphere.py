@@ -175,7 +175,7 @@ def tile_contains(rotation: Tensor, half_tangent: Tensor, direction: Tensor) -> 
     """Whether the tiles [N,3,3], [N,2] contain the directions [...,3]; bool [N,...]."""
     t, s, depth = torch.einsum("nji,...j->in...", rotation, direction)
     a, b = (limit.reshape(-1, *[1] * (direction.dim() - 1)) for limit in half_tangent.unbind(-1))
-    return (depth > 0) & (t.abs() <= a * depth) & (s.abs() <= b * depth)
+    return (t.abs() <= a * depth) & (s.abs() <= b * depth)
 
 
 def tile_outline(rotation: Tensor, half_tangent: Tensor, samples: int = 64) -> Tensor:

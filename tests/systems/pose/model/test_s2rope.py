@@ -70,6 +70,13 @@ def test_faces_are_right_handed_frames(faces: tuple[Tensor, Tensor, Tensor]) -> 
     torch.testing.assert_close(normal[..., 1::2, :], -normal[..., ::2, :])
 
 
+@pytest.mark.parametrize(("height", "axis"), [(0.89, 2), (0.91, 1), (-0.91, 1)])
+def test_the_second_face_comes_from_z_and_near_the_poles_from_y(height: float, axis: int) -> None:
+    direction = torch.tensor([math.sqrt(1 - height**2), 0.0, height], dtype=torch.float64)
+    want = EYE[axis] - direction[axis] * direction
+    torch.testing.assert_close(reference_faces(direction).normal[2], want / want.norm())
+
+
 def test_published_phases_of_a_view_beside_a_face() -> None:
     """30 degrees from r = x towards its second axis: gamma is pi/6 and phi is pi/2."""
     faces = reference_faces(EYE[0])
