@@ -231,6 +231,11 @@ def test_never_shows_a_mirrored_picture(
     out = camera_warp(
         places(64, 64), **view, size=(112, 112), fill=-1e6, antialias=antialias, backend=backend
     )
+    v, u = torch.meshgrid(
+        *(2 * (torch.arange(112.0) + 0.5 - 40) - 32,) * 2, indexing="ij"
+    )  # 30 times too large
+    beyond = (u.square() + v.square()).sqrt() > 30.01 * fold_radius(view["distortion"])
+    assert (out[0, :, beyond] == -1e6).all()
     x, y = out[0]
     shown = (out > 0).all(1)[0]
     assert 100 < shown.sum() < 0.5 * shown.numel()
