@@ -45,7 +45,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
     An earlier folder `path` is replaced as a whole.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # "." has no name to put another beside
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _unfinished_name(path)
     shutil.rmtree(unfinished, ignore_errors=True)

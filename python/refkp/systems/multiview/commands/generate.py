@@ -32,9 +32,12 @@ def generate(argv: list[str]) -> int:
 
 
 def _require_own(out: Path) -> None:
-    """Raise ValueError if `out` holds something else than a session, which would be lost."""
+    """Raise ValueError if `out` holds something else than a session, or the caller: it is replaced as a whole."""
     from refkp.systems.multiview.reading.layout import is_session
 
+    here = Path.cwd()
+    if out.resolve() in (here, *here.parents):
+        fail(_COMMAND, "out", "another folder than the one you are in", f"{str(out)!r}", "Name one in it.")
     if out.is_dir() and any(out.iterdir()) and not is_session(out):
         names = ", ".join(sorted(path.name for path in out.iterdir())[:5])
         fail(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp._files import whole_file, whole_folder
 from refkp.geometry.rig import Rig
@@ -37,6 +38,8 @@ class MadeUpSession(NamedTuple):
 
 def make_session(spec: SessionSpec, seed: int = 0) -> MadeUpSession:
     """The cameras, points and labels of a session, without writing them."""
+    if seed < 0:
+        fail("make_session", "seed", "at least 0", seed)
     rng = np.random.default_rng(seed)
     calibration = _ring(spec, rng)
     points = walk(spec.num_frames, spec.body_length, FPS, rng)

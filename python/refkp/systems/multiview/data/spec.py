@@ -39,9 +39,15 @@ class SessionSpec:
                 fail("SessionSpec", name, f"at least {least}", getattr(self, name))
         if min(self.size) < 16:
             fail("SessionSpec", "size", "of at least 16 pixels", self.size)
+        if self.with_videos and any(side % 2 for side in self.size):
+            remedy = "The codec halves the resolution of colours and cuts an odd side."
+            fail("SessionSpec", "size", "even, for videos", self.size, remedy)
         for name in ("missing", "outliers"):
             if not 0 <= getattr(self, name) < 1:
                 fail("SessionSpec", name, "in [0,1)", getattr(self, name))
-        for name in ("noise_px", "body_length"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                fail("SessionSpec", name, "finite and not negative", getattr(self, name))
+        if not 0 <= self.noise_px < float("inf"):
+            fail("SessionSpec", "noise_px", "finite and not negative", self.noise_px)
+        if not 0 < self.body_length < float("inf"):
+            fail("SessionSpec", "body_length", "finite and above 0", self.body_length)
+        if not abs(self.k1) < float("inf"):
+            fail("SessionSpec", "k1", "finite", self.k1)
