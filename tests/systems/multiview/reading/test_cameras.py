@@ -57,6 +57,9 @@ def test_pixel_centres_of_anipose_are_at_integers(tmp_path: Path) -> None:
             "cam_0.translation` must be 3 finite numbers",
         ),
         (TABLE.replace("[ 640, 480,]", '"640x480"'), "cam_0.size` must be numbers"),
+        (TABLE.replace("[ 640, 480,]", "[0, 480]"), "cam_0.size` must be a width and a height"),
+        (TABLE.replace("[ -0.2,]", "[nan]"), "cam_0.distortions` must be finite numbers"),
+        (TABLE.replace("[ -0.2,]", '"none"'), "cam_0.distortions` must be numbers"),
         (TABLE.replace("[ -0.2,]", "[0.1, 0, 0, 0, 0, 0.3]"), "at most the five k1, k2, p1, p2, k3"),
         (TABLE.replace('name = "top"', 'name = "top"\nfisheye = true'), "fisheye` must be false"),
         (

@@ -60,24 +60,34 @@ def _camera(path: Path, key: str, table: Mapping[str, Any]) -> tuple[str, *tuple
     K = _array(path, key, table, "matrix", (3, 3)) + np.array(
         [[0, 0, PIXEL_CENTRE], [0, 0, PIXEL_CENTRE], [0, 0, 0]]
     )
-    coefficients = np.asarray(table.get("distortions", []), dtype=float).ravel()
+    coefficients = _numbers(path, key, table, "distortions") if "distortions" in table else np.zeros(0)
     if len(coefficients) > 5 and coefficients[5:].any():
         rule = "at most the five k1, k2, p1, p2, k3"
         fail("read_calibration", f"{path}: {key}.distortions", rule, f"{len(coefficients)} that are not 0")
     distortion = np.zeros(5)
     distortion[: min(5, len(coefficients))] = coefficients[:5]
     sizes = _array(path, key, table, "size", (2,)).astype(np.int64)
+    if sizes.min() < 1:
+        fail("read_calibration", f"{path}: {key}.size", "a width and a height of pixels", sizes.tolist())
     vectors = (_array(path, key, table, name, (3,)) for name in ("rotation", "translation"))
     return str(table.get("name", key)), K, distortion, *vectors, sizes
 
 
 def _array(path: Path, key: str, table: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        values = np.asarray(table[name], dtype=float)
-    except KeyError:
+    if name not in table:
         fail("read_calibration", f"{path}: {key}", f"a table with `{name}`", f"the keys {', '.join(table)}")
+    return _numbers(path, key, table, name, math.prod(shape)).reshape(shape)
+
+
+def _numbers(
+    path: Path, key: str, table: Mapping[str, Any], name: str, count: int | None = None
+) -> np.ndarray:
+    """The finite numbers of an entry, `count` of them if given."""
+    try:
+        values = np.asarray(table[name], dtype=float).ravel()
     except (TypeError, ValueError):
         fail("read_calibration", f"{path}: {key}.{name}", "numbers", repr(table[name]))
-    if values.size != math.prod(shape) or not np.isfinite(values).all():
-        fail("read_calibration", f"{path}: {key}.{name}", f"{math.prod(shape)} finite numbers", table[name])
-    return values.reshape(shape)
+    if not np.isfinite(values).all() or count not in (None, len(values)):
+        rule = "finite numbers" if count is None else f"{count} finite numbers"
+        fail("read_calibration", f"{path}: {key}.{name}", rule, table[name])
+    return values
