@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from refkp.systems.multiview.calibration import write_calibration
 from refkp.systems.multiview.commands import calibrate, triangulate
 from refkp.systems.multiview.data.generator import MadeUpSession, make_session, write_session
 from refkp.systems.multiview.data.spec import SessionSpec
+from refkp.systems.multiview.inspection import inspect_recording
 from refkp.systems.multiview.reading import read_recording
 from refkp.systems.multiview.reading.cameras import read_calibration
 from refkp.systems.multiview.reading.points import read_points, read_projections
@@ -94,6 +96,31 @@ def test_cameras_that_are_off_come_back(session: tuple[Path, MadeUpSession]) -> 
     off = torch.rad2deg(rotation_angle_between(found.calibration.rig.R, rig.R))
     assert float(off.max()) < 0.5  # 0.31 from 30 frames of labels with a noise of 0.5 px
     assert float(torch.rad2deg(rotation_angle_between(turned, rig.R)).max()) > 1
+
+
+def test_views_that_no_camera_is_of_are_named(session: tuple[Path, MadeUpSession]) -> None:
+    recording = read_recording(session[0])
+    assert recording.calibration is not None
+    others = recording.calibration._replace(names=("left", "right", "top", "low"))
+    kinds = [finding.kind for finding in inspect_recording(replace(recording, calibration=others)).findings]
+    assert kinds == ["no video"] * 4 + ["view without a camera"] * 4
+
+
+def test_a_session_without_one_point_is_an_error(session: tuple[Path, MadeUpSession]) -> None:
+    with pytest.raises(ValueError, match="labels that 5 views agree on; got none, of 4 views"):
+        reconstruct(read_recording(session[0]), spec=TriangulationSpec(min_views=5))
+
+
+@pytest.mark.parametrize("command", [triangulate.triangulate, calibrate.calibrate])
+def test_cameras_that_cannot_be_right_are_refused(
+    command: Callable[[list[str]], int], session: tuple[Path, MadeUpSession], tmp_path: Path
+) -> None:
+    folder, truth = session
+    rig = truth.calibration.rig.select([0, 1, 2, 2])
+    write_calibration(tmp_path / "copied.toml", truth.calibration._replace(rig=rig))
+    with pytest.raises(ValueError, match="duplicate cameras: cam2 and cam3"):
+        command([str(folder), "--calibration", str(tmp_path / "copied.toml"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_fewer_than_two_cameras_are_refused(session: tuple[Path, MadeUpSession]) -> None:

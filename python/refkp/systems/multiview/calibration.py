@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from refkp._checks import fail
@@ -40,7 +41,7 @@ class Calibration(NamedTuple):
                 f"Without a camera: {', '.join(missing)}. Rename them, leave those views out, or name a file."
             )
             fail("Calibration", str(self.file or "calibration"), rule, ", ".join(self.names), remedy)
-        chosen = [index for index in found.values() if index is not None]
+        chosen = torch.tensor([index for index in found.values() if index is not None], dtype=torch.long)
         return Calibration(tuple(names), self.rig.select(chosen), self.sizes[chosen], self.file)
 
     def camera_of(self, view: str) -> int | None:

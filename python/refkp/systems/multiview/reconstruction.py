@@ -47,13 +47,17 @@ def reconstruct(
         over_time: smooth the tracks with `geometry.triangulation.smooth`, which fills gaps in.
 
     Raises:
-        ValueError: fewer than two cameras, or several animals and no choice.
+        ValueError: fewer than two cameras, several animals and no choice, or no point that views agree on.
     """
     calibration, seen = calibrated(recording, track)
     seen = _every_frame(seen)
     found = triangulate(
         torch.from_numpy(seen.xy).transpose(1, 2), calibration.rig.to(torch.float64), spec=spec
     )
+    if not found.inliers.any():
+        rule = f"with labels that {spec.min_views} views agree on"
+        remedy = "Look at `refkp multiview inspect`, ask for fewer views, or raise the threshold."
+        fail("Recording", recording.name, rule, f"none, of {len(calibration.names)} views", remedy)
     points = smooth(found.points, found.covariance) if over_time else found.points
     return Reconstruction(
         calibration,
