@@ -106,6 +106,11 @@ def _copied_view(folder: Path) -> None:
     shutil.copy(folder / "cam0" / "cam0.analysis.h5", folder / "cam1" / "cam1.analysis.h5")
 
 
+def _half_a_video(folder: Path) -> None:
+    path = folder / "cam1" / "cam1.avi"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 def _broken_video(folder: Path) -> None:
     (folder / "cam1" / "cam1.avi").write_bytes(b"no video")
 
@@ -124,6 +129,7 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
     "nodes in another order": (_nodes_in_another_order, {"nodes in another order"}, "cam1"),
     "a view that is a copy": (_copied_view, {"duplicate views"}, "cam0 and cam1"),
     "broken video": (_broken_video, {"broken video"}, "cam1"),
+    "half of a video": (_half_a_video, {"broken video"}, "cam1"),
 }
 
 

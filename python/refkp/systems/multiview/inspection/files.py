@@ -36,6 +36,7 @@ def video_facts(recording: Recording) -> tuple[dict[str, VideoFacts], list[Findi
         try:
             with Video(view.video) as video:
                 facts[view.name] = VideoFacts(video.size, video.num_frames, video.fps)
+                video.frame(min(int(view.labels.frames[-1]), video.num_frames - 1))
         except ValueError as error:
             findings.append(Finding("broken video", view.name, str(error).rstrip("."), "Copy it again."))
     return facts, findings
