@@ -80,6 +80,7 @@ def test_hdf5_holds_the_same(text: str, labelled: bool, tmp_path: Path) -> None:
     [
         (PREDICTED.replace("coords", "places"), "with the header rows scorer, bodyparts, coords"),
         (PREDICTED + "6,1,2\n", "of rows with 7 cells; got 3 in data row 3"),
+        (PREDICTED.replace("x,y,likelihood", "x,x,likelihood", 1), "with each column once; got nose x twice"),
         (PREDICTED.replace("2.5", "two"), "of numbers below its header"),
         (PREDICTED.replace("5,7", "0,7"), "of one row for each frame; got frame 0 twice"),
         (PREDICTED.replace("1.5,", ","), "of points with x and y; got nose with one of them"),

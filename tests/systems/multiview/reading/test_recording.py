@@ -19,8 +19,10 @@ import sleap_io as sio
 from refkp.systems.multiview.data.generator import MadeUpSession, generate_session
 from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.multiview.frames import read_frame
+from refkp.systems.multiview.inspection import inspect_recording
 from refkp.systems.multiview.reading import read_recording
 from refkp.systems.multiview.reading.layout import find_sessions
+from refkp.systems.multiview.reading.points import write_projections
 from refkp.systems.multiview.session import observations
 
 
@@ -100,6 +102,39 @@ def test_a_frame_of_all_views(folder: Path, made: tuple[Path, MadeUpSession]) ->
     np.testing.assert_allclose(frame.xy, made[1].labels[4], atol=1e-9)
     with pytest.raises(ValueError, match="a frame that can be decoded of the 6"):
         read_frame(read_recording(folder), 6)
+
+
+def _rename_joints(folder: Path, *, to: list[str]) -> None:
+    with h5py.File(folder / "cam1" / "cam1.analysis.h5", "a") as file:
+        names = [*to, *file["node_names"].asstr()[len(to) :]]
+        del file["node_names"]
+        file["node_names"] = np.array(names, dtype="S")
+
+
+def test_points_are_of_the_joints_that_most_views_have(
+    folder: Path, made: tuple[Path, MadeUpSession]
+) -> None:
+    write_projections(folder / "reprojections.h5", {"cam0": made[1].labels[:, None, 0]})
+    second = read_recording(folder).joints[1]
+    _rename_joints(folder, to=[second, "elbow"])
+    recording = read_recording(folder)
+    assert recording.joints[-1] == "elbow"
+    assert recording.points is not None
+    assert recording.reprojections is not None
+    np.testing.assert_array_equal(recording.points.xyz[:, 0, :-1], made[1].points)
+    assert np.isnan(recording.points.xyz[:, 0, -1]).all()
+    np.testing.assert_allclose(recording.reprojections.xy["cam0"][:, 0, :-1], made[1].labels[:, 0])
+    kinds = [(found.kind, found.where) for found in inspect_recording(recording).findings][:3]
+    assert ("unknown joints", "cam1") in kinds
+
+
+@pytest.mark.parametrize(("names", "told"), [(["", "b"], "one without a name"), (["b", "b"], "b twice")])
+def test_joints_have_different_names(names: list[str], told: str, folder: Path) -> None:
+    _rename_joints(folder, to=names)
+    with pytest.raises(
+        ValueError, match=f"cam1.analysis.h5` must be of joints with different names; got {told}"
+    ):
+        read_recording(folder)
 
 
 def test_views_are_left_out_and_joints_matched_by_name(

@@ -91,6 +91,13 @@ def test_animals_are_told_apart_by_their_tracks(tmp_path: Path) -> None:
         read_slp(untracked)
 
 
+def test_a_point_that_is_not_visible_is_missing(tmp_path: Path) -> None:
+    hidden = user(OTHERS)
+    hidden.points["visible"][1] = False  # type: ignore[attr-defined]
+    read = read_slp(project(tmp_path / "a.slp", [(0, [hidden])]))
+    assert read.labels.visible[0, 0].tolist() == [True, False, True]
+
+
 def test_one_of_several_videos_is_chosen_by_name(tmp_path: Path) -> None:
     films = [sio.Video(filename=f"C:\\x\\{name}.mp4", open_backend=False) for name in ("left", "right")]
     frames = [sio.LabeledFrame(video=film, frame_idx=index, instances=[user(POINTS)])

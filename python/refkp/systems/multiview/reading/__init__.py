@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def read_recording(
     """Read a session: its views, labels, videos, cameras and points, none of which must be renamed.
 
     Joints are in the order of the first view, those that only others have behind them, each matched by name. Tracks
-    are matched by name too; where each view has one, they are one animal.
+    are matched by name too; where each view has one, they are one animal. Points in space have no names: they are of
+    these joints, or of those that most views have.
 
     Args:
         folder: of one session (`reading.layout` says in which forms).
@@ -50,6 +52,7 @@ def read_recording(
     files = _kept(folder, found, leave_out)
     read = [_read_labels(view) for view in files]
     joints = tuple(dict.fromkeys(joint for view in read for joint in view.joints))
+    skeleton = Counter(labels.joints for labels in read).most_common(1)[0][0]
     tracks = _tracks(read)
     views = tuple(
         View(view.name, _arranged(labels, joints, tracks), view.labels, labels.joints, _video(view, labels))
@@ -64,8 +67,8 @@ def read_recording(
         tracks,
         views,
         cameras,
-        _points(folder, files, len(joints)),
-        _projections(folder, len(joints)),
+        _points(folder, files, joints, skeleton),
+        _projections(folder, joints, skeleton),
     )
 
 
@@ -81,6 +84,15 @@ def _kept(folder: Path, files: list[ViewFiles], leave_out: Sequence[str]) -> lis
 
 
 def _read_labels(view: ViewFiles) -> FileLabels:
+    labels = _read_file(view)
+    twice = [name for name, count in Counter(labels.joints).items() if count > 1]
+    if twice or not all(name.strip() for name in labels.joints):
+        got = f"{', '.join(twice)} twice" if twice else "one without a name"
+        fail("read_recording", str(view.labels), "of joints with different names", got, "Name each joint.")
+    return labels
+
+
+def _read_file(view: ViewFiles) -> FileLabels:
     path, name = view.labels, view.labels.name.lower()
     if name.endswith(".slp"):
         return read_slp(path, view.videos[0].name if len(view.videos) == 1 else None)
@@ -136,14 +148,26 @@ def _video(view: ViewFiles, labels: FileLabels) -> Path | None:
     return None
 
 
-def _points(folder: Path, files: Sequence[ViewFiles], num_joints: int) -> SpacePoints | None:
+def _points(
+    folder: Path, files: Sequence[ViewFiles], joints: tuple[str, ...], skeleton: tuple[str, ...]
+) -> SpacePoints | None:
     for place in dict.fromkeys([folder, *(view.labels.parent for view in files)]):
         if (place / "points3d.h5").is_file():
-            return read_points(place / "points3d.h5", num_joints)
+            found = read_points(place / "points3d.h5", len(joints), len(skeleton))
+            return found._replace(xyz=_spread(found.xyz, joints, skeleton))
     return None
 
 
-def _projections(folder: Path, num_joints: int) -> SpaceProjections | None:
+def _spread(values: np.ndarray, joints: tuple[str, ...], skeleton: tuple[str, ...]) -> np.ndarray:
+    """Values [F,A,J,D] of a skeleton at all joints of the recording; NaN at the others."""
+    if values.shape[2] == len(joints):
+        return values
+    result = np.full((*values.shape[:2], len(joints), values.shape[3]), np.nan)
+    result[:, :, [joints.index(name) for name in skeleton]] = values
+    return result
+
+
+def _projections(folder: Path, joints: tuple[str, ...], skeleton: tuple[str, ...]) -> SpaceProjections | None:
     files = sorted(path for path in folder.glob("reprojections*.h5") if path.is_file())
     exact = [path for path in files if path.name == "reprojections.h5"] or files
     if len(exact) > 1:
@@ -155,7 +179,10 @@ def _projections(folder: Path, num_joints: int) -> SpaceProjections | None:
             names,
             "Name the right one reprojections.h5.",
         )
-    return read_projections(exact[0], num_joints) if exact else None
+    if not exact:
+        return None
+    found = read_projections(exact[0], len(joints), len(skeleton))
+    return found._replace(xy={name: _spread(values, joints, skeleton) for name, values in found.xy.items()})
 
 
 __all__ = ["Calibration", "read_calibration", "read_recording"]

@@ -102,6 +102,9 @@ def _read_hdf(path: Path) -> _Table:
 
 
 def _labels(path: Path, table: _Table) -> FileLabels:
+    if len(set(table.columns)) < len(table.columns):
+        twice = next(column for column in table.columns if table.columns.count(column) > 1)
+        fail("read_table", str(path), "with each column once", f"{' '.join(twice).strip()} twice")
     joints = tuple(dict.fromkeys(column.joint for column in table.columns))
     tracks = tuple(dict.fromkeys(column.individual for column in table.columns))
     frames = np.array([_frame_number(path, row) for row in table.rows], dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import h5py
 
 
-def read_points(path: Path, num_joints: int) -> SpacePoints:
-    """Read `tracks` [F,A,J,3], and `frames`, the range of video frames that the rows stand for.
+def read_points(path: Path, *num_joints: int) -> SpacePoints:
+    """Read `tracks` [F,A,J,3], where J is one of `num_joints`, and `frames`, the range of video frames of the rows.
 
     A row of exact zeros is a point that is missing, as NaN is.
 
@@ -28,7 +28,7 @@ def read_points(path: Path, num_joints: int) -> SpacePoints:
         ValueError: no such file, another number of joints, or of frames than the range says.
     """
     with hdf5_file(path, "read_points") as file:
-        xyz = _tracks(path, file, "read_points", (num_joints, 3))
+        xyz = _tracks(path, file, "read_points", num_joints, 3)
         first, end = _range(path, file, len(xyz))
     if end - first != len(xyz):
         fail("read_points", str(path), f"of {end - first} rows, as `frames` says", len(xyz))
@@ -71,28 +71,33 @@ def write_projections(path: Path, xy: Mapping[str, np.ndarray]) -> None:
             file.create_dataset(name, data=values - PIXEL_CENTRE, compression="gzip")
 
 
-def read_projections(path: Path, num_joints: int) -> SpaceProjections:
-    """Read one dataset [F,A,J,2] for each view: ideal pinhole pixels, centres at integers in the file."""
+def read_projections(path: Path, *num_joints: int) -> SpaceProjections:
+    """Read one dataset [F,A,J,2] for each view: ideal pinhole pixels, centres at integers in the file.
+
+    J is one of `num_joints`.
+    """
     with hdf5_file(path, "read_projections") as file:
         names = [name for name in file if getattr(file[name], "ndim", 0) == 4]
         if not names:
             fail("read_projections", str(path), "with a dataset [F,A,J,2] for each view", list(file))
-        xy = {
-            name: _checked(path, "read_projections", name, file[name][()], (num_joints, 2)) for name in names
-        }
+        xy = {name: _checked(path, "read_projections", name, file[name][()], num_joints, 2) for name in names}
     return SpaceProjections({name: values + PIXEL_CENTRE for name, values in xy.items()}, path)
 
 
-def _tracks(path: Path, file: h5py.File, function: str, trailing: tuple[int, int]) -> np.ndarray:
+def _tracks(
+    path: Path, file: h5py.File, function: str, num_joints: Sequence[int], num_axes: int
+) -> np.ndarray:
     if "tracks" not in file:
         fail(function, str(path), "a file with `tracks`", f"the datasets {', '.join(file) or 'none'}")
-    return _checked(path, function, "tracks", file["tracks"][()], trailing)
+    return _checked(path, function, "tracks", file["tracks"][()], num_joints, num_axes)
 
 
-def _checked(path: Path, function: str, name: str, values: object, trailing: tuple[int, int]) -> np.ndarray:
+def _checked(
+    path: Path, function: str, name: str, values: object, num_joints: Sequence[int], num_axes: int
+) -> np.ndarray:
     array = np.array(values, dtype=float)
-    if array.ndim != 4 or array.shape[2:] != trailing:
-        rule = f"with `{name}` of [F,A,{trailing[0]},{trailing[1]}]"
+    if array.ndim != 4 or array.shape[2] not in num_joints or array.shape[3] != num_axes:
+        rule = f"with `{name}` of [F,A,{' or '.join(map(str, dict.fromkeys(num_joints)))},{num_axes}]"
         fail(function, str(path), rule, list(array.shape), "Its joints are not those of the labels.")
     return array
 

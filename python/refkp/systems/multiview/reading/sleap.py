@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def read_slp(path: Path, video: str | None = None) -> FileLabels:
     """Read one video's labels of a SLEAP project.
 
-    Where an animal has a user's and a predicted instance in a frame, the user's counts.
+    Where an animal has a user's and a predicted instance in a frame, the user's counts. A point that is marked as not
+    visible is missing, as in SLEAP's analysis files.
 
     Args:
         path: .slp.
@@ -42,7 +43,8 @@ def read_slp(path: Path, video: str | None = None) -> FileLabels:
     try:
         project = sleap_io.load_slp(str(path), open_videos=False)
     except Exception as error:  # whatever a truncated file makes of the readers below
-        fail("read_slp", str(path), "a whole SLEAP project", f"{type(error).__name__}: {error}")
+        got, remedy = f"{type(error).__name__}: {error}", "Copy it again, or save it again in SLEAP."
+        fail("read_slp", str(path), "a whole SLEAP project", got, remedy)
     chosen = _chosen_video(path, project.videos, video)
     frames = [frame for frame in project.labeled_frames if frame.video is chosen and frame.instances]
     if not frames:
@@ -102,7 +104,7 @@ def _arranged(
             if filled[row, column] and not is_user:
                 continue
             filled[row, column], by_user[row, column] = True, is_user
-            xy[row, column] = instance.points["xy"]
+            xy[row, column] = np.where(instance.points["visible"][:, None], instance.points["xy"], np.nan)
             score[row, column] = np.nan if is_user else instance.points["score"]
     return Labels(numbers, xy + PIXEL_CENTRE, score, by_user)
 
