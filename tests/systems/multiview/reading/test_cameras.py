@@ -99,11 +99,27 @@ def test_cameras_of_colmap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pose", "message"),
+    [
+        ("0 0 0 0 1 2 3", "of rotations; got QW to QZ of 0 for left/0001.png"),
+        ("1 0 0 0 1 nan 3", "of finite numbers"),
+    ],
+)
+def test_poses_of_colmap_that_are_none_are_refused(pose: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "cameras.txt").write_text(CAMERAS)
+    (tmp_path / "images.txt").write_text(IMAGES.replace("1 0 0 0 1 2 3", pose))
+    with pytest.raises(ValueError, match=message):
+        read_calibration(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("cameras", "message"),
     [
         (CAMERAS.replace("SIMPLE_RADIAL", "OPENCV_FISHEYE"), "of camera models SIMPLE_PINHOLE"),
         (CAMERAS.replace(" -0.1", ""), "ID SIMPLE_RADIAL WIDTH HEIGHT f cx cy k1"),
         (CAMERAS.replace("0.3 0 0 0", "0.3 0.1 0 0"), "k4 = k5 = k6 = 0"),
+        (CAMERAS.replace("600 320", "nan 320"), "of finite numbers"),
+        (CAMERAS.replace("640 480 600 320", "0 480 600 320"), "of pictures with a width and a height"),
         (CAMERAS.replace("1 SIMPLE", "7 SIMPLE"), "of cameras in cameras.txt; got 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
@@ -51,6 +52,14 @@ def read_colmap(folder: Path) -> Calibration:
             f"{len(names)} pictures of {len(set(names))} views",
         )
     poses = np.array([_numbers(folder / "images.txt", fields[1:8]) for fields in images])
+    for fields, pose in zip(images, poses, strict=True):
+        if not pose[:4].any():
+            fail(
+                "read_calibration",
+                str(folder / "images.txt"),
+                "of rotations",
+                f"QW to QZ of 0 for {fields[9]}",
+            )
     missing = {fields[8] for fields in images} - cameras.keys()
     if missing:
         fail("read_calibration", str(folder / "images.txt"), "of cameras in cameras.txt", ", ".join(missing))
@@ -77,6 +86,8 @@ def _camera(folder: Path, fields: Sequence[str]) -> _Camera:
     if len(values) != 2 + len(_MODELS[model]):
         rule = f"ID {model} WIDTH HEIGHT {' '.join(_MODELS[model])}"
         fail("read_calibration", str(path), rule, " ".join(fields))
+    if min(values[:2]) < 1:
+        fail("read_calibration", str(path), "of pictures with a width and a height", " ".join(fields))
     named = dict(zip(_MODELS[model], values[2:], strict=True))
     if any(named.get(name) for name in ("k4", "k5", "k6")):
         fail("read_calibration", str(path), "of cameras with k4 = k5 = k6 = 0", " ".join(fields))
@@ -100,9 +111,12 @@ def _lines(path: Path) -> Iterator[list[str]]:
 
 def _numbers(path: Path, words: Sequence[str]) -> list[float]:
     try:
-        return [float(word) for word in words]
+        numbers = [float(word) for word in words]
     except ValueError:
-        fail("read_calibration", str(path), "of numbers after the model", " ".join(words))
+        numbers = [math.nan]
+    if not np.isfinite(numbers).all():
+        fail("read_calibration", str(path), "of finite numbers where COLMAP has numbers", " ".join(words))
+    return numbers
 
 
 def _view_names(pictures: Sequence[str]) -> tuple[str, ...]:
