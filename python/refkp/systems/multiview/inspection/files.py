@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -74,12 +75,18 @@ def inspect_labels(
 ) -> Iterator[Finding]:
     """Labels against the joints of the others, the border of the picture, and each other."""
     reference = recording.views[0]
+    counts = Counter(name for view in recording.views for name in view.joints)
+    common = [name for name in recording.joints if 2 * counts[name] >= len(recording.views)]
     for view in recording.views:
-        missing = [name for name in recording.joints if name not in view.joints]
-        if missing:
+        missing = ", ".join(name for name in common if name not in view.joints)
+        unknown = ", ".join(name for name in view.joints if name not in common)
+        if missing or unknown:
+            parts = [f"no {missing}"] * bool(missing) + [f"{unknown}, which most views do not have"] * bool(
+                unknown
+            )
             remedy = "Use one skeleton for all views; a joint is then never triangulated from this one."
-            yield Finding("unknown joints", view.name, f"no {', '.join(missing)}", remedy)
-        elif view.joints != reference.joints:
+            yield Finding("unknown joints", view.name, ", but ".join(parts), remedy)
+        elif view.joints != reference.joints and set(view.joints) == set(reference.joints):
             first = next(a for a, b in zip(view.joints, reference.joints, strict=False) if a != b)
             measured = f"another order than in {reference.name}, from {first} on"
             yield Finding(
