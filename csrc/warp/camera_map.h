@@ -1,4 +1,4 @@
-// The map of camera_warp, for the host and the device: from an output pixel to the raw image, and how far it stretches.
+// The map of camera_warp, for the host and the device: from an output pixel to its footprint in the raw image.
 //
 // A camera is kCameraSize doubles, formed in Python (cameras.py):
 //   pixel [2,3]  output pixel (column, row) to the ideal pixel, both as indices, centres whole
@@ -17,15 +17,12 @@ namespace refkp {
 namespace {  // every instruction set keeps its own copy
 
 constexpr int kCameraSize = 22;
-constexpr int kCellTaps = 8;     // taps of a cell along one axis, at most
-constexpr int kMaxCells = 512;   // cells of a pixel along one axis
-constexpr double kSlack = 1.001; // a footprint of whole pixels stays one, whatever rounding makes of it
+constexpr double kSlack = 1.001;  // a side up to this long counts as one pixel, whatever rounding makes of it
 
 template <class Real>
 struct Camera {
   Real pixel[6], ray[6], focal[4], k1, k2, p1, p2, k3;
-  Real fold;       // squared; infinite without a fold
-  Real near_fold;  // squared, with the reach of a pixel added: beyond it a whole pixel is folded
+  Real fold;  // squared; infinite without a fold
 };
 
 template <class Real>
@@ -39,9 +36,7 @@ REFKP_HOST_DEVICE inline Camera<Real> load_camera(const double* from) {
   camera.p1 = static_cast<Real>(from[18]);
   camera.p2 = static_cast<Real>(from[19]);
   camera.k3 = static_cast<Real>(from[20]);
-  const double reach = std::fabs(from[6]) + std::fabs(from[7]) + std::fabs(from[9]) + std::fabs(from[10]), fold = from[21];
-  camera.fold = static_cast<Real>(fold * fold);
-  camera.near_fold = static_cast<Real>((fold + reach) * (fold + reach));
+  camera.fold = static_cast<Real>(from[21] * from[21]);
   return camera;
 }
 
@@ -82,24 +77,43 @@ REFKP_HOST_DEVICE_INLINE bool is_before_fold(const Camera<Real>& c, const Linear
   return (at.radius < c.fold) & (at.determinant > 0);
 }
 
-// Whether a part of the output pixel may show the image: its footprint, doubled for what is not linear, touches it.
+// What a pixel covers of the image: a parallelogram with horizontal rows around (x, y), whose middles move by `shear` from
+// a row to the next. A side of length 0 is a sample.
 template <class Real>
-REFKP_HOST_DEVICE_INLINE bool may_see(const Camera<Real>& c, const Linear<Real>& at, Real height, Real width) {
-  const Real reach_x = std::fabs(at.xc) + std::fabs(at.xr), reach_y = std::fabs(at.yc) + std::fabs(at.yr);
-  return (at.radius < c.near_fold) & (at.x + reach_x > -1) & (at.x - reach_x < width) & (at.y + reach_y > -1) &
-         (at.y - reach_y < height);
+struct Footprint {
+  Real x, y, shear, width, height;
+};
+
+// The parallelogram with horizontal rows that has the covariance of the true one, A [-1/2,1/2]^2 with A the derivative:
+// S / 12, S = A A^T. The tent of bilinear interpolation adds 2 to S_xx and S_yy and shears nothing; shear and width make
+// up for it, so that it is the whole filter that has the covariance of footprint and tent:
+//   height^2 = S_yy,  shear = S_xy / (S_yy + 2),  width^2 = S_xx - shear S_xy = (det A^2 + 2 S_xx) / (S_yy + 2)
+// A row without height is a sample of one place: shear 0, width^2 = S_xx.
+template <class Real>
+REFKP_HOST_DEVICE_INLINE Footprint<Real> find_footprint(const Linear<Real>& at, bool antialias) {
+  const Real least = antialias ? Real(kSlack * kSlack) : Real(INFINITY);
+  const Real xx = at.xc * at.xc + at.xr * at.xr, yy = at.yc * at.yc + at.yr * at.yr;
+  const Real determinant = at.xc * at.yr - at.xr * at.yc, part = 1 / (yy + 2);
+  const bool has_height = yy > least;  // not for NaN
+  const Real shear = (at.xc * at.yc + at.xr * at.yr) * part, whole = shear - shear == 0 ? shear : Real(0);
+  const Real squared_width = has_height ? determinant * part * determinant + 2 * part * xx : xx;
+  const Real width = std::sqrt(squared_width > least ? squared_width : Real(0));
+  return {at.x, at.y, has_height ? whole : Real(0), width, std::sqrt(has_height ? yy : Real(0))};
 }
 
-// The samples along one axis of a pixel that covers that many image pixels: 1 where it enlarges, 4 up to two pixels, then
-// cells of 8 pixels with 8 taps each. NaN counts as 0.
+// The weight of a pixel at a distance from the middle of a side is the mean of its tent over the side, or the tent where
+// the side has no length:
+//   scale (curve + t (1 - curve |t|) - curve s^2),  t = half - |distance| within [-2 curve, 1],  s = 1 - half - |distance| >= 0
+// By symmetry that is (F(d + half) - F(d - half)) / (2 half) with the tent's integral F(t) = 1/2 + t - t |t| / 2.
 template <class Real>
-REFKP_HOST_DEVICE_INLINE void sample_counts(Real squared_length, Real& cells, Real& taps) {
-  const Real most = Real(kMaxCells) * kCellTaps, low = squared_length > 0 ? squared_length : Real(0);
-  const Real squared = low < most * most ? low : most * most;
-  const Real length = std::sqrt(squared) / Real(kSlack), wanted = std::ceil(length / kCellTaps);
-  taps = Real(1) + (length > 1 ? Real(3) : Real(0)) + (length > 2 ? Real(kCellTaps - 4) : Real(0));
-  cells = wanted > 1 ? wanted : Real(1);
-}
+struct Tent {
+  Real half, curve, scale;
+  REFKP_HOST_DEVICE_INLINE explicit Tent(Real length)
+      : half(length > 0 ? length / 2 : Real(1)),
+        curve(length > 0 ? Real(0.5) : Real(0)),
+        scale(1 / (length > 0 ? length : Real(1))) {}
+  REFKP_HOST_DEVICE_INLINE Real reach() const { return half + 2 * curve; }  // from here on there is no weight
+};
 
 }  // namespace
 }  // namespace refkp

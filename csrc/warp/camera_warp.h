@@ -1,11 +1,10 @@
 // camera_warp: undistort, crop and resize in one inverse warp (the map: camera_map.h).
 //
-//   out[b,c,i,j] = mean over the samples of pixel (j, i) of
-//                  sum over the four neighbours q of (px, py) of w_q image[b,c,q] + (1 - sum of the w_q inside) fill[c]
+//   out[b,c,i,j] = sum over the pixels q of the image of w_q image[b,c,q] + (1 - sum of the w_q) fill[c]
 //
-// With antialias a pixel has cells_x x cells_y cells and each cell taps_x x taps_y taps, by the length of its footprint
-// along both axes (sample_counts). The map is exact at the centre of a cell and linear inside. A cell whose centre is
-// beyond the fold shows the fill.
+// where w is the integral of q's tent of bilinear interpolation over the footprint of pixel (j, i), which is linearised at
+// its middle (find_footprint); a side of the footprint that is no longer than a pixel, and without antialias each side, is
+// a sample. Where the middle is beyond the fold, out is the fill.
 //
 // out and the gradients are contiguous; the image has any strides. `fill` is [C] float64.
 #pragma once

@@ -1,8 +1,8 @@
 // camera_warp on CUDA: uint8, float32, float16 or bfloat16 storage, float32 arithmetic.
 //
-// Forward: a thread an output pixel and all channels; the map once a cell, its taps in registers. Neighbouring threads
-// read neighbouring parts of the image through the caches; a shrinking pixel reads 64 taps, which bounds the kernel.
-// Backward: the same threads scatter their taps as integers, whose sum has no order (as e2p; _fixed_point.py).
+// Forward: a thread an output pixel and all channels; it goes through the rows and columns of its footprint. Neighbouring
+// threads read neighbouring parts of the image through the caches, whose traffic bounds the kernel.
+// Backward: the same threads scatter their weights as integers, whose sum has no order (as e2p; _fixed_point.py).
 #include "common/cuda_support.cuh"
 #include "warp/camera_map.h"
 #include "warp/camera_warp.h"
@@ -11,57 +11,40 @@ namespace refkp {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kChannels = 4;  // channels that share one computation of positions
+constexpr int kChannels = 4;  // channels that share one computation of weights
 
-struct Samples {
-  float cells_x, cells_y, taps_x, taps_y;
-  __device__ float count() const { return (cells_x * taps_x) * (cells_y * taps_y); }
-};
-
-__device__ Samples count_samples(const CameraWarpProblem& p, const Camera<float>& camera, float column, float row) {
-  const Linear<float> at = linearise(camera, column, row);
-  const bool seen = p.antialias && may_see(camera, at, static_cast<float>(p.in_height), static_cast<float>(p.in_width));
-  Samples samples;
-  sample_counts(seen ? at.xc * at.xc + at.yc * at.yc : 0.0f, samples.cells_x, samples.taps_x);
-  sample_counts(seen ? at.xr * at.xr + at.yr * at.yr : 0.0f, samples.cells_y, samples.taps_y);
-  return samples;
+__device__ float weigh(const Tent<float>& tent, float distance) {
+  const float away = fabsf(distance), t = fminf(fmaxf(tent.half - away, -2 * tent.curve), 1.0f);
+  const float s = fmaxf(1 - tent.half - away, 0.0f);
+  return tent.scale * (tent.curve + t * (1 - tent.curve * fabsf(t)) - tent.curve * s * s);
 }
 
-// The neighbours of a tap: element offsets in a plane, and weights, 0 for one outside.
-struct Square {
-  int64_t offset[4];
-  float weight[4];
+// The pixels inside an axis that a side may weigh: from `first` on, before `end`.
+struct Range {
+  int first, end;
 };
 
-__device__ Square find_square(const CameraWarpProblem& p, float x, float y) {
-  const float left = floorf(x), top = floorf(y);
-  Square square;
-  for (int k = 0; k < 4; ++k) {
-    const float qx = left + (k & 1), qy = top + (k >> 1);
-    const bool inside = qx >= 0 && qx < p.in_width && qy >= 0 && qy < p.in_height;  // not for NaN
-    const float share_x = (k & 1) ? x - left : 1 - (x - left), share_y = (k >> 1) ? y - top : 1 - (y - top);
-    square.weight[k] = inside ? share_x * share_y : 0.0f;
-    square.offset[k] = inside ? static_cast<int64_t>(qy) * p.stride_row + static_cast<int64_t>(qx) * p.stride_column : 0;
-  }
-  return square;
+__device__ Range find_range(const Tent<float>& tent, float middle, int64_t size) {
+  const float low = fminf(fmaxf(middle - tent.reach(), -1.0f), static_cast<float>(size));
+  const float high = fminf(fmaxf(middle + tent.reach(), -1.0f), static_cast<float>(size));
+  return {static_cast<int>(floorf(low)) + 1, static_cast<int>(ceilf(high))};
 }
 
-// Calls body(square) for every tap of a pixel that is before the fold.
+// Calls body(offset in a plane, weight) for every pixel of the image that a footprint weighs.
 template <typename Body>
-__device__ void for_each_tap(const CameraWarpProblem& p, const Camera<float>& camera, const Samples& n, float column,
-                             float row, const Body& body) {
-  for (float i = 0; i < n.cells_y; ++i) {
-    for (float j = 0; j < n.cells_x; ++j) {
-      const float size_x = 1 / n.cells_x, size_y = 1 / n.cells_y;
-      const Linear<float> at =
-          linearise(camera, column + ((j + 0.5f) * size_x - 0.5f), row + ((i + 0.5f) * size_y - 0.5f));
-      if (!is_before_fold(camera, at)) continue;
-      for (float k = 0; k < n.taps_y; ++k) {
-        for (float l = 0; l < n.taps_x; ++l) {
-          const float across = ((l + 0.5f) / n.taps_x - 0.5f) * size_x, down = ((k + 0.5f) / n.taps_y - 0.5f) * size_y;
-          body(find_square(p, at.x + at.xc * across + at.xr * down, at.y + at.yc * across + at.yr * down));
-        }
-      }
+__device__ void for_each_weight(const CameraWarpProblem& p, const Camera<float>& camera, float column, float row,
+                                const Body& body) {
+  const Linear<float> at = linearise(camera, column, row);
+  if (!is_before_fold(camera, at) || isnan(at.x) || isnan(at.y)) return;
+  const Footprint<float> foot = find_footprint(at, p.antialias);
+  const Tent<float> across(foot.width), down(foot.height);
+  const Range rows = find_range(down, foot.y, p.in_height);
+  for (int r = rows.first; r < rows.end; ++r) {
+    const float distance = r - foot.y, middle = foot.x + foot.shear * distance, row_weight = weigh(down, distance);
+    const Range columns = find_range(across, middle, p.in_width);
+    for (int c = columns.first; c < columns.end; ++c) {
+      const float weight = row_weight * weigh(across, c - middle);
+      if (weight != 0.0f) body(r * p.stride_row + c * p.stride_column, weight);
     }
   }
 }
@@ -94,26 +77,20 @@ __global__ void forward_kernel(const T* image, T* out, CameraWarpProblem p) {
   Pixel pixel;
   if (!find_pixel(p, pixel)) return;
   const Camera<float> camera = load_camera<float>(p.cameras + kCameraSize * pixel.image);
-  const Samples samples = count_samples(p, camera, pixel.column, pixel.row);
   for (int64_t first = 0; first < p.channels; first += kChannels) {
     const T* from = image + pixel.image * p.stride_image + first * p.stride_channel;
-    float sum[kChannels] = {}, weight = 0;
-    for_each_tap(p, camera, samples, pixel.column, pixel.row, [&](const Square& square) {
-      for (int k = 0; k < 4; ++k) {
-        if (square.weight[k] == 0.0f) continue;
-        weight += square.weight[k];
+    float sum[kChannels] = {}, covered = 0;
+    for_each_weight(p, camera, pixel.column, pixel.row, [&](int64_t offset, float weight) {
+      covered += weight;
 #pragma unroll
-        for (int c = 0; c < kChannels; ++c)
-          if (first + c < p.channels)
-            sum[c] += square.weight[k] * cuda::to_float(from[c * p.stride_channel + square.offset[k]]);
-      }
+      for (int c = 0; c < kChannels; ++c)
+        if (first + c < p.channels) sum[c] += weight * cuda::to_float(from[c * p.stride_channel + offset]);
     });
 #pragma unroll
     for (int c = 0; c < kChannels; ++c) {
       if (first + c >= p.channels) continue;
-      const float outside = (samples.count() - weight) * static_cast<float>(p.fill[first + c]);
       out[(pixel.image * p.channels + first + c) * p.out_height * p.out_width + pixel.offset] =
-          store<T>((sum[c] + outside) / samples.count());
+          store<T>(sum[c] + (1 - covered) * static_cast<float>(p.fill[first + c]));
     }
   }
 }
@@ -123,17 +100,12 @@ __global__ void scatter_kernel(const T* grad_out, int64_t* sums, const double* s
   Pixel pixel;
   if (!find_pixel(p, pixel)) return;
   const Camera<float> camera = load_camera<float>(p.cameras + kCameraSize * pixel.image);
-  const Samples samples = count_samples(p, camera, pixel.column, pixel.row);
-  const double factor = *scale / samples.count();
   const int64_t out_plane = p.out_height * p.out_width;
-  for_each_tap(p, camera, samples, pixel.column, pixel.row, [&](const Square& square) {
+  for_each_weight(p, camera, pixel.column, pixel.row, [&](int64_t offset, float weight) {
     for (int64_t c = 0; c < p.channels; ++c) {
-      const double value = cuda::to_float(grad_out[(pixel.image * p.channels + c) * out_plane + pixel.offset]) * factor;
-      int64_t* plane = sums + pixel.image * p.stride_image + c * p.stride_channel;
-      for (int k = 0; k < 4; ++k)
-        if (square.weight[k] != 0.0f)
-          atomicAdd(reinterpret_cast<unsigned long long*>(plane + square.offset[k]),
-                    static_cast<unsigned long long>(__double2ll_rn(value * square.weight[k])));
+      const double value = cuda::to_float(grad_out[(pixel.image * p.channels + c) * out_plane + pixel.offset]) * *scale;
+      int64_t* at = sums + pixel.image * p.stride_image + c * p.stride_channel + offset;
+      atomicAdd(reinterpret_cast<unsigned long long*>(at), static_cast<unsigned long long>(__double2ll_rn(value * weight)));
     }
   });
 }

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("lightning", "jsonargparse", "torchmetrics", "tensorboard", "rich"),
     "viz": ("matplotlib", "PIL"),
+    "multiview": ("h5py", "sleap_io", "pandas", "tables", "cv2", "matplotlib", "PIL"),
     "pose": ("trimesh", "embreex", "cv2", "PIL"),
     "panorama": ("transformers", "peft", "PIL"),
     "pytorch3d": ("pytorch3d",),

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from refkp import __version__
 from refkp._extras import missing_message
-from refkp.systems import SYSTEMS, built_systems
+from refkp.systems import SYSTEMS, built_systems, trained_systems
 
 #: Command -> the module whose `main(argv)` runs it, and what it does.
 COMMANDS = {
@@ -83,7 +83,7 @@ def _dispatch(arguments: list[str]) -> int | None:
 
 
 def _train(rest: list[str]) -> int | None:
-    systems = built_systems()
+    systems = trained_systems()
     help_text = _listing(
         f"refkp train {{{','.join(systems)}}} ...",
         {name: SYSTEMS[name] for name in systems},
@@ -118,7 +118,7 @@ def _run(system: str, file: str, argv: list[str]) -> int | None:
 def usage() -> str:
     """The text of `refkp --help`."""
     lines = {name: text for name, (_, text) in COMMANDS.items()}
-    lines["train"] = f"train a system: {', '.join(built_systems())}"
+    lines["train"] = f"train a system: {', '.join(trained_systems())}"
     lines |= {system: f"the tools for {SYSTEMS[system]}" for system in built_systems()}
     return _listing("refkp COMMAND ...", lines, "refkp COMMAND") + "\n`refkp --version` tells the version."
 

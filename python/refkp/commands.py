@@ -174,14 +174,18 @@ def require_output(command: str, options: Any) -> None:
     if out is not None:
         _require_folder(command, "out", out)
     if file is not None:
-        if file.is_dir():
-            fail(command, "json", "the name of a file", f"the folder {str(file)!r}", "Name a file in it.")
-        _require_folder(command, "json", file.parent)
+        require_file(command, "json", file)
 
 
-def _require_folder(command: str, option: str, path: Path) -> None:
+def require_file(command: str, option: str, path: Path) -> None:
+    """Raise ValueError unless the file `path` can be written."""
+    if path.is_dir():
+        fail(command, option, "the name of a file", f"the folder {str(path)!r}", "Name a file in it.")
+    _require_folder(command, option, path.parent, "in ")
+
+
+def _require_folder(command: str, option: str, path: Path, place: str = "") -> None:
     """Raise ValueError unless `path` is a folder that can be written, or can become one."""
-    place = "in " if option == "json" else ""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not there.is_dir():
         remedy = "Give the name of a folder, there or to be made."

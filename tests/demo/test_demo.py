@@ -17,6 +17,7 @@ pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 pytest.importorskip("PIL", reason="needs the extra `viz`")
 pytest.importorskip("embreex", reason="needs the extra `pose`")
 pytest.importorskip("cv2", reason="needs the extra `pose`")
+pytest.importorskip("h5py", reason="needs the extra `multiview`")
 pytest.importorskip("rich", reason="needs the extra `train`")
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
@@ -26,10 +27,11 @@ from PIL import Image
 
 from refkp import demo
 from refkp.data.synthetic import render_panorama, sun_azimuth_deg
-from refkp.demo import captions, panorama, pose
+from refkp.demo import captions, multiview, panorama, pose
 from refkp.demo.captions import Judged, SunTask, make_scenes, scenes_of
 from refkp.demo.pose import PoseTask
 from refkp.ops import OPS
+from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.panorama.data.captions import read_captions
 from refkp.viz.report import Report
 
@@ -37,6 +39,7 @@ TITLES = [
     "A panorama as overlapping perspective tiles",
     "Learning from true overlaps",
     "A language model that reads the tiles",
+    "A recording of four cameras",
     "An object and a template of it",
     "Poses of pictures that training has not seen",
     "The kernels",
@@ -70,10 +73,10 @@ def test_own_panoramas_without_captions(
     assert demo.main(options) == 0
     said = capsys.readouterr().out
     assert str(out / "report.html") in said.splitlines()[-1]
-    assert "[5/5," in said
+    assert "[6/6," in said
     text = (out / "report.html").read_text()
     assert re.findall("<h2>(.*?)</h2>", text) == [title for title in TITLES if "language" not in title]
-    assert text.count("data:image/png") in (10, 11)  # after one epoch there may be no pose to show
+    assert text.count("data:image/png") in (13, 14)  # after one epoch there may be no pose to show
     assert "square_0.png" in text  # the panorama of the pictures
     assert "square_2.png" in text  # the held-out one
     assert all(f"<td>{op}</td>" in text for op in OPS)
@@ -92,6 +95,21 @@ def test_the_captions_page_tells_numbers_and_baselines(tmp_path: Path) -> None:
     assert "of a grey picture" in text
     assert text.count("data:image/png") == 4
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_the_page_of_a_recording_names_the_fault_and_tells_errors(tmp_path: Path) -> None:
+    report = Report("demo", "")
+    for _ in range(2):  # a second time over what the first left
+        multiview.session_page(
+            report, tmp_path, SessionSpec(num_frames=40, size=(240, 320), missing=0.2, outliers=0.05)
+        )
+    text = report.write(tmp_path / "report.html").read_text()
+    assert text.count("stream out of step: cam2: 1 frame late against the other views.") == 2
+    assert text.count("data:image/png") == 6
+    means = [float(value) for value in re.findall(r"<td[^>]*>([0-9.]+)%</td>", text)]
+    linear, _, agreed, _, smoothed, _ = (value for value in means[:9] if value != round(value))
+    assert smoothed < agreed < linear / 5
 
 
 def test_captions_say_where_the_sun_is_and_no_scene_is_in_two_sets(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.structure.tree import PACKAGE, files, module_name, parsed, pyproject
 IMPORT_NAMES = {
     "easypytorch3d": "pytorch3d",
     "pillow": "PIL",
+    "sleap-io": "sleap_io",
     "opencv-python-headless": "cv2",
     "pytest-benchmark": "pytest_benchmark",
     "pytest-xdist": "xdist",

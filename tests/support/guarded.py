@@ -13,12 +13,13 @@ _NO_ACCESS = 0
 
 
 def guarded(tensor: Tensor, *, at_end: bool) -> Tensor:
-    """A copy with the strides of `tensor` (which has no gaps), flush with a forbidden page behind its end or before its
-    start.
+    """A copy with the strides of `tensor`, flush with a forbidden page behind its last or before its first element.
 
     The mapping is never freed: it lives as long as the process of the test.
     """
-    nbytes = tensor.untyped_storage().nbytes()
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = sum((length - 1) * stride for length, stride in steps)
+    nbytes = tensor.element_size() * (last + 1) if tensor.numel() else 0
     pages = -(-nbytes // mmap.PAGESIZE) or 1
     _LIBC.mmap.restype = ctypes.c_void_p
     _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long]

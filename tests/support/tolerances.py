@@ -50,7 +50,7 @@ TOLERANCES: dict[tuple[str, str, torch.dtype], Tolerance] = {
     ("e2p", "triton", torch.bfloat16): Tolerance(1.6e-2, 8e-3),
 
     # ------------------------------------------------------------------------------------ camera_warp
-    # The largest errors seen on CPU are below the allowed ones in every test of the op.
+    # Measured worst error / allowed on CPU: native 0.006 (float64), 0.39 (float32); triton 0.39 (float32, interpreter).
     ("camera_warp", "native", torch.float64): Tolerance(1e-10, 1e-12),
     ("camera_warp", "native", torch.float32): Tolerance(1e-5, 1e-5),
     ("camera_warp", "native", torch.float16): Tolerance(2e-3, 1e-3),

@@ -8,3 +8,12 @@ Unit = Literal["m", "cm", "mm"]
 
 #: Unit of a mesh file -> its length in millimetres.
 MILLIMETRES: dict[str, float] = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
+
+
+def metres(unit: Unit) -> float:
+    """The length of a unit in metres.
+
+    >>> metres("mm")
+    0.001
+    """
+    return MILLIMETRES[unit] / MILLIMETRES["m"]

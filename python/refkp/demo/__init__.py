@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _pages(options: argparse.Namespace) -> list[Page]:
     """In order; a page makes its own data, anew."""
-    from refkp.demo import captions, kernels, panorama, pose
+    from refkp.demo import captions, kernels, multiview, panorama, pose
 
     out, epochs = options.out, options.epochs
 
@@ -64,6 +64,10 @@ def _pages(options: argparse.Namespace) -> list[Page]:
         Page(
             "panorama: where the sun stands, in words",
             lambda report: captions.caption_page(report, out / "captions", epochs),
+        ),
+        Page(
+            "multiview: a recording, its faults, the animal in space",
+            lambda report: multiview.session_page(report, out / "multiview"),
         ),
         Page(
             "pose: an object, its templates and their matches",

@@ -130,7 +130,7 @@ def fold_radius(distortion: Tensor) -> Tensor:
     k1, k2, _, _, k3 = distortion.double().unbind(-1)
     a, b, c = 3 * k1, 5 * k2, 7 * k3
     u = _largest_root(a, b, c)
-    terms = torch.stack((u**3, a * u.square(), b * u, c), dim=-1)
+    terms = torch.stack((u * u * u, a * u * u, b * u, c), dim=-1)
     # Where there is no positive root, rounding may still leave one of next to nothing.
     is_root = terms.sum(-1).abs() <= 1e-6 * terms.abs().sum(-1)
     return torch.where((u > 0) & is_root, u, 0.0).reciprocal().sqrt().to(distortion.dtype)
@@ -313,20 +313,17 @@ def _radial_start(target: Tensor, distortion: Tensor, fold: Tensor) -> Tensor:
 def _largest_root(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """The largest real root of u^3 + a u^2 + b u + c, by Cardano and Vieta and two steps of Newton."""
     shift = a / 3
-    p = b - a * shift
-    half_q = shift**3 - b * shift / 2 + c / 2
-    discriminant = half_q.square() + (p / 3) ** 3
+    third_p, half_q = b / 3 - shift * shift, (shift * shift - b / 2) * shift + c / 2
+    discriminant = half_q * half_q + third_p * third_p * third_p
     root = discriminant.clamp(min=0).sqrt()
-    larger = -(half_q + torch.where(half_q < 0, -root, root))  # the sum that does not cancel
-    cube = larger.sign() * larger.abs() ** (1 / 3)
-    one = cube - torch.where(cube == 0, 0.0, p / 3 / torch.where(cube == 0, 1.0, cube))
-    radius = (-p / 3).clamp(min=0).sqrt()
-    cosine = (-half_q / torch.where(radius == 0, 1.0, radius**3)).clamp(-1, 1)
+    larger = half_q + root.copysign(half_q)  # the sum that does not cancel
+    cube = -(larger.abs() ** (1 / 3)).copysign(larger)
+    one = cube - torch.where(cube == 0, cube, third_p / cube)
+    radius = (-third_p).clamp(min=0).sqrt()
+    cosine = torch.where(radius == 0, radius, -half_q / (radius * radius * radius)).clamp(-1, 1)
     three = 2 * radius * torch.cos(torch.acos(cosine) / 3)
     u = torch.where(discriminant > 0, one, three) - shift
     for _ in range(2):
         slope = (3 * u + 2 * a) * u + b
-        u = u - torch.where(
-            slope == 0, 0.0, (((u + a) * u + b) * u + c) / torch.where(slope == 0, 1.0, slope)
-        )
+        u = torch.where(slope == 0, u, u - (((u + a) * u + b) * u + c) / slope)
     return u

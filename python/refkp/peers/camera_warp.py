@@ -12,7 +12,7 @@ from refkp._extras import named_extras
 
 
 def undistort_and_resize(pixels: Tensor, K: Tensor, distortion: Tensor, side: int) -> Tensor:
-    """A picture [H,W,3] of bytes, with K in edge coordinates, to [1,3,side,side]."""
+    """A picture [H,W,3] of bytes or float32, with K in edge coordinates, to [1,3,side,side]."""
     with named_extras():
         import cv2
 

@@ -19,4 +19,13 @@ def built_systems() -> tuple[str, ...]:
     >>> {"pose", "panorama"} <= set(built_systems())
     True
     """
-    return tuple(name for name in SYSTEMS if (Path(__file__).with_name(name) / "__init__.py").is_file())
+    return _with_file("__init__.py")
+
+
+def trained_systems() -> tuple[str, ...]:
+    """The systems that can be trained."""
+    return _with_file("commands/train.py")
+
+
+def _with_file(name: str) -> tuple[str, ...]:
+    return tuple(system for system in SYSTEMS if (Path(__file__).with_name(system) / name).is_file())

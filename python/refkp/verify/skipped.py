@@ -18,8 +18,8 @@ _FUNCTIONS = {
         k_max_pixels_centred""",
     "multiview": """
         lbs pca_scale_trans loss_kp2d_masked loss_kp2d_visibility_weighted loss_joint_angle loss_kp3d_masked
-        loss_rotation_frobenius loss_camera fusion_cross_view decoder_layer preprocess_geometry metrics
-        soft_silhouette augment_scale pipeline_kp2d curriculum""",
+        loss_rotation_frobenius loss_camera fusion_cross_view decoder_layer soft_silhouette
+        curriculum""",
 }
 
 #: {(system, golden function): reason}

@@ -13,8 +13,8 @@ from tests.fuzz.ops import draws
 from tests.fuzz.ops.draws import Sample, often
 from tests.support.op_call import OpCall
 
-#: An output this much smaller takes some hundred taps a pixel: enough, and the reference stays quick.
-SMALLEST = 0.15
+#: Pixels of an output this much smaller cover whole pictures.
+SMALLEST = 0.02
 
 
 def random_picture(rng: random.Random) -> Sample:
@@ -31,7 +31,7 @@ def random_picture(rng: random.Random) -> Sample:
     wanted = ("image",) if image.is_floating_point() and rng.random() < 0.6 else ()
     tensors = {"image": image, **{name: draws.strided(rng, tensor) for name, tensor in cameras.items()}}
     call = OpCall("camera_warp", camera_warp, tensors, wanted, wide=tuple(cameras), options=options)
-    # Where the map ends at a fold or changes its number of taps, rounding may choose the other side.
+    # Where the map ends at a fold or a side of a footprint becomes a sample, rounding may choose the other side.
     return Sample(call, exact and not options["antialias"], discontinuous=True)
 
 

@@ -98,6 +98,22 @@ def as_bytes(call: OpCall, channels: int, *, planar: bool = False) -> OpCall:
     return dataclasses.replace(call, tensors=tensors, gradients=(), options=options)
 
 
+def upright(call: OpCall) -> OpCall:
+    """The same call of camera_warp without lens, turn and fill: the last pixel of the output is that of the image."""
+    tensors, eye = call.tensors, torch.eye(2, 3, dtype=torch.float64)
+    plain = {
+        "distortion": torch.zeros_like(tensors["distortion"]),
+        "affine": eye.repeat(len(tensors["affine"]), 1, 1),
+    }
+    size = tensors["image"].shape[2:]
+    return dataclasses.replace(call, tensors={**tensors, **plain}, options={"fill": 0.0, "size": tuple(size)})
+
+
+def without_first_channel(call: OpCall) -> OpCall:
+    """The same call of camera_warp on the other channels, where they are."""
+    return dataclasses.replace(call, tensors={**call.tensors, "image": call.tensors["image"][:, 1:]})
+
+
 def corners() -> OpCall:
     """Narrow views of the first and of the last pixels of a panorama, no tap beyond a pole or the seam."""
     base = every_op(16, 32, 3)["e2p"]
@@ -113,8 +129,10 @@ def calls_of(op: str) -> list[OpCall]:
         calls += [every_op(1, 5)[op], every_op(6, 1)[op]]
         shrunk = {"size": (3, 4), "fill": 0.0, "antialias": True}
         calls += [dataclasses.replace(every_op(23, 31, 3)[op], options=shrunk)]
+        calls += [upright(every_op(7, 24, 4)[op])]
         calls += [as_bytes(call, channels) for call in calls for channels in (1, 3, 4)]
         calls += [as_bytes(call, 3, planar=True) for call in calls]
+        calls += [without_first_channel(call) for call in calls if call.tensors["image"].shape[1] == 4]
     if op == "e2p":
         calls += [corners()]
         calls += [dataclasses.replace(call, options={**call.options, "mode": "nearest"}) for call in calls]

@@ -40,9 +40,10 @@ def camera_warp(
     r (1 + k1 r^2 + k2 r^4 + k3 r^6) grows, and where the tangential part makes the determinant of the derivative of
     `distort` negative.
 
-    Antialiasing: a pixel is the mean of n x m taps over its footprint. Along each axis of the output n is 1 where
-    the footprint is no longer than a pixel of the image, 4 up to two, and beyond that 8 in each of as many cells as
-    make none longer than 8 pixels (at most 512). The map is exact at the middle of a cell and linear inside.
+    Antialiasing: a pixel is the mean of the bilinear interpolation over its footprint, in closed form. With A the
+    derivative of the map at its middle, the footprint A [-1/2,1/2]^2 is replaced by the parallelogram with horizontal
+    rows of the same second moments. A side that is no longer than a pixel of the image is a sample. A pixel costs what
+    it covers of the image, and shows the fill where its middle is beyond the fold.
 
     Convention: pixel centres at +0.5, corners of the image at (0, 0) and (W, H) (edge coordinates), for `intrinsics`
     and both sides of `affine`. OpenCV counts from the centre of the first pixel: its cx and cy are less by 0.5.
@@ -62,17 +63,17 @@ def camera_warp(
         [B,C,h,w] of the dtype of `image`; uint8 is rounded to the nearest, halves up.
 
     Raises:
-        ValueError: a wrong shape, dtype, device or size. On the CPU also cameras that are not finite, an affine map
-            or intrinsics that are singular, and an affine map that shrinks more than 4096 times. On CUDA values
-            are not read, since that would stall the device; there a camera that is not finite gives `fill`.
+        ValueError: a wrong shape, dtype, device or size. On the CPU also cameras that are not finite, and an affine
+            map or intrinsics that are singular. On CUDA values are not read, since that would stall the device; there a
+            camera that is not finite gives `fill`.
         NotImplementedError: a gradient to `intrinsics`, `distortion` or `affine`, or forward mode, is asked of
             another backend than "reference"; a named backend cannot run the call.
 
     A pixel is a sum of neighbours by their weights; one of weight 0 does not count, be it NaN or infinite.
 
     Gradients flow to `image` (floating dtypes), bitwise repeatable, once differentiable; in "reference" also to
-    `intrinsics`, `distortion` and `affine`. The number of taps and the edge of the fold are constants to them. Where a
-    gradient that comes is not finite, "triton" and CUDA, which add up integers, fill the whole gradient with NaN.
+    `intrinsics`, `distortion` and `affine`. Which sides are samples and the edge of the fold are constants to them.
+    Where a gradient that comes is not finite, "triton" and CUDA, which add up integers, fill all of it with NaN.
 
     Source: spec multiview b and d; D. C. Brown, Decentering distortion of lenses, 1966.
 

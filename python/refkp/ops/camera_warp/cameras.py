@@ -16,11 +16,11 @@ def make_cameras(intrinsics: Tensor, distortion: Tensor, affine: Tensor) -> Tens
     distance 1 [2,3]; the linear part of the intrinsics [2,2]; the distortion [5]; the radius of its fold.
     """
     K, lens, forward = (tensor.detach().double() for tensor in (intrinsics, distortion, affine))
-    back = inverse_map(forward)  # in edge coordinates
-    middle = back[:, :, :2].sum(2) * 0.5 + back[:, :, 2]
-    pixel = torch.cat([back[:, :, :2], (middle - 0.5)[:, :, None]], dim=2)
-    inverse = inverse_map(K[:, :2])
-    ray_constant = (inverse[:, :, :2] @ middle[:, :, None]) + inverse[:, :, 2:]
-    ray = torch.cat([inverse[:, :, :2] @ back[:, :, :2], ray_constant], dim=2)
+    inverses = inverse_map(torch.cat([forward, K[:, :2]]))
+    back, inverse = inverses[: len(K)], inverses[len(K) :]  # in edge coordinates
+    pixel = torch.cat([back[:, :, :2], back[:, :, :2].sum(2, keepdim=True) * 0.5 + back[:, :, 2:]], dim=2)
+    ray = inverse[:, :, :2] @ pixel
+    ray[:, :, 2] += inverse[:, :, 2]
+    pixel[:, :, 2] -= 0.5
     parts = (pixel, ray, K[:, :2, :2], lens, fold_radius(lens)[:, None])
-    return torch.cat([part.flatten(1) for part in parts], dim=1).contiguous()
+    return torch.cat([part.flatten(1) for part in parts], dim=1)

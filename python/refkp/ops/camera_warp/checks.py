@@ -13,8 +13,6 @@ from refkp._checks import fail, floating, require_finite, require_input, require
 _SINGULAR = 1e-9
 #: How far the last row of the intrinsics, which is not read, may be from (0, 0, 1).
 _ROW_TOLERANCE = 1e-4
-#: Image pixels that an output pixel may span: 512 cells of 8.
-MAX_SHRINK = 4096
 #: Positions are float32 in the kernels, which count whole pixels exactly up to here.
 _MAX_SIDE = 2**24
 
@@ -51,25 +49,23 @@ def check_values(intrinsics: Tensor, distortion: Tensor, affine: Tensor) -> None
     """Raise ValueError for cameras without a map. Those on a device are not read: that would wait for it."""
     if affine.device.type != "cpu":
         return
-    for name, tensor in (("intrinsics", intrinsics), ("distortion", distortion), ("affine", affine)):
-        require_finite("camera_warp", name, tensor.detach())
-    last = intrinsics.detach()[:, 2].double() - torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    _refuse(
-        "intrinsics", "a matrix with the last row (0, 0, 1)", last.abs().amax(1) > _ROW_TOLERANCE, intrinsics
-    )
-    _refuse("intrinsics", "invertible", _is_singular(intrinsics), intrinsics)
-    _refuse("affine", "invertible", _is_singular(affine), affine)
-    (a, b), (c, d) = (row.unbind(-1) for row in affine.detach().double()[:, :, :2].unbind(-2))
-    spans = torch.maximum(torch.hypot(d, c), torch.hypot(b, a)) / (a * d - b * c).abs()
-    rule = f"a map that shrinks at most {MAX_SHRINK} times"
-    _refuse("affine", rule, ~(spans <= MAX_SHRINK), affine)
+    K, lens, A = (tensor.detach().double() for tensor in (intrinsics, distortion, affine))
+    finite = torch.cat([K.flatten(1), lens, A.flatten(1)], dim=1).isfinite().all()
+    off = (K[:, 2] - K.new_tensor([0.0, 0.0, 1.0])).abs().amax(1) > _ROW_TOLERANCE
+    singular = _is_singular(torch.stack([K[:, :2, :2], A[:, :, :2]]))
+    if bool(finite & ~(off | singular).any()):  # one question, for it is asked at every call
+        return
+    for name, tensor in (("intrinsics", K), ("distortion", lens), ("affine", A)):
+        require_finite("camera_warp", name, tensor)
+    _refuse("intrinsics", "a matrix with the last row (0, 0, 1)", off, intrinsics)
+    _refuse("intrinsics", "invertible", singular[0], intrinsics)
+    _refuse("affine", "invertible", singular[1], affine)
 
 
-def _is_singular(matrix: Tensor) -> Tensor:
-    """Whether the upper left 2 x 2 of each matrix is; bool [B]."""
-    linear = matrix.detach().double()[:, :2, :2]
-    (a, b), (c, d) = (row.unbind(-1) for row in linear.unbind(-2))
-    return ~((a * d - b * c).abs() > _SINGULAR * linear.square().sum((1, 2)))
+def _is_singular(matrices: Tensor) -> Tensor:
+    """Whether 2 x 2 matrices [...,2,2] are; bool [...]."""
+    (a, b), (c, d) = (row.unbind(-1) for row in matrices.unbind(-2))
+    return ~((a * d - b * c).abs() > _SINGULAR * matrices.square().sum((-2, -1)))
 
 
 def _refuse(argument: str, rule: str, broken: Tensor, tensor: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""camera_warp, slow and obvious: the map of every tap in float64, one row of taps after the other.
+"""camera_warp, slow and obvious: all pixels at once, one row of their footprints after the other, in float64.
 
 Gradients by torch autograd, to the cameras too.
 """
@@ -15,9 +15,8 @@ from refkp.geometry.distortion import fold_radius
 from refkp.ops._taps import weighted
 from refkp.ops.camera_warp.checks import check_values
 
-#: A footprint this much longer than a whole number of pixels counts as that number.
+#: A side of a footprint up to this long counts as one pixel, whatever rounding makes of it.
 _SLACK = 1.001
-_CELL_TAPS, _MAX_CELLS = 8, 512
 
 
 class Camera(NamedTuple):
@@ -39,8 +38,18 @@ class Place(NamedTuple):
     py_x: Tensor
     px_y: Tensor
     py_y: Tensor
-    radius: Tensor  # on the plane at distance 1
     before_fold: Tensor  # bool
+
+
+class Footprint(NamedTuple):
+    """What an output pixel covers of the raw image: a parallelogram whose rows are horizontal; [B,N] each."""
+
+    x: Tensor  # its middle, as an index
+    y: Tensor
+    width: Tensor  # of every row; 0 for a sample without width
+    height: Tensor
+    shear: Tensor  # how far the middle of a row moves along x, for each row
+    present: Tensor  # bool: before the fold
 
 
 def camera_warp(
@@ -61,8 +70,8 @@ def camera_warp(
     camera = _camera(intrinsics.double(), distortion.double(), affine.double())
     rows, columns = (torch.arange(n, dtype=torch.float64, device=image.device) + 0.5 for n in size)
     y, x = (places.flatten()[None] for places in torch.meshgrid(rows, columns, indexing="ij"))
-    out = _mean_over_taps(image.double(), camera, x, y, antialias, background)
-    out = out.view(*image.shape[:2], *size)
+    total, covered = _integrate(image.double(), _footprint(_locate(camera, x, y), antialias))
+    out = (total + (1 - covered)[:, None] * background).view(*image.shape[:2], *size)
     return out.to(image.dtype) if image.is_floating_point() else (out + 0.5).clamp(0, 255).to(image.dtype)
 
 
@@ -73,36 +82,6 @@ def _camera(K: Tensor, lens: Tensor, affine: Tensor) -> Camera:
     entries = tuple(K[:, i, j, None] for i in (0, 1) for j in (0, 1))
     coefficients = tuple(lens[:, k, None] for k in range(5))
     return Camera(entries, to_raw[:, :2], to_plane[:, :2], coefficients, fold_radius(lens)[:, None])
-
-
-def _mean_over_taps(
-    image: Tensor, camera: Camera, x: Tensor, y: Tensor, antialias: bool, background: Tensor
-) -> Tensor:
-    """[B,C,N] at the middles (x, y) [1,N] of output pixels."""
-    middle = _locate(camera, x, y)
-    seen = _may_see(camera, middle, image.shape[2:]) & antialias
-    cells_x, taps_x = _counts(torch.hypot(middle.px_x, middle.py_x), seen)
-    cells_y, taps_y = _counts(torch.hypot(middle.px_y, middle.py_y), seen)
-    n, m = cells_x * taps_x, cells_y * taps_y
-    most_x, most_y = int(n.max()), int(m.max())
-    total = image.new_zeros(*image.shape[:2], n.shape[1])
-    column = torch.arange(most_x, device=image.device).expand(*n.shape, most_x).flatten(1)
-    wide_x, wide_y, cells_x, taps_x, cells_y, taps_y = (
-        value.expand_as(n).repeat_interleave(most_x, dim=1)
-        for value in (x, y, cells_x, taps_x, cells_y, taps_y)
-    )
-    for i in range(most_y):
-        cell_x, tap_x = (column // taps_x + 0.5) / cells_x - 0.5, (column % taps_x + 0.5) / taps_x - 0.5
-        cell_y, tap_y = (i // taps_y + 0.5) / cells_y - 0.5, (i % taps_y + 0.5) / taps_y - 0.5
-        at = _locate(camera, wide_x + cell_x, wide_y + cell_y)
-        dx, dy = tap_x / cells_x, tap_y / cells_y
-        px = at.px + at.px_x * dx + at.px_y * dy
-        py = at.py + at.py_x * dx + at.py_y * dy
-        value = _sample(image, px, py, at.before_fold, background)
-        here = (column < cells_x * taps_x) & (i < cells_y * taps_y)
-        value = torch.where(here[:, None], value, 0.0)
-        total = total + value.unflatten(2, (n.shape[1], most_x)).sum(3)
-    return total / (n * m)[:, None]
 
 
 def _locate(camera: Camera, x: Tensor, y: Tensor) -> Place:
@@ -127,38 +106,65 @@ def _locate(camera: Camera, x: Tensor, y: Tensor) -> Place:
     u_x, v_x, u_y, v_y = uu * ax + uv * ay, uv * ax + vv * ay, uu * bx + uv * by, uv * bx + vv * by
     by_x = rx + fx * u_x + skew * v_x, ry + low * u_x + fy * v_x
     by_y = qx + fx * u_y + skew * v_y, qy + low * u_y + fy * v_y
-    return Place(px, py, *by_x, *by_y, s.detach().sqrt(), before_fold)
+    return Place(px, py, *by_x, *by_y, before_fold)
 
 
-def _may_see(camera: Camera, at: Place, size: Sequence[int]) -> Tensor:
-    """Whether the footprint of a pixel, doubled for what is not linear, touches the image before the fold."""
-    reach = camera.to_plane[:, :, :2].detach().abs().sum((1, 2))[:, None]
-    reach_x, reach_y = at.px_x.abs() + at.px_y.abs(), at.py_x.abs() + at.py_y.abs()
-    inside_x = (at.px + reach_x > -1) & (at.px - reach_x < size[1])
-    inside_y = (at.py + reach_y > -1) & (at.py - reach_y < size[0])
-    return (at.radius < camera.fold + reach) & inside_x & inside_y
+def _footprint(at: Place, antialias: bool) -> Footprint:
+    """The parallelogram with the covariance of the pixel's, which is that of A [-1/2,1/2]^2, A the derivative.
+
+    12 times the covariance is S = A A^T. The tent of bilinear interpolation adds 2 to S_yy and S_xx, for which width
+    and shear make up, so that it is the output that has the covariance of footprint and tent.
+    """
+    xx, xy, yy = at.px_x**2 + at.px_y**2, at.px_x * at.py_x + at.px_y * at.py_y, at.py_x**2 + at.py_y**2
+    height = _side(yy, antialias)
+    shear = torch.where(height > 0, xy / (yy + 2), 0.0)
+    present = at.before_fold & at.px.isfinite() & at.py.isfinite()
+    return Footprint(at.px, at.py, _side(xx - shear * xy, antialias), height, shear, present)
+
+
+def _side(squared: Tensor, antialias: bool) -> Tensor:
+    """The length of a side, or 0 where it is no longer than a pixel."""
+    long = (squared > _SLACK**2) & antialias
+    return torch.where(long, torch.where(long, squared, 1.0).sqrt(), 0.0)
+
+
+def _integrate(image: Tensor, foot: Footprint) -> tuple[Tensor, Tensor]:
+    """The integral of bilinear interpolation over footprints [B,C,N], and the part of them on the image [B,N]."""
+    height, width = image.shape[2:]
+    top, num_rows = _window(foot.y, foot.height, height, foot.present)
+    total = torch.zeros_like(image[:, :, :1, 0]).expand(-1, -1, top.shape[1])
+    covered = torch.zeros_like(foot.y)
+    for i in range(max(1, int(num_rows.max()))):  # once at least: the gradient is zero then, not absent
+        row = top + i
+        x = foot.x + foot.shear * (row - foot.y)
+        left, num_columns = _window(x, foot.width, width, i < num_rows)
+        column = left[:, :, None] + torch.arange(int(num_columns.max()), device=image.device)
+        weight_x = _weight(column - x[:, :, None], foot.width[:, :, None])
+        weight = _weight(row - foot.y, foot.height)[:, :, None] * weight_x
+        weight = torch.where(column < (left + num_columns)[:, :, None], weight, 0.0)
+        index = (row.clamp(0, height - 1)[:, :, None] * width + column.clamp(0, width - 1)).long()
+        pixels = image.flatten(2).gather(2, index.flatten(1)[:, None].expand(-1, image.shape[1], -1))
+        total = total + weighted(weight[:, None], pixels.unflatten(2, index.shape[1:])).sum(3)
+        covered = covered + weight.sum(2)
+    return total, covered
 
 
 @torch.no_grad()
-def _counts(length: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells of a pixel along one axis, and taps of a cell; whole numbers [B,N]."""
-    length = torch.where(seen, length, 0.0) / _SLACK
-    taps = torch.where(length <= 1, 1, torch.where(length <= 2, 4, _CELL_TAPS))
-    return (length / _CELL_TAPS).ceil().clamp(1, _MAX_CELLS), taps.double()
+def _window(middle: Tensor, length: Tensor, size: int, present: Tensor) -> tuple[Tensor, Tensor]:
+    """The first pixel of an axis that may have a weight, and how many have, of those that are in the image."""
+    middle, reach = torch.where(present, middle, 0.0), length / 2 + 1
+    first, last = (middle - reach).ceil().clamp(0, size), (middle + reach).floor().clamp(-1, size - 1)
+    return first, torch.where(present, last + 1 - first, 0.0).clamp(min=0)
 
 
-def _sample(image: Tensor, px: Tensor, py: Tensor, before_fold: Tensor, background: Tensor) -> Tensor:
-    """Bilinear values [B,C,N]; the image goes on as `background` [C,1], and so does what is beyond the fold."""
-    height, width = image.shape[2:]
-    readable = before_fold & px.isfinite() & py.isfinite()
-    px, py = torch.where(readable, px, -2.0), torch.where(readable, py, -2.0)
-    x0, y0 = px.detach().floor(), py.detach().floor()
-    out = torch.zeros_like(image[:, :, :1, 0])
-    for dy, weight_y in ((0, 1 - (py - y0)), (1, py - y0)):
-        for dx, weight_x in ((0, 1 - (px - x0)), (1, px - x0)):
-            x, y, weight = x0 + dx, y0 + dy, (weight_x * weight_y)[:, None]
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
-            taps = image.flatten(2).gather(2, index[:, None].expand(-1, image.shape[1], -1))
-            out = out + weighted(weight, torch.where(inside[:, None], taps, background))
-    return out
+def _weight(distance: Tensor, length: Tensor) -> Tensor:
+    """The weight of a pixel at a distance from the middle of a side: its tent's mean over the side."""
+    box, long = torch.where(length > 0, length, 1.0), length > 0
+    mean = (_tent_integral(distance + box / 2) - _tent_integral(distance - box / 2)) / box
+    return torch.where(long, mean, (1 - distance.abs()).clamp(min=0))
+
+
+def _tent_integral(t: Tensor) -> Tensor:
+    """Of max(0, 1 - |t|), from -1 on."""
+    t = t.clamp(-1, 1)
+    return 0.5 + t - t * t.abs() / 2

@@ -1,7 +1,7 @@
 """camera_warp in Triton: float32 arithmetic over uint8, float32, float16 or bfloat16 storage.
 
-A program has a block of output pixels, which go through their cells together; all taps of a cell lie along a second
-axis of the block, each with a mask of the pixels that have it. Backward scatters integers, whose sum has no order.
+A program has a block of output pixels, which go through the rows of their footprints together, and through each row in
+strips of columns along a second axis. Backward scatters integers, whose sum has no order.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 from refkp.ops._fixed_point import gradient_scale
 
 _BLOCK = 32
-#: Of a cell with antialiasing, at most.
-_TAPS = 64
+#: Columns of a strip with antialiasing; a sample has two.
+_STRIP = 8
 
 
 def forward(
@@ -31,7 +31,7 @@ def forward(
     pixels = size[0] * size[1]
     _forward_kernel[(image.shape[0] * triton.cdiv(pixels, _BLOCK),)](
         image, _constants(cameras), fills, out, image.shape[1], *image.shape[2:], *image.stride(), size[1], pixels,
-        TAPS=_TAPS if antialias else 1, BYTES=image.dtype == torch.uint8, BLOCK=_BLOCK,
+        ANTIALIAS=antialias, STRIP=_STRIP if antialias else 2, BYTES=image.dtype == torch.uint8, BLOCK=_BLOCK,
     )  # fmt: skip
     return out
 
@@ -48,16 +48,14 @@ def backward(grad_out: Tensor, cameras: Tensor, in_size: tuple[int, int], antial
     pixels = height * width
     _scatter_kernel[(batch * triton.cdiv(pixels, _BLOCK),)](
         grad_out, _constants(cameras), scale.reshape(1), sums, channels, *in_size, width, pixels,
-        TAPS=_TAPS if antialias else 1, BLOCK=_BLOCK,
+        ANTIALIAS=antialias, STRIP=_STRIP if antialias else 2, BLOCK=_BLOCK,
     )  # fmt: skip
     return (sums.double() / scale).to(grad_out.dtype)
 
 
 def _constants(cameras: Tensor) -> Tensor:
-    """[B,23] float32: the cameras with the squares of the radius of the fold, and of that and the reach of a pixel."""
-    fold, reach = cameras[:, 21], cameras[:, [6, 7, 9, 10]].abs().sum(1)
-    limits = torch.stack([fold.square(), (fold + reach).square()], dim=1)
-    return torch.cat([cameras[:, :21], limits], dim=1).float().contiguous()
+    """[B,22] float32: the cameras with the radius of the fold squared."""
+    return torch.cat([cameras[:, :21], cameras[:, 21:].square()], dim=1).float().contiguous()
 
 
 @triton.jit
@@ -93,88 +91,92 @@ def _linearise(camera, column, row):
 
 
 @triton.jit
-def _counts(squared_length):
-    """Cells of a pixel along one axis, and taps of a cell; NaN counts as no length."""
-    squared = tl.minimum(tl.where(squared_length > 0, squared_length, 0.0), 4096.0 * 4096.0)
-    length = tl.sqrt(squared) / 1.001
-    taps = tl.where(length <= 1, 1, tl.where(length <= 2, 4, 8))
-    return tl.maximum(tl.ceil(length / 8), 1.0).to(tl.int32), taps.to(tl.int32)
+def _footprint(camera, column, row, ANTIALIAS: tl.constexpr):
+    """Middle, shear, width, height of every footprint (csrc/warp/camera_map.h), and whether it is before the fold."""
+    x, y, xc, yc, xr, yr, s, lens_determinant = _linearise(camera, column, row)
+    xx, xy, yy = xc * xc + xr * xr, xc * yc + xr * yr, yc * yc + yr * yr
+    determinant, part = xc * yr - xr * yc, 1 / (yy + 2)
+    least = 1.001 * 1.001
+    tall = (yy > least) & ANTIALIAS
+    squared_width = tl.where(tall, determinant * part * determinant + 2 * part * xx, xx)
+    width = tl.sqrt(tl.where((squared_width > least) & ANTIALIAS, squared_width, 0.0))
+    shear = tl.where(tall & (tl.abs(xy * part) < float("inf")), xy * part, 0.0)
+    present = (s < tl.load(camera + 21)) & (lens_determinant > 0) & (x == x) & (y == y)
+    return x, y, shear, width, tl.sqrt(tl.where(tall, yy, 0.0)), present
 
 
 @triton.jit
-def _plan(camera, column, row, height, width, TAPS: tl.constexpr):
-    """The cells and the taps of a cell of every pixel, along columns and rows."""
-    x, y, xc, yc, xr, yr, s, _ = _linearise(camera, column, row)
-    reach_x, reach_y = tl.abs(xc) + tl.abs(xr), tl.abs(yc) + tl.abs(yr)
-    seen = (s < tl.load(camera + 22)) & (x + reach_x > -1) & (x - reach_x < width)
-    seen = seen & (y + reach_y > -1) & (y - reach_y < height) & (TAPS > 1)
-    cells_x, taps_x = _counts(tl.where(seen, xc * xc + yc * yc, 0.0))
-    cells_y, taps_y = _counts(tl.where(seen, xr * xr + yr * yr, 0.0))
-    return cells_x, taps_x, cells_y, taps_y
+def _window(middle, length, size):
+    """The first pixel inside an axis that a side may weigh, and the one after the last."""
+    reach = length / 2 + 1
+    low, high = tl.maximum(middle - reach, -1.0), tl.maximum(middle + reach, -1.0)
+    first, end = tl.floor(tl.minimum(low, size)) + 1, tl.ceil(tl.minimum(high, size))
+    return first.to(tl.int32), end.to(tl.int32)
 
 
 @triton.jit
-def _positions(camera, column, row, i, j, cells_x, taps_x, cells_y, taps_y, TAPS: tl.constexpr):
-    """Where the taps of cell (i, j) are in the raw image [BLOCK,TAPS], and which there are before the fold."""
-    size_x, size_y = 1.0 / cells_x.to(tl.float32), 1.0 / cells_y.to(tl.float32)
-    x, y, xc, yc, xr, yr, s, determinant = _linearise(
-        camera, column + ((j + 0.5) * size_x - 0.5), row + ((i + 0.5) * size_y - 0.5)
-    )
-    valid = (s < tl.load(camera + 21)) & (determinant > 0) & (j < cells_x) & (i < cells_y)
-    tap = tl.arange(0, TAPS)[None, :]
-    nth_x, nth_y = tap % 8, tap // 8
-    across = ((nth_x.to(tl.float32) + 0.5) / taps_x.to(tl.float32)[:, None] - 0.5) * size_x[:, None]
-    down = ((nth_y.to(tl.float32) + 0.5) / taps_y.to(tl.float32)[:, None] - 0.5) * size_y[:, None]
-    valid = valid[:, None] & (nth_x < taps_x[:, None]) & (nth_y < taps_y[:, None])
-    at_x = x[:, None] + xc[:, None] * across + xr[:, None] * down
-    return at_x, y[:, None] + yc[:, None] * across + yr[:, None] * down, valid
+def _weight(distance, length):
+    """The mean of a pixel's tent over a side, at a distance from its middle; the tent where there is no length."""
+    is_long = length > 0
+    half, curve = tl.where(is_long, length / 2, 1.0), tl.where(is_long, 0.5, 0.0)
+    away = tl.abs(distance)
+    t = tl.minimum(tl.maximum(half - away, -2 * curve), 1.0)
+    s = tl.maximum(1 - half - away, 0.0)
+    return (curve + t * (1 - curve * tl.abs(t)) - curve * s * s) / tl.where(is_long, length, 1.0)
 
 
 @triton.jit
-def _neighbour(x, y, valid, height, width, K: tl.constexpr):
-    """Column, row and weight of neighbour K of taps: right for K & 1, lower for K >> 1; weight 0 for one outside."""
-    left, top = tl.floor(x), tl.floor(y)
-    share_x = x - left if K % 2 == 1 else 1 - (x - left)
-    share_y = y - top if K // 2 == 1 else 1 - (y - top)
-    qx, qy = left + (K % 2), top + (K // 2)
-    inside = valid & (qx >= 0) & (qx < width) & (qy >= 0) & (qy < height)
-    weight = tl.where(inside, share_x * share_y, 0.0)
-    return tl.where(inside, qx, 0.0).to(tl.int64), tl.where(inside, qy, 0.0).to(tl.int64), weight
+def _row(i, foot, top, bottom, image_width):
+    """Row i of every window: its number, weight, middle, first column and the one after the last."""
+    x, y, shear, width, height = foot
+    row = top + i
+    down = row.to(tl.float32) - y
+    middle = x + shear * down
+    left, right = _window(middle, width, image_width)
+    return row.to(tl.int64), _weight(down, height), middle, left, tl.where(row < bottom, right, left)
 
 
 @triton.jit
-def _pixels(cameras_ptr, out_width, pixels, BLOCK: tl.constexpr):
-    """The image of this program, its camera, and the places of its pixels: number, column, row, mask."""
+def _strip(first, row_weight, middle, width, left, right, STRIP: tl.constexpr):
+    """Columns and weights [BLOCK,STRIP] of a row from its column number `first` on; 0 outside."""
+    column = (left + first)[:, None] + tl.arange(0, STRIP)[None, :]
+    weight = row_weight[:, None] * _weight(column.to(tl.float32) - middle[:, None], width[:, None])
+    return column, tl.where(column < right[:, None], weight, 0.0)
+
+
+@triton.jit
+def _pixels(cameras_ptr, out_width, pixels, height, BLOCK: tl.constexpr, ANTIALIAS: tl.constexpr):
+    """The image of this program; number, mask and footprint of its pixels; their first row, and that after the last."""
     blocks = tl.cdiv(pixels, BLOCK)
     b = (tl.program_id(0) // blocks).to(tl.int64)
     pixel = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
     column, row = (pixel % out_width).to(tl.float32), (pixel // out_width).to(tl.float32)
-    return b, cameras_ptr + 23 * b, pixel, column, row, pixel < pixels
+    x, y, shear, foot_width, foot_height, present = _footprint(cameras_ptr + 22 * b, column, row, ANTIALIAS)
+    top, bottom = _window(y, foot_height, height)
+    bottom = tl.where((pixel < pixels) & present, bottom, top)
+    return b, pixel, pixel < pixels, (x, y, shear, foot_width, foot_height), top, bottom
 
 
 @triton.jit
 def _forward_kernel(
     image_ptr, cameras_ptr, fill_ptr, out_ptr, channels, height, width,
     stride_image, stride_channel, stride_row, stride_column, out_width, pixels,
-    TAPS: tl.constexpr, BYTES: tl.constexpr, BLOCK: tl.constexpr,
+    ANTIALIAS: tl.constexpr, STRIP: tl.constexpr, BYTES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    b, camera, pixel, column, row, mask = _pixels(cameras_ptr, out_width, pixels, BLOCK)
-    cells_x, taps_x, cells_y, taps_y = _plan(camera, column, row, height, width, TAPS)
-    count = (cells_x * taps_x).to(tl.float32) * (cells_y * taps_y).to(tl.float32)
-    most_x, most_y = tl.max(tl.where(mask, cells_x, 1), axis=0), tl.max(tl.where(mask, cells_y, 1), axis=0)
+    b, pixel, mask, foot, top, bottom = _pixels(cameras_ptr, out_width, pixels, height, BLOCK, ANTIALIAS)
     for channel in range(channels):
         plane = image_ptr + b * stride_image + channel * stride_channel
         total, covered = tl.zeros((BLOCK,), dtype=tl.float32), tl.zeros((BLOCK,), dtype=tl.float32)
-        for cell in range(most_x * most_y):
-            i, j = cell // most_x, cell % most_x
-            x, y, valid = _positions(camera, column, row, i, j, cells_x, taps_x, cells_y, taps_y, TAPS)
-            for k in tl.static_range(4):
-                qx, qy, weight = _neighbour(x, y, valid & mask[:, None], height, width, k)
+        for i in range(tl.max(bottom - top, axis=0)):
+            row, row_weight, middle, left, right = _row(i, foot, top, bottom, width)
+            line = (plane + row * stride_row)[:, None]
+            for first in range(0, tl.max(right - left, axis=0), STRIP):
+                column, weight = _strip(first, row_weight, middle, foot[3], left, right, STRIP)
                 has = weight != 0
-                value = tl.load(plane + qy * stride_row + qx * stride_column, mask=has, other=0)
+                value = tl.load(line + column.to(tl.int64) * stride_column, mask=has, other=0)
                 total += tl.sum(tl.where(has, weight * value.to(tl.float32), 0.0), axis=1)
                 covered += tl.sum(weight, axis=1)
-        result = (total + (count - covered) * tl.load(fill_ptr + channel)) / count
+        result = total + (1 - covered) * tl.load(fill_ptr + channel)
         if BYTES:
             result = tl.minimum(tl.maximum(result + 0.5, 0.0), 255.0).to(tl.uint8)
         tl.store(out_ptr + (b * channels + channel) * pixels + pixel, result, mask=mask)
@@ -183,20 +185,17 @@ def _forward_kernel(
 @triton.jit
 def _scatter_kernel(
     grad_ptr, cameras_ptr, scale_ptr, sums_ptr, channels, height, width, out_width, pixels,
-    TAPS: tl.constexpr, BLOCK: tl.constexpr,
+    ANTIALIAS: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    b, camera, pixel, column, row, mask = _pixels(cameras_ptr, out_width, pixels, BLOCK)
-    cells_x, taps_x, cells_y, taps_y = _plan(camera, column, row, height, width, TAPS)
-    factor = tl.load(scale_ptr) / ((cells_x * taps_x).to(tl.float64) * (cells_y * taps_y).to(tl.float64))
-    most_x, most_y = tl.max(tl.where(mask, cells_x, 1), axis=0), tl.max(tl.where(mask, cells_y, 1), axis=0)
-    for cell in range(most_x * most_y):
-        i, j = cell // most_x, cell % most_x
-        x, y, valid = _positions(camera, column, row, i, j, cells_x, taps_x, cells_y, taps_y, TAPS)
-        for channel in range(channels):
-            at = b * channels + channel
-            grad = tl.load(grad_ptr + at * pixels + pixel, mask=mask, other=0.0).to(tl.float64) * factor
-            plane = sums_ptr + at * height * width
-            for k in tl.static_range(4):
-                qx, qy, weight = _neighbour(x, y, valid & mask[:, None], height, width, k)
+    b, pixel, mask, foot, top, bottom = _pixels(cameras_ptr, out_width, pixels, height, BLOCK, ANTIALIAS)
+    scale = tl.load(scale_ptr)
+    for i in range(tl.max(bottom - top, axis=0)):
+        row, row_weight, middle, left, right = _row(i, foot, top, bottom, width)
+        for first in range(0, tl.max(right - left, axis=0), STRIP):
+            column, weight = _strip(first, row_weight, middle, foot[3], left, right, STRIP)
+            for channel in range(channels):
+                at = b * channels + channel
+                grad = tl.load(grad_ptr + at * pixels + pixel, mask=mask, other=0.0).to(tl.float64) * scale
                 part = tl.floor(grad[:, None] * weight + 0.5).to(tl.int64)
-                tl.atomic_add(plane + qy * width + qx, part, mask=weight != 0, sem="relaxed")
+                line = (sums_ptr + at * height * width + row * width)[:, None]
+                tl.atomic_add(line + column, part, mask=weight != 0, sem="relaxed")

@@ -1,0 +1,1 @@
+"""Synchronised camera recordings of animals: read, checked, calibrated, triangulated and packed for training."""

@@ -1,0 +1,134 @@
+"""The Lightning DataModule of the multi-view system: a file of `refkp multiview preprocess`, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from refkp._checks import fail
+from refkp._extras import named_extras
+from refkp.systems.multiview.batch import MultiviewBatch, MultiviewSample
+from refkp.systems.multiview.data.augmentation import ViewAugmentation
+from refkp.systems.multiview.data.collation import collate
+from refkp.systems.multiview.data.dataset import ALL_VIEWS, MultiviewDataset
+from refkp.systems.multiview.data.splits import SplitRule, split_samples
+from refkp.systems.multiview.data.truth import check_truth, truth_through_cameras
+from refkp.systems.multiview.store.reading import SampleStore
+from refkp.training.data import SystemData, require_unseen
+
+with named_extras():
+    from lightning.pytorch.utilities import rank_zero_info
+
+
+class MultiviewData(SystemData):
+    """Training and held-out samples, in batches (`MultiviewBatch`).
+
+    Set-up shows the points of each file through its cameras and refuses one whose labels lie elsewhere.
+
+    Args:
+        source: a file of `refkp multiview preprocess`.
+        val_source: such a file of held-out sessions, with the same cameras and joints; None holds out a part of
+            `source`. A copy of `source` is an error; only who names `source` itself judges on what was trained on.
+        val_fraction: part that is held out when there is no `val_source`, in (0,1).
+        split: "time" holds out a block of each session, "session" whole sessions, "frame" single samples, whose
+            neighbours are trained on.
+        gap: frames next to a held-out block that are in neither part.
+        num_views: views of a sample in a step, a random choice in training, the first ones when judging; -1: all.
+        view: name of the one camera that is shown; None: several.
+        permute_probability: in training, of the views coming in a random order.
+        augmentation: of the views in training; None for none.
+        batch_size: samples in a step, on each rank.
+        num_workers: loader processes; 0 loads in the training process.
+        prefetch: batches that each loader process prepares ahead.
+        split_seed: of the choice of held-out samples, the same in runs of another `seed`.
+        seed: of the order and every draw; `--seed` sets it.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        val_source: str | None = None,
+        val_fraction: float = 0.1,
+        split: SplitRule = "time",
+        gap: int = 10,
+        num_views: int = ALL_VIEWS,
+        view: str | None = None,
+        permute_probability: float = 0.5,
+        augmentation: ViewAugmentation | None = ViewAugmentation(),  # noqa: B008 (frozen)
+        batch_size: int = 8,
+        num_workers: int = 0,
+        prefetch: int = 2,
+        split_seed: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed, prefetch)
+        self.source, self.val_source = source, val_source
+        self.val_fraction, self.split, self.gap, self.split_seed = val_fraction, split, gap, split_seed
+        self.num_views, self.view = num_views, view
+        self.permute_probability, self.augmentation = permute_probability, augmentation
+
+    train_set: MultiviewDataset
+    val_set: MultiviewDataset
+
+    def setup(self, stage: str) -> None:
+        """Open the file, check its truth, and split its samples."""
+        if hasattr(self, "train_set"):
+            return
+        store = SampleStore(self.source)
+        held_out, train = store, None
+        if self.val_source is not None:
+            held_out, val = SampleStore(self.val_source), None
+            _require_alike(store, held_out)
+            if self.val_source != self.source:
+                require_unseen([Path(self.source)], [Path(self.val_source)])
+        else:
+            table = store.samples
+            train, val, _ = split_samples(
+                table.sessions.tolist(),
+                table.frames.tolist(),
+                rule=self.split,
+                fraction=self.val_fraction,
+                gap=self.gap,
+                seed=self.split_seed,
+            )
+        for each in (store,) if held_out is store else (store, held_out):
+            rank_zero_info(check_truth(truth_through_cameras(MultiviewDataset(each)), each.info.size))
+        self.train_set = self._dataset(store, train, training=True)
+        self.val_set = self._dataset(held_out, val, training=False)
+
+    def _dataset(self, store: SampleStore, samples: list[int] | None, *, training: bool) -> MultiviewDataset:
+        return MultiviewDataset(
+            store,
+            samples,
+            num_views=self.num_views,
+            view=self.view,
+            permute_probability=self.permute_probability,
+            augmentation=self.augmentation,
+            training=training,
+            seed=self.seed,
+        )
+
+    def collate(self, samples: Sequence[MultiviewSample]) -> MultiviewBatch:
+        """Samples as a batch."""
+        return collate(samples)
+
+    def held_out_names(self) -> list[str]:
+        """The held-out frames, by session."""
+        table = self.val_set.store.samples
+        return [f"{table.sessions[number]} frame {table.frames[number]}" for number in self.val_set.numbers]
+
+    def specs(self) -> dict[str, Any]:
+        """The order of cameras and joints, and the size of the pictures."""
+        info = self.train_set.store.info
+        joints = None if info.joint_names is None else list(info.joint_names)
+        return {"cameras": list(info.camera_names), "joints": joints, "image_size": info.size}
+
+
+def _require_alike(store: SampleStore, held_out: SampleStore) -> None:
+    """Raise ValueError where two files differ in what an index means."""
+    for name in ("camera_names", "num_joints", "joint_names", "size"):
+        mine, other = getattr(store.info, name), getattr(held_out.info, name)
+        if mine != other:
+            remedy = "Preprocess both with the same options, or all sessions into one file."
+            fail("MultiviewData", "val_source", f"with the {name} of `source`, {mine}", other, remedy)

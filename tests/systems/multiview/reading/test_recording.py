@@ -1,0 +1,158 @@
+"""Sessions in every layout become recordings; what is ambiguous or missing is told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("h5py", reason="needs the extra `multiview`")
+pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
+pytest.importorskip("cv2", reason="needs the extra `multiview`")
+
+import h5py
+import sleap_io as sio
+
+from refkp.systems.multiview.data.generator import MadeUpSession, generate_session
+from refkp.systems.multiview.data.spec import SessionSpec
+from refkp.systems.multiview.frames import read_frame
+from refkp.systems.multiview.reading import read_recording
+from refkp.systems.multiview.reading.layout import find_sessions
+from refkp.systems.multiview.session import observations
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MadeUpSession]:
+    folder = tmp_path_factory.mktemp("made") / "walk"
+    return folder, generate_session(folder, SessionSpec(num_frames=6, num_views=3, size=(48, 64)), seed=1)
+
+
+@pytest.fixture
+def folder(made: tuple[Path, MadeUpSession], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made[0], tmp_path / "walk"))
+
+
+def _one_folder_below(folder: Path) -> None:
+    """Layout of one folder with the labels of all views; videos in the session."""
+    (folder / "labels").mkdir()
+    for index in range(3):
+        view = folder / f"cam{index}"
+        (view / f"cam{index}.analysis.h5").rename(folder / "labels" / f"walk_cam{index}.h5")
+        (view / f"cam{index}.avi").rename(folder / f"walk_cam{index}.avi")
+        view.rmdir()
+
+
+def _flat(folder: Path) -> None:
+    """All files together, the cameras named in them."""
+    for index in range(3):
+        view = folder / f"cam{index}"
+        (view / f"cam{index}.analysis.h5").rename(folder / f"walk-cam{index}.analysis.h5")
+        (view / f"cam{index}.avi").rename(folder / f"walk-cam{index}.avi")
+        view.rmdir()
+
+
+def _as_projects(folder: Path) -> None:
+    """SLEAP projects in place of analysis files, beside what other people leave there."""
+    for index in range(3):
+        view = folder / f"cam{index}"
+        labels = sio.load_file(str(view / f"cam{index}.analysis.h5"))
+        sio.save_slp(labels, str(view / f"walk_{index}_proofread.slp"), embed=False)
+        sio.save_slp(labels, str(view / f"walk_{index}.predictions.slp"), embed=False)
+        (view / f"cam{index}.analysis.h5").unlink()
+        (view / "._hidden.slp").write_bytes(b"")
+        (view / "calibration_images").mkdir()
+    (folder / ".cache").mkdir()
+
+
+LAYOUTS: dict[str, Callable[[Path], None]] = {
+    "a folder for each view": lambda folder: None,
+    "one folder below": _one_folder_below,
+    "flat": _flat,
+    "projects": _as_projects,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_the_same_recording(
+    layout: str, folder: Path, made: tuple[Path, MadeUpSession]
+) -> None:
+    LAYOUTS[layout](folder)
+    assert find_sessions(folder) == (folder,)
+    recording = read_recording(folder)
+    want = made[1].labels
+    seen = observations(recording)
+    np.testing.assert_allclose(seen.xy, want[seen.frames], atol=1e-9)
+    assert seen.frames.tolist() == list(range(6))
+    assert [view.video.stem[-1] for view in recording.views if view.video] == ["0", "1", "2"]
+    assert recording.calibration is not None
+    assert recording.calibration.of(recording.view_names).names == recording.view_names
+    assert recording.points is not None
+    np.testing.assert_array_equal(recording.points.xyz[:, 0], made[1].points)
+
+
+def test_a_frame_of_all_views(folder: Path, made: tuple[Path, MadeUpSession]) -> None:
+    frame = read_frame(read_recording(folder), 4)
+    assert (frame.names, frame.sizes) == (("cam0", "cam1", "cam2"), ((64, 48),) * 3)
+    assert all(picture is not None and picture.shape == (48, 64, 3) for picture in frame.pictures)
+    np.testing.assert_allclose(frame.xy, made[1].labels[4], atol=1e-9)
+    with pytest.raises(ValueError, match="a frame that can be decoded of the 6"):
+        read_frame(read_recording(folder), 6)
+
+
+def test_views_are_left_out_and_joints_matched_by_name(
+    folder: Path, made: tuple[Path, MadeUpSession]
+) -> None:
+    with h5py.File(folder / "cam2" / "cam2.analysis.h5", "a") as file:
+        for name, axis in (("tracks", 2), ("point_scores", 1), ("node_names", 0)):
+            values = np.flip(file[name][()], axis)
+            del file[name]
+            file[name] = values
+    recording = read_recording(folder, leave_out=["cam1"])
+    assert recording.view_names == ("cam0", "cam2")
+    np.testing.assert_allclose(observations(recording).xy, made[1].labels[:, [0, 2]], atol=1e-9)
+    assert recording.views[1].joints == recording.joints[::-1]
+    with pytest.raises(ValueError, match=r"views of .*: cam0, cam1, cam2; got 'cam9'"):
+        read_recording(folder, leave_out=["cam9"])
+
+
+def test_points_know_their_first_frame(folder: Path, made: tuple[Path, MadeUpSession]) -> None:
+    with h5py.File(folder / "points3d.h5", "a") as file:
+        part = file["tracks"][2:5]
+        part[0, 0, 3] = 0  # as some write what is missing
+        del file["tracks"], file["frames"]
+        file["tracks"], file["frames"] = part, np.array([2, 5])
+    points = read_recording(folder).points
+    assert points is not None
+    assert points.first_frame == 2
+    assert np.isnan(points.xyz[0, 0, 3]).all()
+    np.testing.assert_array_equal(points.xyz[1:, 0], made[1].points[3:5])
+
+
+def test_equally_good_labels_are_not_guessed(folder: Path) -> None:
+    shutil.copy(folder / "cam1" / "cam1.analysis.h5", folder / "cam1" / "second.analysis.h5")
+    with pytest.raises(
+        ValueError, match=r"one file for the view cam1; got cam1\.analysis\.h5, second\.analysis\.h5"
+    ):
+        read_recording(folder)
+    assert read_recording(folder, labels="cam*").view_names == ("cam0", "cam1", "cam2")
+
+
+def test_a_view_without_a_camera_is_told_when_cameras_are_wanted(folder: Path) -> None:
+    (folder / "cam1").rename(folder / "ceiling")
+    calibration = read_recording(folder).calibration
+    assert calibration is not None
+    with pytest.raises(ValueError, match="Without a camera: ceiling"):
+        calibration.of(read_recording(folder).view_names)
+
+
+def test_sessions_of_a_project_are_found(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "again")
+    (tmp_path / "notes").mkdir()
+    assert [path.name for path in find_sessions(tmp_path)] == ["again", "walk"]
+    with pytest.raises(ValueError, match=r"a session: views with labels"):
+        find_sessions(tmp_path / "notes")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        find_sessions(tmp_path / "nothing")
