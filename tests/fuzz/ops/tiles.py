@@ -13,10 +13,10 @@ from tests.fuzz.ops import draws
 from tests.fuzz.ops.draws import Sample, often
 from tests.support.op_call import OpCall
 
-FOVS = (1e-3, 1.0, 45.0, 90.0, 120.0, 150.0)
+FOVS = (1.0, 45.0, 90.0, 120.0, 150.0)
 WIDE = (175.0, 179.0)
-#: Its outer pixels, looked at along an axis, are so near to a pole that in float32 they lie on it.
-WIDEST = 179.9999
+#: Along an axis they have pixels so near to a pole that in float32 they lie on it.
+NARROWEST, WIDEST = 1e-3, 179.9999
 BAD_FOVS: tuple[Any, ...] = (0.0, 180.0, -5.0, float("nan"), "90", [], [90.0, 30.0, 20.0, 10.0])
 
 
@@ -55,9 +55,10 @@ def _width(rng: random.Random) -> int:
 
 def _fov(rng: random.Random, antialias: str, count: int, general: bool) -> Any:
     """Wide ones only where a pixel takes one sample, which bounds the time."""
+    narrow = (NARROWEST if general else FOVS[0], *FOVS)
     wide = (*WIDE, WIDEST if general else WIDE[-1])
-    usual = rng.choice(FOVS + (wide if antialias == "none" else ()))
-    several = [rng.choice(FOVS) for _ in range(count)]
+    several = [rng.choice(narrow) for _ in range(count)]
+    usual = rng.choice(narrow + (wide if antialias == "none" else ()))
     return often(rng, rng.choice((usual, usual, several)), BAD_FOVS)
 
 
