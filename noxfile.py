@@ -29,8 +29,11 @@ PYTORCH3D = "easypytorch3d>=0.7.9,<0.8"
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Every test but the slow ones, with everything a user may install."""
-    run(session, full(session), "pytest", "-m", "not slow", *session.posargs)
+    """Every test but the slow ones, a worker on each core, with everything a user may install."""
+    workers = f"-n={min(4, os.cpu_count() or 1)}", "--dist=loadfile"  # a file's fixtures are made once
+    # Workers that compute on every core wait for each other's threads longer than they compute.
+    one = {"OMP_NUM_THREADS": "1"}
+    run(session, full(session), "pytest", "-m", "not slow", *workers, *session.posargs, **one)
 
 
 @nox.session
@@ -201,14 +204,16 @@ def install(session: nox.Session, folder: Path, *packages: str) -> None:
     run(session, folder, "python", "-m", "pip", "install", "-q", *packages)
 
 
-def run(session: nox.Session, folder: Path, command: str, *arguments: str, tools: Path | None = None) -> None:
-    """Run a command of an environment, with the settings that every session shares.
+def run(
+    session: nox.Session, folder: Path, command: str, *arguments: str, tools: Path | None = None, **own: str
+) -> None:
+    """Run a command of an environment, with the settings that every session shares and its own.
 
     The command finds the programs of the environment `tools` too.
     """
     binaries = folder / "bin"
     places = [str(binaries), *([str(tools / "bin")] if tools else []), os.environ["PATH"]]
-    settings = {"PATH": os.pathsep.join(places), "HF_HUB_OFFLINE": "1"}
+    settings = {"PATH": os.pathsep.join(places), "HF_HUB_OFFLINE": "1", **own}
     if (SHARED / "data").is_dir():
         settings["REFKP_DATA"] = os.environ.get("REFKP_DATA", str(SHARED / "data"))
     if shutil.which("nvidia-smi") is None:

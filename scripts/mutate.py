@@ -188,8 +188,9 @@ class Bench:
     def _failure(self, tests: Sequence[str], keyword: str, timeout: float | None) -> str | None:
         """The first failure of the tests, or None."""
         try:
+            chosen = ("-k", keyword) if keyword else ()
             done = self.copy.run(
-                "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests, timeout=timeout
+                *("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *chosen, *tests), timeout=timeout
             )
         except subprocess.TimeoutExpired:
             return f"not done after {timeout:g} s"

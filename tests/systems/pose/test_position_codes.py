@@ -19,6 +19,7 @@ from scripts.compare_position_codes import main
 from tests.systems.pose.training.small import SMALL, write_data
 
 
+@pytest.mark.slow
 def test_a_code_is_trained_and_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = str(write_data(tmp_path / "data")), tmp_path / "out"
     folders = ["--data", data, "--seen", data, "--unseen", data, "--out", str(out)]

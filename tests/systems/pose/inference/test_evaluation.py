@@ -68,6 +68,7 @@ def test_the_number_of_workers_changes_nothing(dataset: PoseDataset, truth: None
         require_same(one, other)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing_about_an_untrained_model(dataset: PoseDataset) -> None:
     one, several = (estimate_dataset(small_model(), dataset, workers=workers) for workers in (1, 3))
     require_same(one, several)

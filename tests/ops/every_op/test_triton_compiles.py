@@ -11,9 +11,11 @@ import pytest
 
 pytest.importorskip("triton", reason="needs the extra `triton`")
 
+from tests.structure.tree import ROOT
+
 
 def test_every_kernel_compiles_for_sm_90(tmp_path: Path) -> None:
-    program = Path(__file__).parent / "triton_kernels.py"
+    program = ROOT / "tests" / "support" / "triton_kernels.py"
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True)
