@@ -75,12 +75,11 @@ def _with_a_late_view(session: MadeUpSession) -> MadeUpSession:
 def _space_rows(recording: Recording, session: MadeUpSession, spec: SessionSpec) -> list[list[str]]:
     ours, smoothed = reconstruct(recording), reconstruct(recording, over_time=True)
     rig = ours.calibration.rig
-    uv = rig.undistort(torch.from_numpy(ours.seen.xy).transpose(1, 2))
-    seen = uv.points.where(uv.valid[..., None], torch.nan)
-    linear = triangulate_dlt(seen, rig.projection_matrices())
+    seen = rig.undistort(torch.from_numpy(ours.seen.xy).transpose(1, 2))
+    linear = triangulate_dlt(seen.points, rig.projection_matrices())
     rows = []
     for name, points in (
-        ("all labels, linearly", linear.points.where(linear.valid[..., None], torch.nan).numpy()),
+        ("all labels, linearly", linear.points.numpy()),
         ("views that agree", ours.points),
         ("and smoothed over time", smoothed.points),
     ):

@@ -39,6 +39,10 @@ class Rig(NamedTuple):
         """The same cameras in another precision."""
         return Rig(*(tensor.to(dtype) for tensor in self))
 
+    def pinholes(self) -> Rig:
+        """The same cameras without distortion."""
+        return self._replace(distortion=torch.zeros_like(self.distortion))
+
     def projection_matrices(self) -> Tensor:
         """P = K [R|t] of each view [V,3,4], for pixels without distortion."""
         return projection_matrix(self.K, self.R, self.t)

@@ -43,16 +43,14 @@ def space_figures(
         points: [F,J,3] in space; NaN where missing.
     """
     figures: dict[str, Figure] = {}
-    names = recording.view_names
     best = int(np.searchsorted(seen.frames, _best(seen)))
     projected = np.full(seen.xy.shape[1:], np.nan)
-    if np.isfinite(points).any() and recording.calibration is not None:
-        views = recording.calibrated_views()
-        known = [names[view] for view in views]
-        rig = recording.calibration.of(known).rig
+    cameras = recording.cameras()
+    if np.isfinite(points).any() and cameras is not None:
+        views, rig = recording.calibrated_views(), cameras.rig
         projected[views] = rig.project(torch.from_numpy(points[best])).uv.transpose(0, 1).numpy()
         distances = view_distances(seen.select(views), points, rig)
-        figures["errors"] = error_picture(distances, known, recording.joints)
+        figures["errors"] = error_picture(distances, cameras.names, recording.joints)
         whole = np.flatnonzero(np.isfinite(points).all(-1).mean(1) > 0.5)
         chosen = whole[np.linspace(0, len(whole) - 1, min(_NUM_SKELETONS, len(whole))).astype(int)]
         figures["space"] = space_picture(points[chosen], recording.edges, rig.centres().numpy())

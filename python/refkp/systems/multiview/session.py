@@ -76,6 +76,12 @@ class Recording:
         known = self.calibration.names if self.calibration is not None else ()
         return [index for index, name in enumerate(self.view_names) if matching_name(name, known) is not None]
 
+    def cameras(self) -> Calibration | None:
+        """The cameras of `calibrated_views`, in their order; None without a calibration."""
+        if self.calibration is None:
+            return None
+        return self.calibration.of([self.view_names[index] for index in self.calibrated_views()])
+
     def without(self, names: tuple[str, ...]) -> Recording:
         """The recording without some of its views.
 

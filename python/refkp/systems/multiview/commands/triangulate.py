@@ -88,8 +88,7 @@ def _write(folder: Path, recording: Recording, found: Reconstruction, errors: li
         "joint_names": (np.array(recording.joints, dtype="S"), "Joints."),
     }  # fmt: skip
     write_points(folder / "points3d.h5", found.points[:, None], first, described)
-    rig = found.calibration.rig
-    ideal = rig._replace(distortion=torch.zeros_like(rig.distortion)).project(torch.from_numpy(found.points))
+    ideal = found.calibration.rig.pinholes().project(torch.from_numpy(found.points))
     uv = ideal.uv.where(ideal.valid[..., None], torch.nan).numpy()
     write_projections(folder / "reprojections.h5", {name: uv[:, None, :, v] for v, name in enumerate(names)})
     summary = {

@@ -58,12 +58,9 @@ def inspect_recording(recording: Recording, track: str | None = None) -> Inspect
     points = np.full((len(seen.frames), len(recording.joints), 3), np.nan)
     given: list[ViewErrors] = []
     ours: list[ViewErrors] = []
-    views = recording.calibrated_views()
-    if recording.calibration is not None and len(views) > 1:
-        calibrated, part = (
-            recording.calibration.of([recording.view_names[v] for v in views]),
-            seen.select(views),
-        )
+    calibrated = recording.cameras()
+    if calibrated is not None and len(calibrated.names) > 1:
+        part = seen.select(recording.calibrated_views())
         rig = calibrated.rig.to(torch.float64)
         evidence = gathered(part, rig, calibrated.sizes)
         if len(evidence.chosen):

@@ -31,7 +31,7 @@ def reprojection_errors(
 ) -> list[ViewErrors]:
     """The errors of points [F,J,3] in every view that has labels of them; NaN where it has none."""
     errors = view_distances(seen, points, rig)
-    ideal = view_distances(seen, points, rig._replace(distortion=torch.zeros_like(rig.distortion)))
+    ideal = view_distances(seen, points, rig.pinholes())
     rows = []
     for index, name in enumerate(names):
         known = np.isfinite(errors[:, index])

@@ -69,8 +69,7 @@ def triangulated(evidence: Evidence, views: list[int], labels: Tensor | None = N
     """Points from some of the views, linearly: [n,3]; NaN where fewer than two of them see one."""
     rig = evidence.rig.select(views)
     uv = rig.undistort((evidence.labels() if labels is None else labels)[:, views])
-    plain = uv.points.where(uv.valid[..., None], torch.nan)
-    found = triangulate_differentiable(plain, rig.projection_matrices(), damping=_DAMPING)
+    found = triangulate_differentiable(uv.points, rig.projection_matrices(), damping=_DAMPING)
     return found.points.where(found.valid[:, None], torch.nan)
 
 
