@@ -28,7 +28,12 @@ TINY = {
     "patch_size": 8,
     "image_size": 96,
 }
-TINY_RESNET = {"embedding_size": 32, "hidden_sizes": [32, 64, 128], "depths": [1, 1, 1], "layer_type": "basic"}
+TINY_RESNET = {
+    "embedding_size": 32,
+    "hidden_sizes": [32, 64, 128],
+    "depths": [1, 1, 1],
+    "layer_type": "basic",
+}
 
 _PREFIX_TOKENS = ("cls_token", "class_token", "class_embedding", "distillation_token")
 
