@@ -166,7 +166,9 @@ def _frames(
         scale = torch.cat((torch.ones_like(pose.log_scale[:, :1]), pose.log_scale[:, 1:].exp()), dim=1)
         local = local * scale[:, :, None]
         if not propagate_scaling:
-            dividing = torch.cat((pose.log_scale[:, :1].exp(), scale[:, 1:]), dim=1) if root_divides else scale
+            dividing = (
+                torch.cat((pose.log_scale[:, :1].exp(), scale[:, 1:]), dim=1) if root_divides else scale
+            )
             above = torch.cat((torch.ones_like(scale[:, :1]), dividing[:, parents[1:]]), dim=1)
             local = local / above[..., None]
     if pose.offsets is not None:

@@ -26,6 +26,7 @@ from refkp.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from refkp.systems.multiview.body.model import Body
 from refkp.systems.multiview.body.posing import BodyPose, pose_body
 from refkp.systems.multiview.crops import yx_from_pixels
+from refkp.systems.multiview.data.floor import floor_picture, tile_colours
 from refkp.systems.multiview.data.rig import looking_at, ring
 from refkp.systems.multiview.data.sample_spec import SampleSpec
 from refkp.systems.multiview.preprocessing.processes import begin_worker
@@ -34,6 +35,8 @@ from refkp.systems.multiview.store.writing import StoreWriter, complete_rows
 
 #: Rays for each pixel along either axis.
 _RAYS = 2
+#: In lengths of the body: the side of a tile of the floor, and how far the floor is below the root.
+_TILE, _STANDS = 0.6, 0.45
 
 
 class Animal(NamedTuple):
@@ -84,7 +87,8 @@ def render_animal(number: int, body: Body, spec: SampleSpec, seed: int) -> Anima
     size = torch.tensor([spec.size] * 2)
     inside = ((uv >= 0) & (uv <= spec.size)).all(-1)
     colours = _colours(body, rng)
-    jpegs = [_pictures(body, scene, index, spec, colours, rng) for index in range(spec.num_poses)]
+    tiles = tile_colours(np.random.default_rng((seed, 2**31 + 1)))
+    jpegs = [_pictures(body, scene, index, spec, colours, tiles, rng) for index in range(spec.num_poses)]
     return Animal(_rows(body, spec, scene, yx_from_pixels(uv, size), inside, number), jpegs)
 
 
@@ -160,22 +164,30 @@ def _colours(body: Body, rng: np.random.Generator) -> np.ndarray:
 
 
 def _pictures(
-    body: Body, scene: _Scene, index: int, spec: SampleSpec, colours: np.ndarray, rng: np.random.Generator
+    body: Body,
+    scene: _Scene,
+    index: int,
+    spec: SampleSpec,
+    colours: np.ndarray,
+    tiles: np.ndarray,
+    rng: np.random.Generator,
 ) -> list[bytes]:
     vertices = scene.vertices[index].numpy()
     renderer = MeshRenderer([Mesh(vertices, body.faces.numpy(), vertex_colours=colours)])
-    lamp = rng.normal(size=3) * (0.5, 0.5, 0) + (0, 0, -1)
+    lamp, light = rng.normal(size=3) * (0.5, 0.5, 0) + (0, 0, -1), rng.uniform(0.7, 1.3)
+    lowest = -_STANDS * spec.body_length
     jpegs = []
     for view in range(spec.num_views):
         cam_from_world = np.eye(4)
-        cam_from_world[:3, :3], cam_from_world[:3, 3] = scene.R[index, view], scene.t[index, view]
-        grey = np.full((spec.size, spec.size, 3), rng.integers(30, 110), dtype=np.uint8)
+        K, R, t = scene.K[view].numpy(), scene.R[index, view].numpy(), scene.t[index, view].numpy()
+        floor = floor_picture(K, R, t, spec.size, light * tiles, _TILE * spec.body_length, lowest)
+        cam_from_world[:3, :3], cam_from_world[:3, 3] = R, t
         seen = renderer.render(
             cam_from_world[None],
-            scene.K[view].numpy(),
+            K,
             (spec.size, spec.size),
             light=Light(direction=tuple(lamp)),
-            background=grey,
+            background=floor,
             samples=_RAYS,
         )
         jpegs.append(encode_rgb(torch.from_numpy(seen.rgb).permute(2, 0, 1), ".jpg"))

@@ -36,10 +36,10 @@ class SampleSpec:
     shape_sigma: float = 1.0
     size_sigma: float = 0.08
     body_length: float = 80.0
-    distance: float = 3.0
-    rig_sigma_deg: float = 5.0
+    distance: float = 2.6
+    rig_sigma_deg: float = 4.0
     rig_sigma: float = 0.06
-    place_sigma: float = 0.15
+    place_sigma: float = 0.12
     tilt_sigma_deg: float = 5.0
     noise_px: float = 0.0
 
