@@ -93,6 +93,18 @@ def shaped_body(body: Body, betas: Tensor | None, count: int) -> tuple[Tensor, T
     return vertices, body.regressor @ vertices
 
 
+class JointParts(NamedTuple):
+    """What joints are made of: a share of each moves with every joint that carries it."""
+
+    points: Tensor  # [B,J,K,3], joint j is the sum over k, in the body's own frame
+    frames: JointFrames
+
+    def world(self, pose: BodyPose) -> Tensor:
+        """The joints [B,J,3] in the world."""
+        joints = self.points.sum(2)
+        return _placed(joints, joints[:, :1], pose)
+
+
 class JointsOnly(nn.Module):
     """Joints of a body in a pose without its vertices, exactly those of `pose_body`.
 
@@ -127,15 +139,24 @@ class JointsOnly(nn.Module):
 
     def forward(self, pose: BodyPose, *, propagate_scaling: bool = True) -> Tensor:
         """Joints [B,J,3] in the world; arguments and gradients as of `pose_body`."""
+        return self.parts(pose, propagate_scaling=propagate_scaling).world(pose)
+
+    def parts(self, pose: BodyPose, *, propagate_scaling: bool = True) -> JointParts:
+        """What each joint is made of."""
         _check(self.body, pose)
         rest = self.rest(pose.betas, len(pose.rotations))
         frames = _frames(self.body, pose, rest, propagate_scaling)
-        joints = frames.position
-        if self.body.regressor is not None:
-            maps = _skinning_maps(frames, rest)
-            moment = self._moments(pose)
-            joints = torch.einsum("bkcd,bjkd->bjc", maps[..., :3], moment) + self.mass @ maps[..., 3]
-        return _placed(joints, joints[:, :1], pose)
+        if self.body.regressor is None:
+            return JointParts(frames.position[:, :, None] * self.carried()[..., None], frames)
+        maps = _skinning_maps(frames, rest)
+        turned = torch.einsum("bkcd,bjkd->bjkc", maps[..., :3], self._moments(pose))
+        return JointParts(turned + self.mass[..., None] * maps[:, None, :, :, 3], frames)
+
+    def carried(self) -> Tensor:
+        """[J,K], the share of joint j that moves with joint k; rows sum to 1."""
+        return (
+            torch.eye(self.body.num_joints).to(self.rest_joints) if self.body.regressor is None else self.mass
+        )
 
     def rest(self, betas: Tensor | None, count: int) -> Tensor:
         """Joints [B,J,3] at rest."""
