@@ -55,6 +55,7 @@ def test_batches_of_training_and_held_out_blocks(path: Path) -> None:
     assert data.specs() == {
         "cameras": ["cam0", "cam1", "cam2", "cam3"],
         "joints": list(JOINTS),
+        "joint_map": None,
         "image_size": SIZE,
     }
 
