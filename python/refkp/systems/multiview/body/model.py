@@ -14,7 +14,7 @@ from refkp.geometry.kinematics import require_tree
 _SUM_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Body:
     """N vertices, J joints (the root first), B shapes, C components of sizes of limbs.
 
@@ -72,7 +72,10 @@ class Body:
         if len(self.joint_names) != sizes["J"] or len(set(self.joint_names)) != sizes["J"]:
             fail("Body", "joint_names", f"{sizes['J']} different names", list(self.joint_names))
         if len(self.faces) and not 0 <= int(self.faces.min()) <= int(self.faces.max()) < sizes["N"]:
-            fail("Body", "faces", f"of vertices 0 to {sizes['N'] - 1}", f"up to {int(self.faces.max())}")
+            got = f"{int(self.faces.min())} to {int(self.faces.max())}"
+            fail("Body", "faces", f"of vertices 0 to {sizes['N'] - 1}", got)
+        if len(self.trans_sign) != 3:
+            fail("Body", "trans_sign", "three numbers", self.trans_sign)
         _require_sums("weights", self.weights)
         if self.regressor is not None:
             _require_sums("regressor", self.regressor)
