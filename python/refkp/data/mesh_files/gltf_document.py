@@ -115,7 +115,9 @@ class GltfDocument:
         try:
             document = json.loads(text)
         except ValueError as error:
-            raise ValueError(f"{self._reader}: {self.path} is no valid glTF: {error}. Export it again.") from error
+            raise ValueError(
+                f"{self._reader}: {self.path} is no valid glTF: {error}. Export it again."
+            ) from error
         if not isinstance(document, dict):
             told = "is no valid glTF: no table of its parts. Export it again."
             raise ValueError(f"{self._reader}: {self.path} {told}")

@@ -196,7 +196,9 @@ class _Parts:
             self.losses.append(f"the mesh {name!r} {which}")
             return
         if any(node.fields.get("weights", mesh.get("weights", []))):
-            self.losses.append(f"the weights at which morph targets of {name!r} are set; the body starts at 0")
+            self.losses.append(
+                f"the weights at which morph targets of {name!r} are set; the body starts at 0"
+            )
         for primitive in mesh["primitives"]:
             self._add_surface(primitive, mesh, skin, node.fields["mesh"])
 
@@ -205,7 +207,9 @@ class _Parts:
         if faces is None:
             self.losses.append("points or lines")
             return
-        moved = {name: at for name, at in primitive["attributes"].items() if name in _BOUND or name[:-1] in _SETS}
+        moved = {
+            name: at for name, at in primitive["attributes"].items() if name in _BOUND or name[:-1] in _SETS
+        }
         key = repr((skin, number, sorted(moved.items()), primitive.get("targets")))
         if key in self._known:
             part = self.parts[self._known[key]]

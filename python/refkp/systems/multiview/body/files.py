@@ -70,7 +70,7 @@ def write_body(path: Path | str, body: Body) -> None:
     if Path(path).suffix.lower() != ".npz":
         fail("write_body", "path", "a .npz file", str(path))
     given = {name: getattr(body, own) for name, own in _OPTIONAL.items()}
-    fields = {
+    fields: dict[str, Any] = {
         "v_template": _numpy(body.vertices),
         "f": body.faces.cpu().numpy().astype(np.int32),
         "kintree_table": np.array([body.parents, range(body.num_joints)], dtype=np.int32),
@@ -168,9 +168,7 @@ def _sparse_weights(dense: np.ndarray) -> dict[str, np.ndarray]:
     return {"weights_index": index.astype(np.int32), "weights_value": np.take_along_axis(dense, index, 1)}
 
 
-def _dense(
-    place: tuple[np.ndarray, np.ndarray], values: Tensor, shape: tuple[int, int], name: str
-) -> Tensor:
+def _dense(place: tuple[np.ndarray, np.ndarray], values: Tensor, shape: tuple[int, int], name: str) -> Tensor:
     """A matrix of its entries, those of one place summed."""
     for index, size in zip(place, shape, strict=True):
         if index.shape != values.shape or (index.size and not 0 <= index.min() <= index.max() < size):

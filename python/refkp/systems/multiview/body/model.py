@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,7 +98,7 @@ class Body:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Body:
         """The same elsewhere, or in another floating type; faces stay whole numbers."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):

@@ -1,8 +1,8 @@
 """Bodies of rigged glTF files, and the poses in which joints of such a file stand.
 
-A body rests as its mesh was bound, in the space and the unit of the mesh; what the nodes of a scene add (another pose, a
-turn, a scale of it all) is a pose of that body, which `pose_of_joints` gives. Joints of a file are turned at rest, those
-of a `Body` are not: with B_j the turn of joint j when it was bound and a_j its turn against the joint above in an
+A body rests as its mesh was bound, in the space and the unit of the mesh; what the nodes of a scene add (another pose,
+a turn, a scale of it all) is a pose of that body, which `pose_of_joints` gives. Joints of a file are turned at rest,
+those of a `Body` are not: with B_j the turn of joint j when it was bound and a_j its turn against the joint above in an
 animation (both of them of the file),
 
     R_j = B_p a_j B_j^T,        of the root R_0 = a_0 B_0^T

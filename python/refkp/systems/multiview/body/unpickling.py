@@ -1,7 +1,7 @@
 """Pickled model files without running what is in them: arrays, numbers, text, lists, tuples and dicts alone.
 
-A pickle asks for classes and functions by name. None of them is ever called: each name that belongs to an array stands for
-a record of what it would have been called with, and `_plain` makes arrays of these records afterwards. Any other
+A pickle asks for classes and functions by name. None of them is ever called: each name that belongs to an array stands
+for a record of what it would have been called with, and `_plain` makes arrays of these records afterwards. Any other
 name is refused.
 """
 
@@ -32,7 +32,9 @@ def unpickle_arrays(path: Path) -> Any:
         return _plain(_Recorder(io.BytesIO(data), encoding="latin1").load())
     except Exception as error:  # a broken stream raises whatever it runs into
         if isinstance(error, _RefusedError):
-            told = f"asks for {error}; unpickling would run it. Convert a file that you trust where it was made."
+            told = (
+                f"asks for {error}; unpickling would run it. Convert a file that you trust where it was made."
+            )
         else:
             told = f"is no whole pickle of arrays ({error!r:.200}). Export the body again."
         raise ValueError(f"read_body: {path} {told}") from error
@@ -98,10 +100,10 @@ class _Dtype(_Record):
     """Of (code, ...), then in the state (version, order of bytes, ...)."""
 
     def made(self) -> np.dtype[Any]:
-        code, order = str(self.arguments[0]), self.state[1] if self.state else "="
-        if not re.fullmatch(r"[biufSU]\d+|O8?", code):
+        code, order = str(self.arguments[0]), str(self.state[1]) if self.state else "="
+        if not re.fullmatch(r"[biufSU]\d+|O8?", code) or order not in ("<", ">", "=", "|"):
             raise pickle.UnpicklingError(f"an array of {code[:20]!r}")
-        return np.dtype(object) if code[0] == "O" else np.dtype(code).newbyteorder(order)
+        return np.dtype(object) if code[0] == "O" else np.dtype(order + code)
 
 
 class _Bytes(_Record):
@@ -139,7 +141,9 @@ class _Sparse(_Record):
         places = self.places(values)
         for place, size in zip(places, dense.shape, strict=True):
             if len(place) and not 0 <= place.min() <= place.max() < size:
-                raise pickle.UnpicklingError(f"a sparse matrix {list(dense.shape)} with an entry outside of it")
+                raise pickle.UnpicklingError(
+                    f"a sparse matrix {list(dense.shape)} with an entry outside of it"
+                )
         np.add.at(dense, places, values["data"])
         return dense
 

@@ -54,8 +54,9 @@ def _parser() -> ArgumentParser:
 
 def _made(source: str, skin: str | None) -> tuple[Body, list[str]]:
     """The body of a source, and what is to be said of it."""
+    from refkp.systems.multiview.body.bone_table import read_skeleton
     from refkp.systems.multiview.body.files import read_body
-    from refkp.systems.multiview.body.skeleton import read_skeleton, skeleton_body
+    from refkp.systems.multiview.body.skeleton import skeleton_body
     from refkp.systems.multiview.body.species import SPECIES, species_body
 
     path = Path(source)
@@ -79,7 +80,9 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _rigged(path: Path, skin: str | None) -> tuple[Body, list[str]]:
@@ -92,8 +95,8 @@ def _rigged(path: Path, skin: str | None) -> tuple[Body, list[str]]:
     moved = moved_by_nodes(skinned)
     if moved > _SAME_POSE:
         remarks.append(
-            "the body rests as its mesh was bound; the nodes of the file stand in another pose, which moves vertices by "
-            f"up to {moved:.1%} of its length"
+            "the body rests as its mesh was bound; the nodes of the file stand in another pose, which moves "
+            f"vertices by up to {moved:.1%} of its length"
         )
     return skinned_body(skinned), remarks
 
@@ -109,6 +112,7 @@ def _tree(body: Body, joint: int = 0, depth: int = 0) -> Iterator[str]:
 
 
 def _told(body: Body) -> str:
-    counts = f"{body.num_joints} joints, {len(body.vertices)} vertices, {len(body.faces)} faces, {body.num_betas} shapes"
-    follow = "stay where they are" if body.regressor is None else "follow"
-    return f"{counts}, {body.length:.4g} long; when the shape changes, its joints {follow}"
+    sizes = f"{body.num_joints} joints, {len(body.vertices)} vertices, {len(body.faces)} faces"
+    follow = "without moving its joints" if body.regressor is None else "which its joints follow"
+    shapes = f"{body.num_betas} shapes {follow}" if body.num_betas else "no shapes"
+    return f"{sizes}, {shapes}; {body.length:.4g} long"
