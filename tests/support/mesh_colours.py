@@ -140,5 +140,5 @@ class Glb:
         return self._append("bufferViews", view)
 
     def _append(self, name: str, entry: dict[str, Any]) -> int:
-        self.document[name].append(entry)
+        self.document.setdefault(name, []).append(entry)
         return len(self.document[name]) - 1
