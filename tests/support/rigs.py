@@ -39,10 +39,12 @@ class RigFile(Glb):
         faces: Array,
         sets: Sequence[tuple[Array, Array]],
         targets: Mapping[str, Array] | None = None,
-        node: Mapping[str, Any] | None = None,
+        parent: int | None = None,
+        name_of_node: str | None = None,
+        fields_of_node: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
-        """A skinned mesh of one surface, its node in the scene; `sets` hold joints and weights [V,4]."""
+        """A skinned mesh of one surface and a node of it; `sets` hold joints and weights [V,4]."""
         attributes = {"POSITION": self.accessor(vertices.astype(np.float32))}
         for number, (joints, weights) in enumerate(sets):
             attributes[f"JOINTS_{number}"] = self.accessor(joints.astype(np.uint8))
@@ -58,8 +60,8 @@ class RigFile(Glb):
             kept = [self.accessor(values.astype(np.float32)) for values in targets.values()]
             primitive["targets"] = [{"POSITION": number} for number in kept]
             mesh["extras"] = {"targetNames": list(targets)}
-        number = self._append("meshes", mesh)
-        self.add_node(None, None, mesh=number, **({} if skin is None else {"skin": skin}), **(node or {}))
+        place = {"mesh": self._append("meshes", mesh), **({} if skin is None else {"skin": skin})}
+        self.add_node(name_of_node, parent, **place, **(fields_of_node or {}))
         return primitive
 
     def matrices(self, values: Array) -> int:

@@ -25,6 +25,9 @@ _SUM_TOLERANCE, _MAP_TOLERANCE = 1e-3, 1e-4
 #: Above the roots of a scene.
 _SCENE = -1
 
+#: How the attributes begin that say where vertices are and what moves them.
+_BOUND = ("POSITION", "JOINTS_", "WEIGHTS_")
+
 
 class SkinnedMesh(NamedTuple):
     """A mesh of V vertices bound to a tree of J joints, in the space and the unit in which it was bound.
@@ -52,6 +55,15 @@ class _Part(NamedTuple):
     morphs: dict[str, Array]
 
 
+class _Binding(NamedTuple):
+    """How a mesh is bound."""
+
+    by: str  # which skin, or which node without one
+    space: Array  # [4,4], from the mesh to the space of binding
+    joints: NDArray[np.int64]  # [K], which of the J joints its JOINTS name
+    has_weights: bool  # else it moves as a whole with its one joint
+
+
 class _Tree(NamedTuple):
     """Joints, the root first."""
 
@@ -65,8 +77,9 @@ class _Tree(NamedTuple):
 def read_skin(path: Path | str, skin: str | None = None) -> SkinnedMesh:
     """The meshes of the default scene that joints move, as one.
 
-    Skins of one skeleton are put together in the space of the first, which takes joints that they share. Joints that
-    have no joint above all of them get one: the lowest node above them all, which moves no vertex itself.
+    Skins of one skeleton are put together in the space of the first, which takes joints that they share. A mesh without
+    a skin that hangs on a joint, such as an eye, moves with it. Where no joint is above all others, the lowest node
+    above them all becomes one.
 
     Args:
         path: .gltf or .glb.
@@ -83,7 +96,7 @@ def read_skin(path: Path | str, skin: str | None = None) -> SkinnedMesh:
         chosen = _chosen_skins(document, nodes, skin)
         binds, spaces = _binds(document, chosen)
         tree = _tree(document, nodes, binds)
-        parts = _Parts(document, tree.numbers, spaces)
+        parts = _Parts(document, nodes, tree, spaces)
         for node in nodes:
             parts.add(node)
         if not parts.parts:
@@ -176,11 +189,18 @@ def _names(nodes: Sequence[dict[str, Any]], order: Sequence[int]) -> tuple[str, 
 
 
 class _Parts:
-    """The parts of skinned meshes, vertices that several surfaces share read once."""
+    """The parts of bound meshes, vertices that several surfaces share read once."""
 
-    def __init__(self, document: GltfDocument, joints: Sequence[int], spaces: dict[int, Array]) -> None:
-        self._document, self._spaces = document, spaces
-        self._place = {number: place for place, number in enumerate(joints)}
+    def __init__(
+        self, document: GltfDocument, nodes: Sequence[PlacedNode], tree: _Tree, spaces: dict[int, Array]
+    ) -> None:
+        self._document, self._spaces, self._tree = document, spaces, tree
+        self._place = {number: place for place, number in enumerate(tree.numbers)}
+        self._above: dict[int, int] = {}  # node -> place of the next joint above, or of itself
+        for node in nodes:
+            above = self._place.get(node.number, self._above.get(node.parent))
+            if above is not None:
+                self._above[node.number] = above
         self._known: dict[str, int] = {}
         self.parts: list[_Part] = []
         self.losses: list[str] = []
@@ -189,53 +209,67 @@ class _Parts:
         """The surfaces of a node."""
         if "mesh" not in node.fields:
             return
-        mesh, skin = self._document.json["meshes"][node.fields["mesh"]], node.fields.get("skin")
+        mesh = self._document.json["meshes"][node.fields["mesh"]]
         name = str(node.fields.get("name") or mesh.get("name") or f"mesh {node.fields['mesh']}")
-        if skin not in self._spaces:
-            which = "that no joint moves" if skin is None else "of another skin"
+        binding = self._binding(node)
+        if binding is None:
+            which = "of another skin" if "skin" in node.fields else "that hangs on no joint"
             self.losses.append(f"the mesh {name!r} {which}")
             return
         if any(node.fields.get("weights", mesh.get("weights", []))):
-            self.losses.append(
-                f"the weights at which morph targets of {name!r} are set; the body starts at 0"
-            )
+            told = f"the weights at which morph targets of {name!r} are set; the body starts at 0"
+            self.losses.append(told)
         for primitive in mesh["primitives"]:
-            self._add_surface(primitive, mesh, skin, node.fields["mesh"])
+            self._add_surface(primitive, node.fields["mesh"], binding)
 
-    def _add_surface(self, primitive: dict[str, Any], mesh: dict[str, Any], skin: int, number: int) -> None:
+    def _binding(self, node: PlacedNode) -> _Binding | None:
+        if "skin" in node.fields:
+            skin = node.fields["skin"]
+            if skin not in self._spaces:
+                return None
+            joints = [self._place[joint] for joint in self._document.json["skins"][skin]["joints"]]
+            return _Binding(f"skin {skin}", self._spaces[skin], np.array(joints), True)
+        joint = self._above.get(node.number)
+        if joint is None:
+            return None
+        stays = self._tree.bind[joint] @ np.linalg.inv(self._tree.world[joint]) @ node.world
+        return _Binding(f"node {node.number}", stays, np.array([joint]), False)
+
+    def _add_surface(self, primitive: dict[str, Any], number: int, binding: _Binding) -> None:
         faces = self._document.faces(primitive)
         if faces is None:
             self.losses.append("points or lines")
             return
-        moved = {
-            name: at for name, at in primitive["attributes"].items() if name in _BOUND or name[:-1] in _SETS
-        }
-        key = repr((skin, number, sorted(moved.items()), primitive.get("targets")))
+        if np.linalg.det(binding.space[:3, :3]) < 0:  # a mirror turns faces around
+            faces = faces[:, ::-1]
+        moved = {name: at for name, at in primitive["attributes"].items() if name.startswith(_BOUND)}
+        key = repr((number, binding.by, sorted(moved.items()), primitive.get("targets")))
         if key in self._known:
             part = self.parts[self._known[key]]
             self.parts[self._known[key]] = part._replace(faces=np.concatenate((part.faces, faces)))
             return
         self._known[key] = len(self.parts)
-        space = self._spaces[skin]
-        points = self._document.accessor(primitive["attributes"]["POSITION"])
+        points, linear = self._document.accessor(primitive["attributes"]["POSITION"]), binding.space[:3, :3].T
         if len(faces) and not 0 <= faces.min() <= faces.max() < len(points):
             raise IndexError(f"faces of vertices up to {faces.max()}, of {len(points)}")
-        weights = self._weights(primitive["attributes"], skin, len(points))
-        morphs = dict(self._morphs(primitive.get("targets", []), mesh, number, points.shape))
-        morphs = {name: values @ space[:3, :3].T for name, values in morphs.items()}
-        self.parts.append(_Part(points @ space[:3, :3].T + space[:3, 3], faces, weights, morphs))
+        weights = self._weights(primitive["attributes"], binding, len(points))
+        morphs = self._morphs(primitive.get("targets", []), number, points.shape)
+        morphs = {name: values @ linear for name, values in morphs.items()}
+        self.parts.append(_Part(points @ linear + binding.space[:3, 3], faces, weights, morphs))
 
-    def _weights(self, attributes: dict[str, int], skin: int, count: int) -> Array:
+    def _weights(self, attributes: dict[str, int], binding: _Binding, count: int) -> Array:
         """[count,J] of all sets of four."""
-        places = np.array([self._place[node] for node in self._document.json["skins"][skin]["joints"]])
         weights = np.zeros((count, len(self._place)))
-        for number in range(sum(name.startswith(_SETS[0]) for name in attributes)):
-            joint = self._document.accessor(attributes[f"{_SETS[0]}{number}"]).astype(np.int64)
-            weight = self._document.accessor(attributes[f"{_SETS[1]}{number}"])
+        if not binding.has_weights:
+            weights[:, binding.joints] = 1
+            return weights
+        for number in range(sum(name.startswith("JOINTS_") for name in attributes)):
+            joint = self._document.accessor(attributes[f"JOINTS_{number}"]).astype(np.int64)
+            weight = self._document.accessor(attributes[f"WEIGHTS_{number}"])
             joint = np.where(weight == 0, 0, joint)  # whatever stands where there is no weight
             if joint.size and joint.min() < 0:
                 raise IndexError(f"joint {joint.min()}")
-            np.add.at(weights, (np.arange(count)[:, None], places[joint]), weight)
+            np.add.at(weights, (np.arange(count)[:, None], binding.joints[joint]), weight)
         return self._summed_to_one(weights)
 
     def _summed_to_one(self, weights: Array) -> Array:
@@ -251,20 +285,20 @@ class _Parts:
         return np.where(off[:, None], weights / sums[:, None], weights)
 
     def _morphs(
-        self, targets: Sequence[dict[str, int]], mesh: dict[str, Any], number: int, shape: tuple[int, ...]
-    ) -> Iterator[tuple[str, Array]]:
-        names = (mesh.get("extras") or {}).get("targetNames") or []
-        if len(names) != len(targets):
-            of = mesh.get("name") or f"mesh_{number}"
-            names = [f"{of}_{place}" for place in range(len(targets))]
+        self, targets: Sequence[dict[str, int]], number: int, shape: tuple[int, ...]
+    ) -> dict[str, Array]:
+        """Name of a target of mesh `number` -> what it adds to its vertices."""
+        mesh = self._document.json["meshes"][number]
+        names = [str(name) for name in (mesh.get("extras") or {}).get("targetNames") or []]
+        if len(set(names)) != len(targets):
+            names = [f"{mesh.get('name') or f'mesh_{number}'}_{place}" for place in range(len(targets))]
+        morphs = {}
         for name, target in zip(names, targets, strict=True):
             values = self._document.accessor(target["POSITION"]) if "POSITION" in target else np.zeros(shape)
             if values.shape != shape:
                 raise IndexError(f"target {name!r} of {len(values)} vertices, of {shape[0]}")
-            yield str(name), values
-
-
-_BOUND, _SETS = ("POSITION",), ("JOINTS_", "WEIGHTS_")
+            morphs[name] = values
+        return morphs
 
 
 def _other_losses(document: dict[str, Any]) -> Iterator[str]:
