@@ -185,6 +185,8 @@ _RECORDS: dict[tuple[str, str], type] = {
     ("builtins", "object"): _Record,
     ("copy_reg", "_reconstructor"): _Object,
     ("copyreg", "_reconstructor"): _Object,
+    ("__builtin__", "set"): _Record,
+    ("builtins", "set"): _Record,
     ("collections", "OrderedDict"): dict,
     ("chumpy", "Ch"): _Chumpy,
     **{
