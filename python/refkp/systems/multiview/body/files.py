@@ -55,7 +55,7 @@ def read_body(path: Path | str) -> Body:
         fail("read_body", "path", "a body file, .npz, .pkl or .pickle", str(path), remedy)
     if not isinstance(values, Mapping):
         fail("read_body", str(path), "a table of arrays", type(values).__name__)
-    missing = [name for name in _REQUIRED if not _there(values, name)]
+    missing = [name for name in _REQUIRED if values.get(name) is None]
     if missing:
         rule = f"with the fields {', '.join(_REQUIRED)}"
         fail("read_body", str(path), rule, f"none of {', '.join(missing)}", "Is it a body?")
