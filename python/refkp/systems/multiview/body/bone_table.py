@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from refkp._checks import fail
+from refkp.systems.multiview.body.csv_rows import csv_rows
 from refkp.systems.multiview.body.skeleton import Bone, axes_along
 
 #: Between one bone of a fan and the next, around the direction in which they fan out: the golden angle.
@@ -26,7 +26,7 @@ def read_skeleton(path: Path | str) -> list[Bone]:
         FileNotFoundError: there is no such file.
         ValueError: columns that are missing, a number that is none, parents that form no tree.
     """
-    columns, rows = _rows(path)
+    columns, rows = csv_rows(path, "read_skeleton")
     with_places = {"x", "y", "z"} <= set(columns)
     if not {"joint", "parent"} <= set(columns) or not (with_places or "length" in columns):
         rule = "with the columns joint, parent, and x,y,z or length"
@@ -49,21 +49,6 @@ def read_skeleton(path: Path | str) -> list[Bone]:
         )
         for row in ordered
     ]
-
-
-def _rows(path: Path | str) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns of a CSV file, and its rows by them; empty rows left out."""
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"read_skeleton: {path} is no CSV file: {error}. Write it as text in UTF-8."
-        ) from error
-    return columns, [row for row in rows if any(row.values())]
 
 
 def _ordered(rows: list[dict[str, str]], path: str) -> list[dict[str, str]]:
