@@ -119,3 +119,25 @@ def skinned_by_gltf(
             moved = world[joint] @ inverse_bind[joint] @ np.append(vertex, 1)
             points[number] += weight * moved[:3]
     return points
+
+
+def rigged_chain(stretch: Array | None = None) -> RigFile:
+    """A hip, a knee and a foot in a straight tube of 24 vertices, closed, with two morph targets."""
+    file = RigFile()
+    bind = np.stack([placed(), placed(None, (1, 0, 0)), placed(None, (3, 0, 0))]) @ (
+        np.eye(4) if stretch is None else stretch
+    )
+    joints = [file.add_node("hip")]
+    joints.append(file.add_node("knee", joints[-1], translation=[1.0, 0.0, 0.0]))
+    joints.append(file.add_node("foot", joints[-1], translation=[2.0, 0.0, 0.0]))
+    angle = 2 * np.pi * np.arange(8) / 8
+    around = np.stack((np.zeros(8), np.cos(angle), np.sin(angle)), -1)
+    vertices = np.concatenate([0.3 * around + [x, 0, 0] for x in (0.0, 1.0, 3.0)])
+    corners = [(8 * ring + k, 8 * ring + (k + 1) % 8) for ring in range(2) for k in range(8)]
+    faces = [face for a, b in corners for face in ((a, b, b + 8), (a, b + 8, a + 8))]
+    faces += [(0, k + 1, k) for k in range(1, 7)] + [(16, 16 + k, 17 + k) for k in range(1, 7)]
+    index, weights = np.zeros((24, 4)), np.tile([0.5, 0.5, 0, 0], (24, 1))
+    index[:, 0], index[:, 1] = np.repeat([0, 1, 2], 8), np.repeat([0, 0, 1], 8)
+    targets = {"longer": vertices * [0.2, 0, 0], "thicker": vertices * [0, 0.5, 0.5]}
+    file.add_mesh(file.add_skin(joints, bind), vertices, np.array(faces), [(index, weights)], targets)
+    return file
