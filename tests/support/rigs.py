@@ -1,143 +1,54 @@
-"""Rigged glTF files, and how glTF itself says that their joints move their vertices."""
+"""Rigs that look at the origin from all around, and what they see, with noise, gaps and wrong detections."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from tests.support.mesh_colours import Glb
+from refkp.geometry.rig import Rig
 
-Array = NDArray[np.float64]
-
-
-class RigFile(Glb):
-    """A glTF document that grows by nodes, skins and skinned meshes."""
-
-    def add_node(self, name: str | None, parent: int | None = None, **fields: Any) -> int:
-        """A node with the fields of its place; of a parent, or in the scene."""
-        number = self._append("nodes", {**({} if name is None else {"name": name}), **fields})
-        if parent is None:
-            self.document["scenes"][0]["nodes"].append(number)
-        else:
-            self.document["nodes"][parent].setdefault("children", []).append(number)
-        return number
-
-    def add_skin(self, joints: Sequence[int], bind: Array | None, **fields: Any) -> int:
-        """A skin whose joints stood at `bind` [J,4,4]."""
-        entry = {"joints": list(joints), **fields}
-        if bind is not None:
-            entry["inverseBindMatrices"] = self.matrices(np.linalg.inv(bind))
-        return self._append("skins", entry)
-
-    def add_mesh(
-        self,
-        skin: int | None,
-        vertices: Array,
-        faces: Array,
-        sets: Sequence[tuple[Array, Array]],
-        targets: Mapping[str, Array] | None = None,
-        parent: int | None = None,
-        name_of_node: str | None = None,
-        fields_of_node: Mapping[str, Any] | None = None,
-        **fields: Any,
-    ) -> dict[str, Any]:
-        """A skinned mesh of one surface and a node of it; `sets` hold joints and weights [V,4]."""
-        attributes = {"POSITION": self.accessor(vertices.astype(np.float32))}
-        for number, (joints, weights) in enumerate(sets):
-            attributes[f"JOINTS_{number}"] = self.accessor(joints.astype(np.uint8))
-            self.document["accessors"][attributes[f"JOINTS_{number}"]].pop("normalized")
-            kept = weights if weights.dtype.kind == "u" else weights.astype(np.float32)
-            attributes[f"WEIGHTS_{number}"] = self.accessor(kept)
-        primitive = {
-            "attributes": attributes,
-            "indices": self.accessor(faces.astype(np.uint16).reshape(-1, 1)),
-        }
-        mesh: dict[str, Any] = {"primitives": [primitive], **fields}
-        if targets:
-            kept = [self.accessor(values.astype(np.float32)) for values in targets.values()]
-            primitive["targets"] = [{"POSITION": number} for number in kept]
-            mesh["extras"] = {"targetNames": list(targets)}
-        place = {"mesh": self._append("meshes", mesh), **({} if skin is None else {"skin": skin})}
-        self.add_node(name_of_node, parent, **place, **(fields_of_node or {}))
-        return primitive
-
-    def matrices(self, values: Array) -> int:
-        """Matrices [n,4,4], by columns as glTF has them."""
-        columns = np.ascontiguousarray(values.transpose(0, 2, 1), dtype=np.float32)
-        entry = {"bufferView": self._view(columns.tobytes()), "componentType": 5126, "count": len(values)}
-        return self._append("accessors", {**entry, "type": "MAT4"})
-
-    def make_sparse(self, accessor: int, rows: NDArray[Any], values: Array) -> None:
-        """Turn an accessor into zeros with some rows of values."""
-        entry = self.document["accessors"][accessor]
-        del entry["bufferView"]
-        entry["sparse"] = {
-            "count": len(rows),
-            "indices": {"bufferView": self._view(rows.astype(np.uint16).tobytes()), "componentType": 5123},
-            "values": {"bufferView": self._view(values.astype(np.float32).tobytes())},
-        }
+WIDTH, HEIGHT = 1280, 1024
 
 
-def placed(
-    rotation: Array | None = None, translation: Sequence[float] = (0, 0, 0), scale: float = 1.0
-) -> Array:
-    """[4,4] of a turn by the axis-angle vector `rotation`, a scale and a shift."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = scale * turn(np.zeros(3) if rotation is None else np.asarray(rotation, float))
-    matrix[:3, 3] = translation
-    return matrix
-
-
-def turn(vector: Array) -> Array:
-    """The rotation [3,3] of an axis-angle vector, by Rodrigues' formula."""
-    angle = np.linalg.norm(vector)
-    if angle == 0:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-
-
-def quaternion(vector: Array) -> list[float]:
-    """(x, y, z, w) of an axis-angle vector, as nodes have it."""
-    angle = np.linalg.norm(vector)
-    if angle == 0:
-        return [0.0, 0.0, 0.0, 1.0]
-    return [*(np.sin(angle / 2) * vector / angle).tolist(), float(np.cos(angle / 2))]
-
-
-def skinned_by_gltf(
-    vertices: Array, joints: NDArray[Any], weights: Array, inverse_bind: Array, world: Array
-) -> Array:
-    """sum_k weights_k world_k inverse_bind_k v, vertex by vertex; joints and weights [V,K]."""
-    points = np.zeros((len(vertices), 3))
-    for number, vertex in enumerate(vertices):
-        for joint, weight in zip(joints[number], weights[number], strict=True):
-            moved = world[joint] @ inverse_bind[joint] @ np.append(vertex, 1)
-            points[number] += weight * moved[:3]
-    return points
-
-
-def rigged_chain(stretch: Array | None = None) -> RigFile:
-    """A hip, a knee and a foot in a straight tube of 24 vertices, closed, with two morph targets."""
-    file = RigFile()
-    bind = np.stack([placed(), placed(None, (1, 0, 0)), placed(None, (3, 0, 0))]) @ (
-        np.eye(4) if stretch is None else stretch
+def ring_rig(num_views: int = 6, *, radius: float = 600.0, seed: int = 0) -> Rig:
+    """Cameras on a ring of two heights, with unequal lenses, looking at the origin."""
+    generator = torch.Generator().manual_seed(seed)
+    angle = torch.arange(num_views, dtype=torch.float64) * (2 * math.pi / num_views)
+    height = 0.3 + 0.3 * (torch.arange(num_views) % 2)
+    centres = radius * torch.stack(
+        (angle.cos() * height.cos(), angle.sin() * height.cos(), height.sin().double()), dim=-1
     )
-    joints = [file.add_node("hip")]
-    joints.append(file.add_node("knee", joints[-1], translation=[1.0, 0.0, 0.0]))
-    joints.append(file.add_node("foot", joints[-1], translation=[2.0, 0.0, 0.0]))
-    angle = 2 * np.pi * np.arange(8) / 8
-    around = np.stack((np.zeros(8), np.cos(angle), np.sin(angle)), -1)
-    vertices = np.concatenate([0.3 * around + [x, 0, 0] for x in (0.0, 1.0, 3.0)])
-    corners = [(8 * ring + k, 8 * ring + (k + 1) % 8) for ring in range(2) for k in range(8)]
-    faces = [face for a, b in corners for face in ((a, b, b + 8), (a, b + 8, a + 8))]
-    faces += [(0, k + 1, k) for k in range(1, 7)] + [(16, 16 + k, 17 + k) for k in range(1, 7)]
-    index, weights = np.zeros((24, 4)), np.tile([0.5, 0.5, 0, 0], (24, 1))
-    index[:, 0], index[:, 1] = np.repeat([0, 1, 2], 8), np.repeat([0, 0, 1], 8)
-    targets = {"longer": vertices * [0.2, 0, 0], "thicker": vertices * [0, 0.5, 0.5]}
-    file.add_mesh(file.add_skin(joints, bind), vertices, np.array(faces), [(index, weights)], targets)
-    return file
+    forward = -centres / centres.norm(dim=-1, keepdim=True)
+    right = torch.linalg.cross(
+        forward, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(num_views, 3)
+    )
+    right = right / right.norm(dim=-1, keepdim=True)
+    R = torch.stack((right, torch.linalg.cross(forward, right), forward), dim=-2)
+    K = torch.tensor(
+        [[1000.0, 0.0, WIDTH / 2], [0.0, 1010.0, HEIGHT / 2], [0.0, 0.0, 1.0]], dtype=torch.float64
+    )
+    lens = torch.tensor([-0.2, 0.05, 1e-3, -5e-4, 0.0], dtype=torch.float64)
+    distortion = lens * (1 + 0.1 * torch.randn(num_views, 1, generator=generator, dtype=torch.float64))
+    return Rig(K.repeat(num_views, 1, 1), distortion, R, -(R @ centres[..., None])[..., 0])
+
+
+def scattered_points(num_points: int, *, size: float = 200.0, seed: int = 0) -> Tensor:
+    """Points [N,3] in a cube about the origin."""
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(num_points, 3, generator=generator, dtype=torch.float64) - 0.5) * size
+
+
+def detections(
+    rig: Rig, points: Tensor, *, noise_px: float, missing: float = 0.0, wrong: float = 0.0, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """What the rig sees of points [...,3]: uv [...,V,2], NaN where missing, and which are wrong, bool [...,V]."""
+    generator = torch.Generator().manual_seed(seed)
+    uv = rig.project(points).uv
+    uv = uv + noise_px * torch.randn(uv.shape, generator=generator, dtype=torch.float64)
+    is_wrong = torch.rand(uv.shape[:-1], generator=generator) < wrong
+    anywhere = torch.rand(uv.shape, generator=generator, dtype=torch.float64) * torch.tensor([WIDTH, HEIGHT])
+    uv = torch.where(is_wrong[..., None], anywhere, uv)
+    is_missing = torch.rand(uv.shape[:-1], generator=generator) < missing
+    return torch.where(is_missing[..., None], torch.nan, uv), is_wrong & ~is_missing

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from refkp.data.mesh_files.gltf_skins import SkinnedMesh, read_skin
-from tests.support.rigs import RigFile, placed, quaternion, skinned_by_gltf
+from tests.support.skins import RigFile, placed, quaternion, skinned_by_gltf
 
 Array = NDArray[np.float64]
 

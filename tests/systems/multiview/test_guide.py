@@ -14,7 +14,7 @@ pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 
 from refkp import cli
 from tests.structure.tree import ROOT
-from tests.support.rigs import rigged_chain
+from tests.support.skins import rigged_chain
 
 
 def commands() -> list[list[str]]:

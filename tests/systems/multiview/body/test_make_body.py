@@ -13,7 +13,7 @@ pytest.importorskip("jsonargparse", reason="needs the extra `train`")
 from refkp.cli import main
 from refkp.systems.multiview.body.files import read_body
 from refkp.systems.multiview.body.species import SPECIES, species_body
-from tests.support.rigs import RigFile, placed, rigged_chain
+from tests.support.skins import RigFile, placed, rigged_chain
 
 BONES = "joint,parent,length\nfoot,knee,3\nhip,,\nknee,hip,4\ntail,hip,2\n"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from refkp.data.mesh_files.gltf_skins import SkinnedMesh, read_skin
 from refkp.systems.multiview.body.posing import BodyPose, JointsOnly, pose_body
 from refkp.systems.multiview.body.rig import moved_by_nodes, pose_of_joints, skinned_body
-from tests.support.rigs import RigFile, placed, quaternion, skinned_by_gltf, turn
+from tests.support.skins import RigFile, placed, quaternion, skinned_by_gltf, turn
 
 Array = NDArray[np.float64]
 
