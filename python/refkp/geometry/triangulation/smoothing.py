@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_shape, require_trailing
+from refkp.geometry.banded import second_differences, solve_coupled
 
 #: Median of the mean of three squared standard normals.
 MEDIAN_MEAN_OF_THREE = 0.7887
@@ -56,7 +57,9 @@ def smooth(points: Tensor, covariance: Tensor, *, acceleration: float | None = N
     precision = torch.linalg.inv(spread) * (seen & enough)[..., None, None]
     # A track without points gets one at every frame, so that the system has a solution; it is thrown away.
     precision = torch.where(enough[:, None, None], precision, torch.eye(3).double())
-    tracks = _solve(precision, flat, deviation.square().reciprocal())
+    stiffness = deviation.square().reciprocal()[:, None, None] * torch.eye(3).double()
+    right = precision @ flat[..., None]
+    tracks = solve_coupled(precision, right, stiffness, second_differences(num_frames))[..., 0]
     return tracks.where(enough[:, None], torch.nan).reshape(points.shape).to(points.dtype)
 
 
@@ -72,61 +75,3 @@ def _acceleration(points: Tensor, covariance: Tensor, seen: Tensor) -> Tensor:
     expected = noise.where(known, torch.nan).nanmedian(0).values
     variance = torch.maximum(typical - expected, LEAST_ACCELERATION * expected)
     return variance.where(torch.isfinite(variance) & (variance > 0), 1.0).sqrt()
-
-
-def _solve(precision: Tensor, points: Tensor, stiffness: Tensor) -> Tensor:
-    """Solve the block system with bandwidth two, [T,M,3,3] precision and [T,M,3] points, [M] stiffness."""
-    num_frames = len(points)
-    diagonal, first, second = _bands(num_frames)
-    identity = stiffness[:, None, None] * torch.eye(3).double()
-    factors: list[Tensor] = []  # of the diagonal blocks
-    before: list[Tensor] = []  # blocks one and two to the left of the diagonal
-    before_2: list[Tensor] = []
-    halves: list[Tensor] = []
-    for t in range(num_frames):
-        block = precision[t] + diagonal[t] * identity
-        right = precision[t] @ points[t][..., None]
-        left_2 = (
-            _right_solve(factors[t - 2], second[t - 2] * identity) if t > 1 else torch.zeros_like(identity)
-        )
-        left = torch.zeros_like(identity)
-        if t > 0:
-            left = _right_solve(factors[t - 1], first[t - 1] * identity - left_2 @ before[t - 1].mT)
-            block = block - left @ left.mT - left_2 @ left_2.mT
-            right = right - left @ halves[t - 1] - (left_2 @ halves[t - 2] if t > 1 else 0.0)
-        factors.append(torch.linalg.cholesky(block))
-        halves.append(torch.linalg.solve_triangular(factors[t], right, upper=False))
-        before.append(left)
-        before_2.append(left_2)
-    return _back_substitute(factors, before, before_2, halves)
-
-
-def _back_substitute(
-    factors: list[Tensor], before: list[Tensor], before_2: list[Tensor], halves: list[Tensor]
-) -> Tensor:
-    solved: list[Tensor] = [torch.empty(0)] * len(factors)
-    for t in reversed(range(len(factors))):
-        right = halves[t]
-        if t + 1 < len(factors):
-            right = right - before[t + 1].mT @ solved[t + 1]
-        if t + 2 < len(factors):
-            right = right - before_2[t + 2].mT @ solved[t + 2]
-        solved[t] = torch.linalg.solve_triangular(factors[t].mT, right, upper=True)
-    return torch.stack(solved)[..., 0]
-
-
-def _right_solve(factor: Tensor, block: Tensor) -> Tensor:
-    """block factor^-T for a lower triangular factor."""
-    return torch.linalg.solve_triangular(factor, block.mT, upper=False).mT
-
-
-def _bands(num_frames: int) -> tuple[list[float], list[float], list[float]]:
-    """The diagonal and the two bands beside it of D^T D, where D takes second differences."""
-    diagonal, first, second = [0.0] * num_frames, [0.0] * (num_frames - 1), [0.0] * (num_frames - 2)
-    for t in range(num_frames - 2):
-        for offset, value in enumerate((1.0, 4.0, 1.0)):
-            diagonal[t + offset] += value
-        first[t] -= 2.0
-        first[t + 1] -= 2.0
-        second[t] += 1.0
-    return diagonal, first, second

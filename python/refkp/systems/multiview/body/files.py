@@ -7,6 +7,7 @@ In an `.npz`, weights and regressor are dense (`weights`, `J_regressor`) or spar
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def write_body(path: Path | str, body: Body) -> None:
     if Path(path).suffix.lower() != ".npz":
         fail("write_body", "path", "a .npz file", str(path))
     given = {name: getattr(body, own) for name, own in _OPTIONAL.items()}
-    fields: dict[str, Any] = {
+    arrays: dict[str, Any] = {
         "v_template": _numpy(body.vertices),
         "f": body.faces.cpu().numpy().astype(np.int32),
         "kintree_table": np.array([body.parents, range(body.num_joints)], dtype=np.int32),
@@ -85,13 +86,23 @@ def write_body(path: Path | str, body: Body) -> None:
     if body.regressor is not None:
         dense = _numpy(body.regressor)
         joint, vertex = np.nonzero(dense)
-        fields |= {
+        arrays |= {
             "J_regressor_joint": joint.astype(np.int32),
             "J_regressor_vertex": vertex.astype(np.int32),
             "J_regressor_value": dense[joint, vertex],
         }
     with whole_file(path) as unfinished:
-        np.savez_compressed(unfinished, **fields)
+        np.savez_compressed(unfinished, **arrays)
+
+
+def body_fields(body: Body) -> dict[str, Any]:
+    """The body as plain values and tensors, for a checkpoint."""
+    return {each.name: getattr(body, each.name) for each in fields(Body)}
+
+
+def body_from_fields(values: Mapping[str, Any]) -> Body:
+    """The body of `body_fields`."""
+    return Body(**values)
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:

@@ -55,18 +55,15 @@ def _parser() -> ArgumentParser:
 def _made(source: str, skin: str | None) -> tuple[Body, list[str]]:
     """The body of a source, and what is to be said of it."""
     from refkp.systems.multiview.body.bone_table import read_skeleton
-    from refkp.systems.multiview.body.files import read_body
     from refkp.systems.multiview.body.skeleton import skeleton_body
-    from refkp.systems.multiview.body.species import SPECIES, species_body
+    from refkp.systems.multiview.body.species import SPECIES, load_body
 
     path = Path(source)
     suffix = path.suffix.lower()
     if skin is not None and suffix not in _RIGS:
         fail(_COMMAND, "skin", "left out but for .glb and .gltf", repr(source))
-    if source in SPECIES:
-        return species_body(source), []
-    if suffix in _MODELS:
-        return read_body(path), []
+    if source in SPECIES or suffix in _MODELS:
+        return load_body(source), []
     if suffix != ".csv" and suffix not in _RIGS:
         kinds = f"a .glb, .gltf, .csv, .npz or .pkl file, or one of {', '.join(SPECIES)}"
         fail(_COMMAND, "source", kinds, repr(source))
