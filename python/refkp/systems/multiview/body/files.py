@@ -59,7 +59,7 @@ def read_body(path: Path | str) -> Body:
     missing = [name for name in _REQUIRED if values.get(name) is None]
     if missing:
         rule = f"with the fields {', '.join(_REQUIRED)}"
-        fail("read_body", str(path), rule, f"none of {', '.join(missing)}", "Is it a body?")
+        fail("read_body", str(path), rule, f"none of {', '.join(missing)}", "Give the file of a body.")
     try:
         return _body(values)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError) as error:
