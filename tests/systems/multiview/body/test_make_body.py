@@ -39,7 +39,7 @@ def test_of_a_species(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out.splitlines()
     assert len(told) == body.num_joints + 1
     sizes = f"{body.num_joints} joints, {len(body.vertices)} vertices, {len(body.faces)} faces, {body.num_betas} shapes"
-    assert f"body.npz: {sizes} which its joints follow; {body.length:.4g} long" in told[-1]
+    assert f"body.npz: {sizes}, which its joints follow; {body.length:.4g} long" in told[-1]
 
 
 def test_of_a_table_of_bones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +57,7 @@ def test_of_a_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out.splitlines()
     assert told[:3] == ["hip", "  knee  1", "    foot  2"]
     assert told[3:5] == ["shapes: longer, thicker", "not in the body: colours and textures"]
-    assert "3 joints, 24 vertices, 44 faces, 2 shapes without moving its joints; 3 long" in told[5]
+    assert "3 joints, 24 vertices, 44 faces, 2 shapes, which its joints do not follow; 3 long" in told[5]
     assert read_body(tmp_path / "body.npz").num_betas == 2
 
 

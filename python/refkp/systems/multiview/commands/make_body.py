@@ -110,6 +110,6 @@ def _tree(body: Body, joint: int = 0, depth: int = 0) -> Iterator[str]:
 
 def _told(body: Body) -> str:
     sizes = f"{body.num_joints} joints, {len(body.vertices)} vertices, {len(body.faces)} faces"
-    follow = "without moving its joints" if body.regressor is None else "which its joints follow"
-    shapes = f"{body.num_betas} shapes {follow}" if body.num_betas else "no shapes"
+    follow = "which its joints do not follow" if body.regressor is None else "which its joints follow"
+    shapes = f"{body.num_betas} shapes, {follow}" if body.num_betas else "no shapes"
     return f"{sizes}, {shapes}; {body.length:.4g} long"
