@@ -106,15 +106,29 @@ class JointsOnly:
 
     def __call__(self, pose: BodyPose, *, propagate_scaling: bool = True) -> Tensor:
         """Joints [B,J,3] in the world; arguments and gradients as of `pose_body`."""
+        _, joints = self._in_body(pose, propagate_scaling)
+        return _placed(joints, joints[:, :1], pose)
+
+    def centres(self, pose: BodyPose, *, propagate_scaling: bool = True) -> Tensor:
+        """The points [B,J,3] in the world that the joints turn about.
+
+        They are the joints of a body that is static, and of one made of bones. Regressed from vertices that several
+        joints move, a joint stands beside its centre.
+        """
+        frames, joints = self._in_body(pose, propagate_scaling)
+        return _placed(frames.position, joints[:, :1], pose)
+
+    def _in_body(self, pose: BodyPose, propagate_scaling: bool) -> tuple[JointFrames, Tensor]:
+        """Frames of the joints, and the joints [B,J,3], in the body's own frame."""
         _check(self.body, pose)
         rest = self.rest(pose.betas, len(pose.rotations))
         frames = _frames(self.body, pose, rest, propagate_scaling)
-        joints = frames.position
-        if self.body.regressor is not None:
-            maps = _skinning_maps(frames, rest)
-            moment = self._moments(pose)
-            joints = torch.einsum("bkcd,bjkd->bjc", maps[..., :3], moment) + self._mass @ maps[..., 3]
-        return _placed(joints, joints[:, :1], pose)
+        if self.body.regressor is None:
+            return frames, frames.position
+        maps = _skinning_maps(frames, rest)
+        moment = self._moments(pose)
+        joints = torch.einsum("bkcd,bjkd->bjc", maps[..., :3], moment) + self._mass @ maps[..., 3]
+        return frames, joints
 
     def rest(self, betas: Tensor | None, count: int) -> Tensor:
         """Joints [B,J,3] at rest."""
