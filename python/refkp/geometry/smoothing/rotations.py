@@ -91,10 +91,17 @@ def _check(rotations: Tensor, variance: Tensor) -> None:
     if not len(variance):
         return
     if not float(variance.min()) > 0:
-        fail("smooth_rotations", "variance", "above 0, or NaN where there is no measurement", float(variance.min()))
+        fail(
+            "smooth_rotations",
+            "variance",
+            "above 0, or NaN where there is no measurement",
+            float(variance.min()),
+        )
     error = float(rotation_error(rotations).max())
     if not error <= LARGEST_ROTATION_ERROR:
-        fail("smooth_rotations", "rotations", "rotations, or NaN", f"a matrix with |R R^T - 1| up to {error:g}")
+        fail(
+            "smooth_rotations", "rotations", "rotations, or NaN", f"a matrix with |R R^T - 1| up to {error:g}"
+        )
 
 
 def _followed(measured: Tensor, variance: Tensor, seen: Tensor, deviation: Tensor) -> Tensor:
