@@ -37,7 +37,7 @@ def same(variance: float, rotations: Tensor) -> Tensor:
 
 def test_noise_on_a_constant_rotation_falls_by_the_factor_of_the_linear_system() -> None:
     num_frames, sigma, acceleration = 60, 0.01, 2e-4
-    truth = spinning(torch.zeros(3000, 3), num_frames)
+    truth = spinning(torch.zeros(400, 3), num_frames)
     got = smooth_rotations(noisy(truth, sigma), same(sigma**2, truth), acceleration=acceleration)
     D = torch.zeros(num_frames - 2, num_frames, dtype=torch.float64)
     for offset, value in enumerate((1.0, -2.0, 1.0)):
@@ -45,9 +45,9 @@ def test_noise_on_a_constant_rotation_falls_by_the_factor_of_the_linear_system()
     hat = torch.linalg.inv(torch.eye(num_frames).double() / sigma**2 + D.mT @ D / acceleration**2) / sigma**2
     expected = (hat @ hat.mT).diagonal().sqrt() * sigma  # per frame and axis
     found = (angles(truth, got).square().mean(1) / 3).sqrt()
-    torch.testing.assert_close(found, expected, rtol=0.05, atol=0)
+    torch.testing.assert_close(found, expected, rtol=0.15, atol=0)
     assert float(expected.mean()) < 0.35 * sigma
-    assert float((found / expected).mean()) == pytest.approx(1, abs=0.01)
+    assert float((found / expected).mean()) == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.parametrize("acceleration", [None, 1e-3, 1.0])
@@ -61,11 +61,11 @@ def test_a_constant_turn_comes_back_without_lag(acceleration: float | None) -> N
 
 
 def test_noise_on_a_constant_turn_has_no_side() -> None:
-    turns = torch.tensor([[0.3, 0.0, 0.0]]).double().expand(400, 3)
+    turns = torch.tensor([[0.3, 0.0, 0.0]]).double().expand(200, 3)
     truth = spinning(turns, 40)
     got = smooth_rotations(noisy(truth, 0.02), same(4e-4, truth), acceleration=1e-3)
     off = matrix_to_axis_angle(truth.mT @ got)
-    assert float(off.mean((0, 1)).abs().max()) < 3 * 0.02 / math.sqrt(400 * 40 / 4)
+    assert float(off.mean((0, 1)).abs().max()) < 3 * 0.02 / math.sqrt(200 * 40 / 4)
     assert float(off.square().mean().sqrt()) < 0.5 * 0.02
 
 
@@ -94,7 +94,7 @@ def test_between_two_rotations_it_takes_the_short_way(degrees: float) -> None:
     axis = torch.nn.functional.normalize(draw(4, 3), dim=-1)
     seen[0], seen[10] = torch.eye(3), axis_angle_to_matrix(math.radians(degrees) * axis)
     got = smooth_rotations(seen, same(1e-4, seen), acceleration=1e-3)
-    steps = torch.linspace(0, 1, 11).double()[:, None] * math.radians(degrees) * axis
+    steps = torch.linspace(0, 1, 11, dtype=torch.float64)[:, None] * math.radians(degrees) * axis
     torch.testing.assert_close(got, axis_angle_to_matrix(steps), rtol=0, atol=1e-8)
 
 
@@ -110,7 +110,7 @@ def test_it_moves_with_the_frame_of_the_world_and_of_the_joint() -> None:
 
 
 def test_every_result_is_a_rotation_also_of_wild_measurements() -> None:
-    seen = axis_angle_to_matrix(3 * draw(8, 80, 20, 3))
+    seen = axis_angle_to_matrix(3 * draw(8, 40, 10, 3))
     got = smooth_rotations(seen, same(0.1, seen))
     assert float(rotation_error(got).max()) < 1e-12
 

@@ -25,7 +25,7 @@ from refkp.geometry.smoothing.acceleration import acceleration_deviation
 from refkp.geometry.smoothing.bands import normal_bands, solve_bands, transposed_times
 
 #: Gauss-Newton steps at most, how often one is halved, and the largest turn of the last, radians.
-_MOST_STEPS, _MOST_HALVINGS, _CONVERGED = 30, 12, 1e-10
+_MOST_STEPS, _MOST_HALVINGS, _CONVERGED = 30, 12, 1e-8
 
 
 @torch.no_grad()
@@ -105,7 +105,7 @@ def _check(rotations: Tensor, variance: Tensor) -> None:
 
 
 def _followed(measured: Tensor, variance: Tensor, seen: Tensor, deviation: Tensor) -> Tensor:
-    """What a Kalman filter of rotation and turn gives [T,M,3,3], their covariance taken as the same in every direction.
+    """What a Kalman filter of rotation and turn gives [T,M,3,3], of one variance in every direction.
 
     Through a gap it goes on turning, so that a joint that turned by more than half a turn meanwhile is found on the right
     side; at first it knows nothing of the turn.

@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from refkp._files import whole_file
 from refkp.geometry.rotations import matrix_to_axis_angle
@@ -16,9 +15,9 @@ from refkp.systems.multiview.export.clip import Clip
 def write_angles(path: Path | str, clip: Clip) -> None:
     """Write a CSV file with a row for each frame.
 
-    The columns: `frame`, `time_s` since the first frame, `root_x_UNIT`, `root_y_UNIT`, `root_z_UNIT` of the root joint in
-    the world, and for each joint `NAME_rx_deg`, `NAME_ry_deg`, `NAME_rz_deg`, its rotation vector against its parent (the
-    root's against the world) in degrees, and `NAME_angle_deg`, the vector's length, from 0 at rest to 180.
+    The columns: `frame`, `time_s` since the first frame, `root_x_UNIT`, `root_y_UNIT`, `root_z_UNIT` of the root joint
+    in the world, and for each joint `NAME_rx_deg`, `NAME_ry_deg`, `NAME_rz_deg`, its rotation vector against its parent
+    (the root's against the world) in degrees, and `NAME_angle_deg`, the vector's length, from 0 at rest to 180.
     """
     _, motion = clip.in_double()
     vectors = np.degrees(matrix_to_axis_angle(motion.rotations).numpy())

@@ -1,7 +1,7 @@
 """A clip as BVH: the tree of joints with the lengths of this animal, and their angles at each frame.
 
-y points up: the root is turned and moved with the world. Lengths are in the unit of the world. Positions are those that the
-joints turn about (`JointsOnly.centres`). R = Rz Rx Ry, the order of the channels, as most tools expect it.
+y points up: the root is turned and moved with the world. Lengths are in the unit of the world. Positions are those that
+the joints turn about (`JointsOnly.centres`). R = Rz Rx Ry, the order of the channels, as most tools expect it.
 
 Source: M. Meredith and S. Maddock, "Motion capture file formats explained", University of Sheffield, 2001.
 """
@@ -104,7 +104,7 @@ def _angles_deg(rotations: np.ndarray) -> np.ndarray:
 
 
 def _nearest(angles: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Of the ways [J,3] to write the same rotations, those nearest to the last: whole turns, and z, x, y + pi, pi - x."""
+    """Of the ways to write the same rotations, those [J,3] nearest to the last: whole turns, and z + pi, pi - x, y + pi."""
     ways = np.stack((angles, angles * (1, -1, 1) + np.pi))
     ways -= 2 * np.pi * np.round((ways - last) / (2 * np.pi))
     far = np.abs(ways - last).sum(-1)

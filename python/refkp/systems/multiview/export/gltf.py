@@ -1,12 +1,12 @@
 """A clip as glTF 2.0: a skinned mesh and its animation, in one .glb file that any viewer plays.
 
-The nodes are the world, under it the joints, and beside it the mesh. Inside, all lengths are in the unit of the world and
-its axes; the node of the world turns them so that y points up, and scales them to metres, as glTF has it. The mesh is the
-animal at rest with its own shape and size. Between the frames a viewer turns joints the short way round.
+The nodes are the world, under it the joints, and beside it the mesh. Inside, all lengths are in the unit of the world
+and its axes; the node of the world turns them so that y points up, and scales them to metres, as glTF has it. The mesh
+is the animal at rest with its own shape and size. Between the frames a viewer turns joints the short way round.
 
 Vertices = sum_k w_k W G_k B_k v, with the node of the world W, the joints G_k and the inverses B_k of where they are at
-rest: those of `pose_body` at every frame, in float32. A body whose rotations also shape it (`posedirs`) does so by morph
-targets of the weights R - I; a viewer that knows only a few morph targets shows it without some.
+rest: those of `pose_body` at every frame, in float32. A body whose rotations also shape it (`posedirs`) does so by
+morph targets of the weights R - I; a viewer that knows only a few morph targets shows it without some.
 
 Source: Khronos Group, "glTF 2.0 Specification", sections 3.7 and 3.11.
 """
