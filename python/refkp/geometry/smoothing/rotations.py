@@ -107,8 +107,8 @@ def _check(rotations: Tensor, variance: Tensor) -> None:
 def _followed(measured: Tensor, variance: Tensor, seen: Tensor, deviation: Tensor) -> Tensor:
     """What a Kalman filter of rotation and turn gives [T,M,3,3], of one variance in every direction.
 
-    Through a gap it goes on turning, so that a joint that turned by more than half a turn meanwhile is found on the right
-    side; at first it knows nothing of the turn.
+    Through a gap it goes on turning, so that a joint that turned by more than half a turn meanwhile is found on the
+    right side; at first it knows nothing of the turn.
     """
     first = seen.int().argmax(0)
     rotation, turn = measured[first, torch.arange(len(first))], measured.new_zeros(len(first), 3)

@@ -61,7 +61,7 @@ def bodies() -> dict[str, Body]:
 
 
 def moving(body: Body, *, num_frames: int = 12, size: float = 60.0, seed: int = 5, **of_clip: object) -> Clip:
-    """A clip in which every joint turns, the root all the way round, at a size that is not 1, with offsets of joints."""
+    """A clip in which every joint turns, the root all the way round, at a size other than 1, with offsets of joints."""
     joints, time = body.num_joints, torch.linspace(0, 1, num_frames).double()[:, None, None]
     swing = 0.7 * draw(seed, 1, joints, 3) * torch.sin(6 * time + draw(seed + 1, 1, joints, 1))
     swing[:, 0] = draw(seed + 2, 3) + 7.0 * time[:, 0] * torch.tensor([0.1, 0.2, 1.0]).double()

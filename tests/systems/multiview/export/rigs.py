@@ -19,6 +19,8 @@ def made_up_calibration(target: torch.Tensor | None = None, distance: float = 60
     t = torch.tensor([1 / 3, -2 / 7, distance]).double() - R @ target.double()
     K = torch.tensor([[1010.1, 0.3, 655.1], [0.0, 1008.7, 489.3], [0.0, 0.0, 1.0]]).double().repeat(3, 1, 1)
     K[1, 0, 0] = 900 + 1 / 3
-    distortion = torch.tensor([[-0.2, 0.05, 1e-3, -5e-4, 1e-4], [0.0] * 5, [-0.1, 0.0, 0.0, 0.0, 0.0]]).double()
+    distortion = torch.tensor(
+        [[-0.2, 0.05, 1e-3, -5e-4, 1e-4], [0.0] * 5, [-0.1, 0.0, 0.0, 0.0, 0.0]]
+    ).double()
     sizes = torch.tensor([[1280, 1024], [640, 513], [1280, 960]])
     return Calibration(("a", "b", "c"), Rig(K, distortion, R, t), sizes)

@@ -39,6 +39,18 @@ def test_joints_stand_where_the_body_turns(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(want, posed(clip).joints.numpy(), rtol=0, atol=1e-9 * size_of(clip))
 
 
+def test_joints_in_the_place_of_their_parents(tmp_path: Path) -> None:
+    clip = moving(bodies()["static"])
+    clip = replace(clip, motion=clip.motion._replace(offsets=torch.zeros(7, 3)))
+    played(tmp_path, clip)
+    lines = [line.strip() for line in (tmp_path / "motion.bvh").read_text().splitlines()]
+    for joint in (3, 6):
+        assert lines[lines.index(f"JOINT joint_{joint}") + 2] == "OFFSET 0 0 0"
+    np.testing.assert_allclose(
+        in_world(played(tmp_path, clip), clip), posed(clip).joints.numpy(), rtol=0, atol=1e-6 * size_of(clip)
+    )
+
+
 @pytest.mark.parametrize("up", ["x", "y", "z", "-x", "-y", "-z"])
 def test_y_points_up(up: str, tmp_path: Path) -> None:
     clip = moving(bodies()["mouse"], num_frames=3, up=up)
@@ -76,7 +88,9 @@ def test_time_between_frames(tmp_path: Path) -> None:
     assert played(tmp_path, every_third).frame_time == pytest.approx(0.12, rel=1e-8)
     assert played(tmp_path, moving(bodies()["static"], num_frames=1, fps=25.0)).frame_time == 0.04
     gap = replace(clip, motion=clip.motion._replace(frames=torch.tensor([0, 1, 5, 6])))
-    with pytest.raises(ValueError, match=r"write_bvh: `clip` must be of frames at equal steps; got steps of \[1, 4\]"):
+    with pytest.raises(
+        ValueError, match=r"write_bvh: `clip` must be of frames at equal steps; got steps of \[1, 4\]"
+    ):
         export(tmp_path, gap, formats=("bvh",))
 
 

@@ -57,7 +57,9 @@ def test_names_of_any_alphabet(tmp_path: Path) -> None:
         (("cameras", 2), 3, "a JSON object"),
     ],
 )
-def test_other_files_are_refused(path: tuple[str | int, ...], value: object, message: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(
+    path: tuple[str | int, ...], value: object, message: str, tmp_path: Path
+) -> None:
     file = tmp_path / "cameras.json"
     write_cameras(file, made_up_calibration(), "mm")
     document = json.loads(file.read_text())
@@ -79,6 +81,8 @@ def test_no_camera_is_no_file(tmp_path: Path) -> None:
 
 
 def test_a_unit_that_is_none(tmp_path: Path) -> None:
-    none = Calibration((), Rig(*(torch.zeros(0, *shape) for shape in ((3, 3), (5,), (3, 3), (3,)))), torch.zeros(0, 2))
+    none = Calibration(
+        (), Rig(*(torch.zeros(0, *shape) for shape in ((3, 3), (5,), (3, 3), (3,)))), torch.zeros(0, 2)
+    )
     with pytest.raises(ValueError, match="write_cameras: `unit` must be one of"):
         write_cameras(tmp_path / "cameras.json", none, "inch")  # type: ignore[arg-type]

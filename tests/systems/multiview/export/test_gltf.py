@@ -105,21 +105,6 @@ def test_one_frame_and_many_joints(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, posed(clip).vertices[0].numpy(), rtol=0, atol=2e-6 * extent)
 
 
-def test_trimesh_and_our_own_reader_find_the_mesh(tmp_path: Path) -> None:
-    trimesh = pytest.importorskip("trimesh", reason="needs the extra `pose`")
-    from refkp.data.meshes import load_mesh
-
-    clip = moving(bodies()["quadruped"])
-    (path,) = export(tmp_path, clip, formats=("gltf",))
-    scene = trimesh.load(path)
-    (geometry,) = scene.geometry.values()
-    assert len(geometry.faces) == len(clip.body.faces)
-    mesh = load_mesh(path, unit="mm", check_extent=False)
-    assert len(mesh.faces) == len(clip.body.faces)
-    player = Player(path)
-    np.testing.assert_allclose(mesh.vertices, player.accessor(player.primitive["attributes"]["POSITION"]))
-
-
 def test_what_gltf_cannot_hold_is_told(tmp_path: Path) -> None:
     clip = moving(bodies()["static"])
     loose = replace(clip.body, weights=clip.body.weights * 1.0005)

@@ -77,7 +77,9 @@ def test_other_bodies_are_refused(clip: Clip, tmp_path: Path) -> None:
         replace(body, posedirs=torch.ones(40, 3, 54).double()),
     ]
     for other in others:
-        with pytest.raises(ValueError, match=r"read_motion: `.*poses.json: body` must be that of the body given"):
+        with pytest.raises(
+            ValueError, match=r"read_motion: `.*poses.json: body` must be that of the body given"
+        ):
             read_motion(tmp_path, other)
     limits = torch.ones(7).double()
     assert len(read_motion(tmp_path, replace(body, limits=limits)).motion.frames) == 12
@@ -95,7 +97,9 @@ def test_other_bodies_are_refused(clip: Clip, tmp_path: Path) -> None:
         ("body", None, "a JSON object"),
     ],
 )
-def test_other_meanings_are_refused(key: str, value: object, message: str, clip: Clip, tmp_path: Path) -> None:
+def test_other_meanings_are_refused(
+    key: str, value: object, message: str, clip: Clip, tmp_path: Path
+) -> None:
     write(tmp_path, clip)
     path = tmp_path / "poses.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))

@@ -30,7 +30,7 @@ class Buffer:
         self.accessors: list[dict[str, Any]] = []
 
     def add(self, values: np.ndarray, kind: Kind, *, bounds: bool = False) -> int:
-        """Append values [n] or [n,k] of a type of glTF; the number of their accessor, which tells their `bounds` if asked."""
+        """Append values [n] or [n,k]; the number of their accessor, which tells their `bounds` if asked."""
         accessor: dict[str, Any] = {
             "bufferView": len(self.views),
             "componentType": _COMPONENTS[str(values.dtype)],

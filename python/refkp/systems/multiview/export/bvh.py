@@ -104,7 +104,10 @@ def _angles_deg(rotations: np.ndarray) -> np.ndarray:
 
 
 def _nearest(angles: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Of the ways to write the same rotations, those [J,3] nearest to the last: whole turns, and z + pi, pi - x, y + pi."""
+    """Of all ways to write the same rotations, those [J,3] nearest to the last.
+
+    They differ by whole turns, and (z, x, y) are (z + pi, pi - x, y + pi).
+    """
     ways = np.stack((angles, angles * (1, -1, 1) + np.pi))
     ways -= 2 * np.pi * np.round((ways - last) / (2 * np.pi))
     far = np.abs(ways - last).sum(-1)

@@ -88,9 +88,9 @@ class Clip:
             require_finite("Clip", f"motion.{name}", value)
         if len(motion.betas) > self.body.num_betas:
             fail("Clip", "motion.betas", f"of at most {self.body.num_betas} shapes", len(motion.betas))
-        if motion.size.dim() or not 0 < float(motion.size) < math.inf:
+        if motion.size.dim() or not 0 < motion.size.item() < math.inf:
             fail("Clip", "motion.size", "one number above 0", motion.size.tolist())
-        error = float(rotation_error(motion.rotations).max())
+        error = rotation_error(motion.rotations).max().item()
         if not error <= LARGEST_ROTATION_ERROR:
             fail("Clip", "motion.rotations", "rotations", f"a matrix with |R R^T - 1| up to {error:g}")
 

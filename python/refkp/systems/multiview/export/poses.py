@@ -31,15 +31,15 @@ def write_motion(folder: Path | str, clip: Clip) -> tuple[Path, Path]:
     """Write a clip as `poses.npz` and `poses.json`.
 
     The arrays: `poses` [F,J,3] (axis-angle, radians, of each joint against its parent), `trans` [F,3] (of the root
-    joint, unit of the world), `betas` [nb], `betas_trans` [J,3] (offsets of joints, unit of the body), `mesh_scale` [F],
-    `frames` [F] (numbers of video frames) and `fps`. Each has the floating type that it has in the motion.
+    joint, unit of the world), `betas` [nb], `betas_trans` [J,3] (offsets of joints, unit of the body), `mesh_scale`
+    [F], `frames` [F] (numbers of video frames) and `fps`. Each has the floating type that it has in the motion.
 
     Returns:
         Both paths.
     """
     folder, motion = Path(folder), clip.motion
     turns = matrix_to_axis_angle(motion.rotations.detach().double()).to(motion.rotations.dtype)
-    arrays = {
+    arrays: dict[str, Any] = {
         "poses": _numpy(turns),
         "trans": _numpy(motion.trans),
         "betas": _numpy(motion.betas),
@@ -85,7 +85,7 @@ def read_motion(folder: Path | str, body: Body) -> Clip:
 
 
 def body_digest(body: Body) -> str:
-    """SHA-256 of what a motion depends on: the same in float32 and float64, and for a body from a file written of it."""
+    """SHA-256 of what a motion depends on: the same in float32 and float64, and for the body of a file of it."""
     digest = hashlib.sha256()
     told: dict[str, Any] = {name: getattr(body, name) for name in _MOVED_BY}
     told |= {"rest_joints": body.rest_joints if body.regressor is None else None}

@@ -23,7 +23,7 @@ def export(
     folder: Path | str,
     clip: Clip,
     *,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] | None = None,
     calibration: Calibration | None = None,
     obj_frames: Sequence[int] | None = None,
 ) -> tuple[Path, ...]:
@@ -33,7 +33,8 @@ def export(
         folder: made if it is not there; files of the same names are replaced, each whole or not at all.
         clip: the animal.
         formats: of FORMATS: `poses` (poses.npz, poses.json), `gltf` (motion.glb), `bvh` (motion.bvh), `csv`
-            (joint_angles.csv), `obj` (frame_NUMBER.obj), `cameras` (cameras.json).
+            (joint_angles.csv), `obj` (frame_NUMBER.obj), `cameras` (cameras.json). None: all of them, `cameras` if there
+            is a calibration.
         calibration: what `cameras` writes, `t` in the unit of the clip.
         obj_frames: the video frames that `obj` writes; None: the first one.
 
@@ -43,6 +44,8 @@ def export(
     Raises:
         ValueError: a format that is not known, cameras without a calibration, or what the format cannot hold.
     """
+    if formats is None:
+        formats = [name for name in FORMATS if name != "cameras" or calibration is not None]
     for name in formats:
         require_choice("export", "formats", name, FORMATS)
     if "cameras" in formats and calibration is None:
