@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.support import Compare, Row, nbytes, with_backward
 from bench.test_bench_e2p import ERP, smooth_erp
-from refkp.data.pixels import IMAGENET
+from refkp.nn.pixels import IMAGENET
 from refkp.peers import panorama as peers
 from refkp.peers.vicreg import vicreg_covariance, vicreg_gram
 from refkp.systems.panorama.losses import overlap_vicreg, sequential_strip_vicreg

@@ -27,7 +27,7 @@ def canonical_frame(
     *,
     view_mask: Tensor | None = None,
     valid: Tensor | None = None,
-    anchor: int | None = None,
+    anchor: int | Tensor | None = None,
     pytorch3d: bool = False,
 ) -> CanonicalFrame:
     """Move the world into a view: R_v <- R_v R_0^T, t_v <- t_v - R_v R_0^T t_0, X <- R_0 X + t_0.
@@ -41,7 +41,7 @@ def canonical_frame(
         points: [...,N,3], float.
         view_mask: bool [...,V], which views are there. None: all.
         valid: bool [...,N], which points are there. None: all.
-        anchor: the view; None: the first of those that are there.
+        anchor: the view, or int64 [...] one for each rig; None: the first of those that are there.
         pytorch3d: whether to turn to PyTorch3D's axes.
 
     Returns:
@@ -81,10 +81,10 @@ def canonical_frame(
     )
 
 
-def _anchor(there: Tensor, anchor: int | None) -> Tensor:
+def _anchor(there: Tensor, anchor: int | Tensor | None) -> Tensor:
     first = there.to(torch.int64).argmax(-1)
     if anchor is not None:
-        first = torch.full_like(first, anchor)
+        first = torch.as_tensor(anchor, device=first.device).expand_as(first)
     if not bool(there.gather(-1, first[..., None]).all()):
         fail("canonical_frame", "view_mask", "true for the anchor", "a view that is not there")
     return first

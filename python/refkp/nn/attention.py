@@ -40,12 +40,15 @@ class SelfAttention(nn.Module):
         return self.proj(attend(query, key, value))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Fused attention of [...,h,N,D], heads joined again: [...,N,h*D]."""
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Fused attention of [...,h,N,D], heads joined again: [...,N,h*D].
+
+    mask: bool [B,h or 1,N or 1,N] for queries [B,h,N,D], the keys that are looked at, at least one; None: all.
+    """
     leading = query.shape[:-3]
     # Fused kernels exist for four axes only.
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
-    joined = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    joined = functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
     return joined.reshape(*leading, *joined.shape[1:])
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from refkp._extras import named_extras
-from refkp.data.pixels import PixelStatistics
+from refkp.nn.pixels import PixelStatistics
 from refkp.peers.vicreg import Covariance, spread, vicreg_covariance
 from refkp.systems.panorama.overlaps.correspondence import CorrespondenceTable, correspondence_table
 from refkp.systems.panorama.overlaps.pairs import tile_pairs

@@ -16,10 +16,6 @@ _FUNCTIONS = {
         reference_attention reference_unet eq_grid zero123_scales
         noise_schedule v_parameterisation flexdiffuse encode_target_scaling zero123_cameras
         k_max_pixels_centred""",
-    "multiview": """
-        lbs pca_scale_trans loss_kp2d_masked loss_kp2d_visibility_weighted loss_joint_angle loss_kp3d_masked
-        loss_rotation_frobenius loss_camera fusion_cross_view decoder_layer soft_silhouette
-        curriculum""",
 }
 
 #: {(system, golden function): reason}

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from refkp.nn.encoders import EncoderSpec
 from refkp.systems.panorama.batch import PanoBatch, TextBatch
-from refkp.systems.panorama.model.encoders import EncoderSpec
 from refkp.systems.panorama.model.language import LanguageSpec, LoraSpec
 from refkp.systems.panorama.model.resampler import ResamplerSpec
 from refkp.systems.panorama.model.vision import VisionStageSpec

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_shape, require_trailing
+from refkp.geometry.banded import second_differences, solve_coupled
 from refkp.geometry.smoothing.acceleration import acceleration_deviation
-from refkp.geometry.smoothing.bands import normal_bands, solve_bands
 
 
 @torch.no_grad()
@@ -50,9 +50,7 @@ def smooth_points(points: Tensor, covariance: Tensor, *, acceleration: float | N
     precision = torch.linalg.inv(spread) * (seen & enough)[..., None, None]
     # A track without points gets one at every frame, so that the system has a solution; it is thrown away.
     precision = torch.where(enough[:, None, None], precision, identity)
-    one = (identity / deviation[:, None, None]).expand(max(0, num_frames - 2), -1, -1, -1)
-    bands = normal_bands((one, -2 * one, one), num_frames)
-    tracks = solve_bands(
-        bands._replace(diagonal=bands.diagonal + precision), (precision @ flat[..., None])[..., 0]
-    )
+    stiffness = deviation.square().reciprocal()[:, None, None] * identity
+    right = precision @ flat[..., None]
+    tracks = solve_coupled(precision, right, stiffness, second_differences(num_frames))[..., 0]
     return tracks.where(enough[:, None], torch.nan).reshape(points.shape).to(points.dtype)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail, require_shape, require_trailing
+from refkp.geometry.banded import ThreeFrameRows, solve_banded
 from refkp.geometry.rotations import (
     LARGEST_ROTATION_ERROR,
     axis_angle_to_matrix,
@@ -22,7 +23,6 @@ from refkp.geometry.rotations import (
     rotation_error,
 )
 from refkp.geometry.smoothing.acceleration import acceleration_deviation
-from refkp.geometry.smoothing.bands import normal_bands, solve_bands, transposed_times
 
 #: Gauss-Newton steps at most, how often one is halved, and the largest turn of the last, radians.
 _MOST_STEPS, _MOST_HALVINGS, _CONVERGED = 30, 12, 1e-8
@@ -73,6 +73,8 @@ def smooth_rotations(rotations: Tensor, variance: Tensor, *, acceleration: float
     spread = variance.reshape(num_frames, -1).double()
     seen = torch.isfinite(measured).all(-1).all(-1) & torch.isfinite(spread)
     _check(measured[seen], spread[seen])
+    if num_frames < 2:
+        return torch.full_like(rotations, torch.nan)
     enough = seen.sum(0) >= 2
     # A track without measurements gets one at every frame, so that the system has a solution; it is thrown away.
     measured = measured.where((seen & enough)[..., None, None], torch.eye(3).double())
@@ -90,18 +92,12 @@ def smooth_rotations(rotations: Tensor, variance: Tensor, *, acceleration: float
 def _check(rotations: Tensor, variance: Tensor) -> None:
     if not len(variance):
         return
-    if not float(variance.min()) > 0:
-        fail(
-            "smooth_rotations",
-            "variance",
-            "above 0, or NaN where there is no measurement",
-            float(variance.min()),
-        )
-    error = float(rotation_error(rotations).max())
+    least, error = float(variance.min()), float(rotation_error(rotations).max())
+    if not least > 0:
+        fail("smooth_rotations", "variance", "above 0, or NaN where there is no measurement", least)
     if not error <= LARGEST_ROTATION_ERROR:
-        fail(
-            "smooth_rotations", "rotations", "rotations, or NaN", f"a matrix with |R R^T - 1| up to {error:g}"
-        )
+        got = f"a matrix with |R R^T - 1| up to {error:g}"
+        fail("smooth_rotations", "rotations", "rotations, or NaN", got)
 
 
 def _followed(measured: Tensor, variance: Tensor, seen: Tensor, deviation: Tensor) -> Tensor:
@@ -162,20 +158,17 @@ class _Problem:
 
     def step(self, rotations: Tensor) -> Tensor:
         """The Gauss-Newton step d [T,M,3]."""
-        num_frames = len(rotations)
         off = matrix_to_axis_angle(self.measured.mT @ rotations)
         by_own = _inverse_jacobian(-off)
-        turns = _turns(rotations)
+        turns, share = _turns(rotations), 1 / self.deviation[:, None]
         by_start, by_end = -_inverse_jacobian(turns), _inverse_jacobian(-turns)
-        share = 1 / self.deviation[:, None]
         by_three = (-by_start[:-1], by_start[1:] - by_end[:-1], by_end[1:])
-        first, second, third = (block * share[..., None] for block in by_three)
-        blocks, changes = (first, second, third), turns.diff(dim=0) * share
-        bands = normal_bands(blocks, num_frames)
-        diagonal = bands.diagonal + self.weight[..., None, None] * (by_own.mT @ by_own)
+        rows = ThreeFrameRows(*(block * share[..., None] for block in by_three))
         # A rotation vector is an eigenvector of its own Jacobian, of eigenvalue 1.
-        gradient = self.weight[..., None] * off + transposed_times(blocks, changes, num_frames)
-        return solve_bands(bands._replace(diagonal=diagonal), -gradient)
+        gradient = self.weight[..., None] * off + rows.transposed_times(turns.diff(dim=0) * share)
+        diagonal, first, second = rows.normal()
+        diagonal = diagonal + self.weight[..., None, None] * (by_own.mT @ by_own)
+        return solve_banded(diagonal, first, second, -gradient[..., None])[..., 0]
 
 
 def _turns(rotations: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from refkp._checks import fail
 from refkp._extras import named_extras
-from refkp.systems.panorama.pretrained import loading
+from refkp.nn.pretrained import loading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from refkp.data.pixels import IMAGENET
 from refkp.geometry.sphere import equilib_rotation, view_rotation
+from refkp.nn.pixels import IMAGENET
 from refkp.ops import e2p
 from refkp.systems.panorama.views.crops import crop_layout
 from refkp.systems.panorama.views.cubemap import render_cubemap

@@ -10,7 +10,7 @@ from torch import Tensor
 from refkp.geometry.rotations import axis_angle_to_matrix
 from refkp.systems.multiview.body.model import Body
 from refkp.systems.multiview.body.motion import BodyMotion
-from refkp.systems.multiview.body.posing import PosedBody, pose_body
+from refkp.systems.multiview.body.posing import JointsOnly, PosedBody, pose_body
 from refkp.systems.multiview.body.species import species_body
 from refkp.systems.multiview.export import Clip
 
@@ -80,6 +80,12 @@ def posed(clip: Clip) -> PosedBody:
     """What every file of a clip has to give back."""
     body, motion = clip.in_double()
     return pose_body(body, motion.pose())
+
+
+def centres(clip: Clip) -> Tensor:
+    """The points [F,J,3] that the joints turn about."""
+    body, motion = clip.in_double()
+    return JointsOnly(body).parts(motion.pose()).centres(motion.pose())
 
 
 def size_of(clip: Clip) -> float:

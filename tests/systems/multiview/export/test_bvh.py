@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from refkp.geometry.rotations import axis_angle_to_matrix
-from refkp.systems.multiview.body.posing import JointsOnly
 from refkp.systems.multiview.export import Clip, export
 from tests.systems.multiview.export.bvh_player import PlayedBvh, play_bvh
-from tests.systems.multiview.export.clips import bodies, draw, moving, posed, size_of
+from tests.systems.multiview.export.clips import bodies, centres, draw, moving, posed, size_of
 
 
 def played(folder: Path, clip: Clip) -> PlayedBvh:
@@ -30,11 +29,10 @@ def in_world(bvh: PlayedBvh, clip: Clip) -> np.ndarray:
 @pytest.mark.parametrize("name", bodies())
 def test_joints_stand_where_the_body_turns(name: str, tmp_path: Path) -> None:
     clip = moving(bodies()[name])
-    body, motion = clip.in_double()
-    want = JointsOnly(body).centres(motion.pose()).numpy()
+    want = centres(clip).numpy()
     bvh = played(tmp_path, clip)
     np.testing.assert_allclose(in_world(bvh, clip), want, rtol=0, atol=1e-6 * size_of(clip))
-    assert bvh.num_ends == len(set(range(body.num_joints)) - set(body.parents))
+    assert bvh.num_ends == len(set(range(clip.body.num_joints)) - set(clip.body.parents))
     if name in ("insect", "mouse", "quadruped", "static"):
         np.testing.assert_allclose(want, posed(clip).joints.numpy(), rtol=0, atol=1e-9 * size_of(clip))
 
@@ -73,9 +71,8 @@ def test_angles_go_on_without_jumps_also_through_the_pole(tmp_path: Path) -> Non
     rotations[:, 2] = rotations[:, 2] @ axis_angle_to_matrix(time * torch.tensor([0.0, 1.0, 0.0]))
     rotations[:, 3] = axis_angle_to_matrix(0.3 * draw(1, 3)) @ rotations[:, 2]
     clip = replace(clip, motion=clip.motion._replace(rotations=rotations))
-    body, motion = clip.in_double()
     bvh = played(tmp_path, clip)
-    want = JointsOnly(body).centres(motion.pose()).numpy()
+    want = centres(clip).numpy()
     np.testing.assert_allclose(in_world(bvh, clip), want, rtol=0, atol=1e-6 * size_of(clip))
     first_two = [3 + 3 * bvh.names.index(f"joint_{joint}") + axis for joint in (0, 1) for axis in range(3)]
     assert np.abs(np.diff(bvh.channels[:, first_two], axis=0)).max() < 13

@@ -16,7 +16,7 @@ from refkp.geometry.rotations import axis_angle_to_matrix
 from refkp.systems.multiview.body.posing import JointsOnly
 from refkp.systems.multiview.export import FORMATS, Clip, export, read_cameras, read_motion
 from tests.systems.multiview.export.bvh_player import play_bvh
-from tests.systems.multiview.export.clips import bodies, moving, posed, size_of
+from tests.systems.multiview.export.clips import bodies, centres, moving, posed, size_of
 from tests.systems.multiview.export.gltf_player import Player
 from tests.systems.multiview.export.rigs import made_up_calibration
 
@@ -85,10 +85,9 @@ def test_the_cameras_see_the_joints_where_they_saw_them(
     name: str, read: Callable[[Path, Clip], Tensor], tmp_path: Path
 ) -> None:
     clip = moving(bodies()[name])
-    body, motion = clip.in_double()
     want = posed(clip).joints
     if read is of_bvh:
-        want = JointsOnly(body).centres(motion.pose())
+        want = centres(clip)
     if read is of_meshes:
         want = want[[int(frame) - 100 for frame in FRAMES]]
     calibration = made_up_calibration(want.mean((0, 1)), distance=20 * size_of(clip))
@@ -152,6 +151,5 @@ def test_float32_with_gradients_is_written_as_well(tmp_path: Path) -> None:
     clip32 = replace(clip, body=clip.body.to(dtype=torch.float32), motion=type(clip.motion)(frames, *learned))
     export(tmp_path, clip32, calibration=made_up_calibration())
     joints = of_bvh(tmp_path, clip32)
-    body, motion = clip.in_double()
-    want = JointsOnly(body).centres(motion.pose())
+    want = centres(clip)
     torch.testing.assert_close(joints, want, rtol=0, atol=2e-6 * size_of(clip))

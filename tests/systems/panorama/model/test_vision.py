@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 
-from refkp.systems.panorama.model.encoders import TINY, EncoderSpec
+from refkp.nn.encoders import TINY, EncoderSpec
 from refkp.systems.panorama.model.resampler import ResamplerSpec
 from refkp.systems.panorama.model.vision import VisionStage, VisionStageSpec
 

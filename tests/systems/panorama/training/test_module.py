@@ -11,10 +11,10 @@ pytest.importorskip("lightning", reason="needs the extra `train`")
 pytest.importorskip("transformers", reason="needs the extra `panorama`")
 pytest.importorskip("peft", reason="needs the extra `panorama`")
 
+from refkp.nn.encoders import EncoderSpec
 from refkp.systems.panorama.batch import PanoBatch
 from refkp.systems.panorama.data.text import TextProcessor, collate_text
 from refkp.systems.panorama.losses.objective import LossSpec
-from refkp.systems.panorama.model.encoders import EncoderSpec
 from refkp.systems.panorama.model.language import LanguageSpec, LoraSpec
 from refkp.systems.panorama.model.vision import VisionStageSpec
 from refkp.systems.panorama.model.vlm import PanoramaVLMSpec

@@ -13,7 +13,7 @@ pytest.importorskip("PIL", reason="needs the extra `panorama`")
 
 from PIL import Image
 
-from refkp.data.pixels import IMAGENET, PixelStatistics, normalise
+from refkp.nn.pixels import IMAGENET, PixelStatistics, normalise
 from refkp.systems.panorama.views.augmentation import draw_rig_rotations
 from refkp.systems.panorama.views.images import read_panorama, stack_panoramas
 from refkp.systems.panorama.views.processor import PanoramaImageProcessor

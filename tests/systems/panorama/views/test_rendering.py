@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from refkp.data.pixels import IMAGENET, PixelStatistics, normalise
 from refkp.geometry import sphere
+from refkp.nn.pixels import IMAGENET, PixelStatistics, normalise
 from refkp.systems.panorama.views.crops import crop_layout
 from refkp.systems.panorama.views.cubemap import CUBE_FACES, render_cubemap
 from refkp.systems.panorama.views.layout import ErpLayout

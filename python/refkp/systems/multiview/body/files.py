@@ -7,6 +7,7 @@ In an `.npz`, weights and regressor are dense (`weights`, `J_regressor`) or spar
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -45,7 +46,9 @@ def read_body(path: Path | str) -> Body:
         fail("read_body", str(path), "a table of arrays", type(values).__name__)
     missing = [name for name in _REQUIRED if name not in values]
     if missing:
-        fail("read_body", str(path), f"with the fields {', '.join(_REQUIRED)}", f"none of {', '.join(missing)}")
+        fail(
+            "read_body", str(path), f"with the fields {', '.join(_REQUIRED)}", f"none of {', '.join(missing)}"
+        )
     try:
         return _body(values)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -57,7 +60,7 @@ def write_body(path: Path | str, body: Body) -> None:
     if Path(path).suffix.lower() != ".npz":
         fail("write_body", "path", "a .npz file", str(path))
     numpy = {name: _numpy(getattr(body, name)) for name in _OPTIONAL.values()}
-    fields = {
+    arrays = {
         "v_template": _numpy(body.vertices),
         "f": body.faces.numpy().astype(np.int32),
         "kintree_table": np.array([body.parents, range(body.num_joints)], dtype=np.int32),
@@ -72,9 +75,9 @@ def write_body(path: Path | str, body: Body) -> None:
     if body.regressor is not None:
         joint, vertex = np.nonzero(body.regressor.numpy())
         value = body.regressor.numpy()[joint, vertex]
-        fields |= {"J_regressor_joint": joint, "J_regressor_vertex": vertex, "J_regressor_value": value}
+        arrays |= {"J_regressor_joint": joint, "J_regressor_vertex": vertex, "J_regressor_value": value}
     with whole_file(path) as unfinished:
-        np.savez_compressed(unfinished, **fields)
+        np.savez_compressed(unfinished, **arrays)  # type: ignore[arg-type]
 
 
 #: Field of a file -> of a body, where both may lack it.
@@ -168,3 +171,13 @@ def _regressor(values: Mapping[str, Any], joints: int, count: int) -> Tensor:
     place = tuple(np.array(values[f"J_regressor_{name}"]).astype(np.int64) for name in ("joint", "vertex"))
     np.add.at(dense, place, values["J_regressor_value"])
     return torch.from_numpy(dense)
+
+
+def body_fields(body: Body) -> dict[str, Any]:
+    """The body as plain values and tensors, for a checkpoint."""
+    return {each.name: getattr(body, each.name) for each in fields(Body)}
+
+
+def body_from_fields(values: Mapping[str, Any]) -> Body:
+    """The body of `body_fields`."""
+    return Body(**values)

@@ -60,7 +60,9 @@ def read_joint_table(path: Path | str) -> dict[str, str]:
         rows = csv.DictReader(file, skipinitialspace=True)
         columns = [name.strip() for name in rows.fieldnames or ()]
         if not {"model", "data"} <= set(columns):
-            fail("read_joint_table", str(path), "with the columns model and data", ", ".join(columns) or "none")
+            fail(
+                "read_joint_table", str(path), "with the columns model and data", ", ".join(columns) or "none"
+            )
         rows.fieldnames = columns
         for row in rows:
             joint, label = (row["model"] or "").strip(), (row["data"] or "").strip()

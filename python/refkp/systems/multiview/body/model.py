@@ -99,7 +99,7 @@ class Body:
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 moved[field.name] = value.to(device, dtype if value.is_floating_point() else None)
-        return replace(self, **moved)
+        return replace(self, **moved)  # type: ignore[arg-type]
 
 
 _SHAPES = {

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refkp._checks import fail, require_shape
 from refkp.geometry.kinematics import JointFrames, forward_kinematics
@@ -41,13 +41,23 @@ class PosedBody(NamedTuple):
     frames: JointFrames  # of the joints, in the body's own frame: before size and trans
 
 
-def pose_body(body: Body, pose: BodyPose, *, propagate_scaling: bool = True) -> PosedBody:
+def pose_body(
+    body: Body,
+    pose: BodyPose,
+    *,
+    propagate_scaling: bool = True,
+    in_world: bool = True,
+    root_divides: bool = False,
+) -> PosedBody:
     """Vertices and joints of a body in B poses.
 
     Args:
         body: of J joints, on the device and of the dtype of the pose.
         pose: of B bodies.
         propagate_scaling: the scale of a joint also scales what hangs on it.
+        in_world: of the pose's size, with the root at `trans`; else in the body's own frame and unit.
+        root_divides: as the originals, which do not scale the root but divide what hangs on it by its scale, where
+            scales do not propagate.
 
     Returns:
         PosedBody(vertices [B,N,3], joints [B,J,3], frames).
@@ -59,13 +69,15 @@ def pose_body(body: Body, pose: BodyPose, *, propagate_scaling: bool = True) -> 
     """
     _check(body, pose)
     shaped, rest = shaped_body(body, pose.betas, len(pose.rotations))
-    frames = _frames(body, pose, rest, propagate_scaling)
+    frames = _frames(body, pose, rest, propagate_scaling, root_divides)
     if body.posedirs is not None:
         shaped = shaped + torch.einsum("vck,bk->bvc", body.posedirs, _pose_features(pose))
     maps = _skinning_maps(frames, rest)
     blended = torch.einsum("vj,bjk->bvk", body.weights, maps.flatten(2)).unflatten(2, (3, 4))
     vertices = (blended[..., :3] @ shaped[..., None])[..., 0] + blended[..., 3]
     joints = frames.position if body.regressor is None else body.regressor @ vertices
+    if not in_world:
+        return PosedBody(vertices, joints, frames)
     origin = joints[:, :1]
     return PosedBody(_placed(vertices, origin, pose), _placed(joints, origin, pose), frames)
 
@@ -95,81 +107,112 @@ def bone_offsets(body: Body, rest: Tensor, offsets: Tensor | None) -> Tensor:
     return torch.cat((rest[:, :1], between), dim=1)
 
 
-class JointsOnly:
+class JointParts(NamedTuple):
+    """What joints are made of: a share of each moves with every joint that carries it."""
+
+    points: Tensor  # [B,J,K,3], joint j is the sum over k, in the body's own frame
+    frames: JointFrames
+
+    def world(self, pose: BodyPose) -> Tensor:
+        """The joints [B,J,3] in the world."""
+        joints = self.points.sum(2)
+        return _placed(joints, joints[:, :1], pose)
+
+    def centres(self, pose: BodyPose) -> Tensor:
+        """The points [B,J,3] in the world that the joints turn about.
+
+        They are the joints of a body that is static, and of one made of bones. Regressed from vertices that several
+        joints move, a joint stands beside its centre.
+        """
+        return _placed(self.frames.position, self.points.sum(2)[:, :1], pose)
+
+
+class JointsOnly(nn.Module):
     """Joints of a body in a pose without its vertices, exactly those of `pose_body`.
 
     Skinning and regressing are both linear, so joint j is sum_k G_k m_jk with m_jk = sum_v regressor_jv w_vk v. The
     sums over vertices are made here, once, for the mean shape, every shape and every pose blend shape.
 
     Args:
-        body: the body.
+        body: the body. The sums are buffers, which no checkpoint holds.
     """
 
+    rest_joints: Tensor  # [J,3]
+    rest_dirs: Tensor  # [J,3,B]
+    mass: Tensor  # [J,K]
+    moment: Tensor  # [J,K,3]
+    moment_dirs: Tensor  # [J,K,3,B]
+    pose_dirs: Tensor  # [J,K,3,9(J-1)]
+
     def __init__(self, body: Body) -> None:
+        super().__init__()
         self.body = body
         if body.regressor is None:
+            self._hold("rest_joints", body.rest_joints)
             return
-        self._rest = body.regressor @ body.vertices  # [J,3]
-        self._rest_dirs = torch.einsum("jv,vck->jck", body.regressor, body.shapedirs)
+        self._hold("rest_joints", body.regressor @ body.vertices)
+        self._hold("rest_dirs", torch.einsum("jv,vck->jck", body.regressor, body.shapedirs))
         shares = torch.einsum("jv,vk->jkv", body.regressor, body.weights)
-        self._mass = shares.sum(-1)  # [J,K]
-        self._moment = torch.einsum("jkv,vc->jkc", shares, body.vertices)
-        self._moment_dirs = torch.einsum("jkv,vcb->jkcb", shares, body.shapedirs)
+        self._hold("mass", shares.sum(-1))
+        self._hold("moment", torch.einsum("jkv,vc->jkc", shares, body.vertices))
+        self._hold("moment_dirs", torch.einsum("jkv,vcb->jkcb", shares, body.shapedirs))
         if body.posedirs is not None:
-            self._pose_dirs = torch.einsum("jkv,vcp->jkcp", shares, body.posedirs)
+            self._hold("pose_dirs", torch.einsum("jkv,vcp->jkcp", shares, body.posedirs))
 
-    def __call__(self, pose: BodyPose, *, propagate_scaling: bool = True) -> Tensor:
+    def forward(self, pose: BodyPose, *, propagate_scaling: bool = True) -> Tensor:
         """Joints [B,J,3] in the world; arguments and gradients as of `pose_body`."""
-        _, joints = self._in_body(pose, propagate_scaling)
-        return _placed(joints, joints[:, :1], pose)
+        return self.parts(pose, propagate_scaling=propagate_scaling).world(pose)
 
-    def centres(self, pose: BodyPose, *, propagate_scaling: bool = True) -> Tensor:
-        """The points [B,J,3] in the world that the joints turn about.
-
-        They are the joints of a body that is static, and of one made of bones. Regressed from vertices that several
-        joints move, a joint stands beside its centre.
-        """
-        frames, joints = self._in_body(pose, propagate_scaling)
-        return _placed(frames.position, joints[:, :1], pose)
-
-    def _in_body(self, pose: BodyPose, propagate_scaling: bool) -> tuple[JointFrames, Tensor]:
-        """Frames of the joints, and the joints [B,J,3], in the body's own frame."""
+    def parts(self, pose: BodyPose, *, propagate_scaling: bool = True) -> JointParts:
+        """What each joint is made of."""
         _check(self.body, pose)
         rest = self.rest(pose.betas, len(pose.rotations))
         frames = _frames(self.body, pose, rest, propagate_scaling)
         if self.body.regressor is None:
-            return frames, frames.position
+            return JointParts(frames.position[:, :, None] * self.carried()[..., None], frames)
         maps = _skinning_maps(frames, rest)
-        moment = self._moments(pose)
-        joints = torch.einsum("bkcd,bjkd->bjc", maps[..., :3], moment) + self._mass @ maps[..., 3]
-        return frames, joints
+        turned = torch.einsum("bkcd,bjkd->bjkc", maps[..., :3], self._moments(pose))
+        return JointParts(turned + self.mass[..., None] * maps[:, None, :, :, 3], frames)
+
+    def carried(self) -> Tensor:
+        """[J,K], the share of joint j that moves with joint k; rows sum to 1."""
+        return (
+            torch.eye(self.body.num_joints).to(self.rest_joints) if self.body.regressor is None else self.mass
+        )
 
     def rest(self, betas: Tensor | None, count: int) -> Tensor:
         """Joints [B,J,3] at rest."""
         if self.body.regressor is None or betas is None:
-            rest = self.body.rest_joints if self.body.regressor is None else self._rest
-            return rest.expand(count, -1, -1)
-        return self._rest + torch.einsum("jck,bk->bjc", self._rest_dirs[..., : betas.shape[1]], betas)
+            return self.rest_joints.expand(count, -1, -1)
+        return self.rest_joints + torch.einsum("jck,bk->bjc", self.rest_dirs[..., : betas.shape[1]], betas)
+
+    def _hold(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)
 
     def _moments(self, pose: BodyPose) -> Tensor:
         """m [B,J,K,3]."""
-        moment = self._moment.expand(len(pose.rotations), -1, -1, -1)
+        moment = self.moment.expand(len(pose.rotations), -1, -1, -1)
         if pose.betas is not None:
-            dirs = self._moment_dirs[..., : pose.betas.shape[1]]
+            dirs = self.moment_dirs[..., : pose.betas.shape[1]]
             moment = moment + torch.einsum("jkcs,bs->bjkc", dirs, pose.betas)
         if self.body.posedirs is not None:
-            moment = moment + torch.einsum("jkcp,bp->bjkc", self._pose_dirs, _pose_features(pose))
+            moment = moment + torch.einsum("jkcp,bp->bjkc", self.pose_dirs, _pose_features(pose))
         return moment
 
 
-def _frames(body: Body, pose: BodyPose, rest: Tensor, propagate_scaling: bool) -> JointFrames:
+def _frames(
+    body: Body, pose: BodyPose, rest: Tensor, propagate_scaling: bool, root_divides: bool = False
+) -> JointFrames:
     parents = list(body.parents)
     local, offset = pose.rotations, bone_offsets(body, rest, pose.offsets)
     if pose.log_scale is not None:
         scale = torch.cat((torch.ones_like(pose.log_scale[:, :1]), pose.log_scale[:, 1:].exp()), dim=1)
         local = local * scale[:, :, None]
         if not propagate_scaling:
-            above = torch.cat((torch.ones_like(scale[:, :1]), scale[:, parents[1:]]), dim=1)
+            dividing = (
+                torch.cat((pose.log_scale[:, :1].exp(), scale[:, 1:]), dim=1) if root_divides else scale
+            )
+            above = torch.cat((torch.ones_like(scale[:, :1]), dividing[:, parents[1:]]), dim=1)
             local = local / above[..., None]
     return forward_kinematics(local, offset, body.parents)
 

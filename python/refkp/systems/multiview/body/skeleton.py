@@ -61,13 +61,22 @@ def skeleton_body(bones: Sequence[Bone], shapes: Sequence[Shape] = ()) -> Body:
     lengths = np.linalg.norm(offsets, axis=1)
     if len(bones) < 2 or not (lengths[1:] > 0).all():
         short = [name for name, length in zip(names[1:], lengths[1:], strict=True) if not length > 0]
-        fail("skeleton_body", "bones", "at least one, each longer than 0", f"{len(bones) - 1}, without length: {short}")
-    radii = np.array([bone.radius or _THICKNESS * length for bone, length in zip(bones, lengths, strict=True)])
+        fail(
+            "skeleton_body",
+            "bones",
+            "at least one, each longer than 0",
+            f"{len(bones) - 1}, without length: {short}",
+        )
+    radii = np.array(
+        [bone.radius or _THICKNESS * length for bone, length in zip(bones, lengths, strict=True)]
+    )
     if not (radii[1:] > 0).all():
         fail("skeleton_body", "bones", "of radii that are not negative", radii.min())
     rest = _vertices(offsets, radii, parents)
     dirs = [
-        _vertices(offsets * (1 + _of(shape.lengths, names))[:, None], radii * (1 + _of(shape.radii, names)), parents)
+        _vertices(
+            offsets * (1 + _of(shape.lengths, names))[:, None], radii * (1 + _of(shape.radii, names)), parents
+        )
         - rest
         for shape in shapes
     ]
@@ -252,7 +261,9 @@ def _fanned(
     onwards = places[row["parent"]] - places[above] if above else np.array([1.0, 0.0, 0.0])
     along, across, up = _axes(onwards)
     number = siblings.index(row["joint"])
-    tilt = math.radians(60) * number / max(1, len(siblings) - 1) if above else math.pi * number / len(siblings)
+    tilt = (
+        math.radians(60) * number / max(1, len(siblings) - 1) if above else math.pi * number / len(siblings)
+    )
     turn = _GOLDEN * number
     direction = math.cos(tilt) * along + math.sin(tilt) * (math.cos(turn) * across + math.sin(turn) * up)
     return places[row["parent"]] + _number(row, "length", path) * direction

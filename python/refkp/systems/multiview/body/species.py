@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from refkp._checks import require_choice
+from refkp.systems.multiview.body.files import read_body
 from refkp.systems.multiview.body.model import Body
 from refkp.systems.multiview.body.skeleton import Bone, Shape, skeleton_body
 
@@ -20,6 +21,16 @@ def species_body(name: str) -> Body:
     """
     require_choice("species_body", "name", name, tuple(SPECIES))
     return SPECIES[name]()
+
+
+def load_body(source: str) -> Body:
+    """The body of a species, or of a body file.
+
+    Raises:
+        FileNotFoundError: it is neither.
+        ValueError: no body file, or a broken one.
+    """
+    return species_body(source) if source in SPECIES else read_body(source)
 
 
 def insect() -> Body:

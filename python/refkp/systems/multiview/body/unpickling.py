@@ -119,7 +119,10 @@ def _dense(matrix: _Csc | _Coo) -> np.ndarray:
     if isinstance(matrix, _Coo):
         rows, columns = state["coords"] if "coords" in state else (state["row"], state["col"])
     else:
-        inner, outer = state["indices"], np.repeat(np.arange(len(state["indptr"]) - 1), np.diff(state["indptr"]))
+        inner, outer = (
+            state["indices"],
+            np.repeat(np.arange(len(state["indptr"]) - 1), np.diff(state["indptr"])),
+        )
         rows, columns = (outer, inner) if isinstance(matrix, _Csr) else (inner, outer)
     np.add.at(dense, (rows, columns), state["data"])
     return dense

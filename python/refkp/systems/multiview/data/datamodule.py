@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp.systems.multiview.batch import MultiviewBatch, MultiviewSample
+from refkp.systems.multiview.body.joint_table import joint_map, read_joint_table
+from refkp.systems.multiview.body.species import load_body
 from refkp.systems.multiview.data.augmentation import ViewAugmentation
 from refkp.systems.multiview.data.collation import collate
 from refkp.systems.multiview.data.dataset import ALL_VIEWS, MultiviewDataset
@@ -27,6 +31,9 @@ class MultiviewData(SystemData):
     Set-up shows the points of each file through its cameras and refuses one whose labels lie elsewhere.
 
     Args:
+        body: "insect", "mouse", "quadruped", or a body file; labels are given by its joints. None: by their own.
+        joints: a table of which label stands for which joint of the body, CSV with the columns model and data; None:
+            by their names.
         source: a file of `refkp multiview preprocess`.
         val_source: such a file of held-out sessions, with the same cameras and joints; None holds out a part of
             `source`. A copy of `source` is an error; only who names `source` itself judges on what was trained on.
@@ -61,12 +68,15 @@ class MultiviewData(SystemData):
         prefetch: int = 2,
         split_seed: int = 0,
         seed: int = 0,
+        body: str | None = None,
+        joints: str | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, seed, prefetch)
         self.source, self.val_source = source, val_source
         self.val_fraction, self.split, self.gap, self.split_seed = val_fraction, split, gap, split_seed
         self.num_views, self.view = num_views, view
         self.permute_probability, self.augmentation = permute_probability, augmentation
+        self.body, self.joints = body, joints
 
     train_set: MultiviewDataset
     val_set: MultiviewDataset
@@ -105,9 +115,20 @@ class MultiviewData(SystemData):
             view=self.view,
             permute_probability=self.permute_probability,
             augmentation=self.augmentation,
+            joint_map=self._joint_map(store),
             training=training,
             seed=self.seed,
         )
+
+    def _joint_map(self, store: SampleStore) -> Tensor | None:
+        if self.body is None:
+            return None
+        names = store.info.joint_names
+        if names is None:
+            remedy = "Write it again with `refkp multiview preprocess`."
+            fail("MultiviewData", "source", "a file that names its joints", str(store.path), remedy)
+        table = None if self.joints is None else read_joint_table(self.joints)
+        return joint_map(load_body(self.body).joint_names, names, table)
 
     def collate(self, samples: Sequence[MultiviewSample]) -> MultiviewBatch:
         """Samples as a batch."""
@@ -122,7 +143,13 @@ class MultiviewData(SystemData):
         """The order of cameras and joints, and the size of the pictures."""
         info = self.train_set.store.info
         joints = None if info.joint_names is None else list(info.joint_names)
-        return {"cameras": list(info.camera_names), "joints": joints, "image_size": info.size}
+        mapped = self.train_set.joint_map
+        return {
+            "cameras": list(info.camera_names),
+            "joints": joints,
+            "joint_map": None if mapped is None else mapped.tolist(),
+            "image_size": info.size,
+        }
 
 
 def _require_alike(store: SampleStore, held_out: SampleStore) -> None:

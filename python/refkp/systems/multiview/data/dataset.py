@@ -46,6 +46,7 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         view: name of the one camera that is shown, of the samples that it saw; None: several.
         permute_probability: in training, of the views coming in a random order instead of the file's.
         augmentation: in training; None for none.
+        joint_map: int64 [J], which joint of the file each joint of a body is, -1: none; None: the file's own joints.
         training: draw at random, anew in each epoch.
         seed: of every draw.
 
@@ -62,6 +63,7 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         view: str | None = None,
         permute_probability: float = 0.0,
         augmentation: ViewAugmentation | None = None,
+        joint_map: Tensor | None = None,
         training: bool = False,
         seed: int = 0,
     ) -> None:
@@ -73,6 +75,7 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         self.num_views, self.permute_probability = num_views, permute_probability
         self.view = None if view is None else _camera_index(self.store, view)
         self.augmentation, self.training, self.seed = augmentation, training, seed
+        self.joint_map = joint_map
         mask = self.store.samples.view_mask
         seen = np.asarray(mask.any(1) if self.view is None else mask[:, self.view])
         self.numbers = [i for i in (range(len(self.store)) if samples is None else samples) if seen[i]]
@@ -114,14 +117,19 @@ class MultiviewDataset(Dataset[MultiviewSample]):
 
     def _described(self, stored: StoredSample, views: Tensor) -> MultiviewSample:
         size = self.store.info.size
-        visibility = torch.from_numpy(stored.visibility)[views]
-        keypoints = pixels_from_yx(torch.from_numpy(stored.keypoints_yx)[views], torch.tensor([size, size]))
+        visibility = self._joints(torch.from_numpy(stored.visibility)[views], 1)
+        labels = self._joints(torch.from_numpy(stored.keypoints_yx)[views], 1)
+        keypoints = pixels_from_yx(labels, torch.tensor([size, size]))
         K, R, t, crop_affine = self._cameras(stored.cameras, views)
-        valid = None if stored.points_valid is None else torch.from_numpy(stored.points_valid)
+        valid = (
+            None if stored.points_valid is None else self._joints(torch.from_numpy(stored.points_valid), 0)
+        )
         rot, joint_rot, betas = (
             None if part is None else torch.from_numpy(part)
             for part in (stored.global_rot, stored.joint_rot, stored.betas)
         )
+        if self.joint_map is not None and bool((self.joint_map != torch.arange(len(visibility[0]))).any()):
+            rot = joint_rot = betas = None  # of another body
         return MultiviewSample(
             torch.zeros(len(views), 3, 0, 0, dtype=torch.uint8),
             torch.ones(len(views), dtype=torch.bool),
@@ -132,14 +140,22 @@ class MultiviewDataset(Dataset[MultiviewSample]):
             R,
             t,
             crop_affine,
-            None if valid is None else _or_nan(self._metres(stored.points), valid),
+            None if valid is None else _or_nan(self._joints(self._metres(stored.points), 0), valid),
             rot,
             joint_rot,
-            None if stored.trans is None else self._metres(stored.trans),
+            None if stored.trans is None or rot is None else self._metres(stored.trans),
             betas,
             stored.session,
             stored.frame,
         )
+
+    def _joints(self, values: Tensor, axis: int) -> Tensor:
+        """Values of the file's joints along an axis as those of the body's, 0 where none stands for it."""
+        if self.joint_map is None:
+            return values
+        chosen = values.index_select(axis, self.joint_map.clamp(min=0))
+        chosen.index_fill_(axis, (self.joint_map < 0).nonzero()[:, 0], 0)
+        return chosen
 
     def _cameras(
         self, cameras: StoredCameras | None, views: Tensor

@@ -18,6 +18,7 @@ from refkp._files import whole_file, whole_folder
 from refkp.geometry.rig import Rig
 from refkp.systems.multiview.calibration import PIXEL_CENTRE, Calibration, write_calibration
 from refkp.systems.multiview.data.animal import BONES, JOINTS, walk
+from refkp.systems.multiview.data.rig import looking_at
 from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.multiview.reading.points import write_points
 
@@ -83,7 +84,7 @@ def _ring(spec: SessionSpec, rng: np.random.Generator) -> Calibration:
         distance = spec.body_length * rng.uniform(5.5, 7)
         level = np.array([np.cos(azimuth), np.sin(azimuth)]) * np.cos(elevation)
         centre = distance * np.array([*level, np.sin(elevation)])
-        R = _looking_at(centre, spec.body_length * rng.uniform(-0.15, 0.15, 3))
+        R = looking_at(centre, spec.body_length * rng.uniform(-0.15, 0.15, 3))
         focal = 1.15 * min(spec.size) * rng.uniform(0.95, 1.05)
         shift = rng.uniform(-0.02, 0.02, 2) * width
         K = np.array([[focal, 0, width / 2 + shift[0]], [0, focal, height / 2 + shift[1]], [0, 0, 1]])
@@ -92,14 +93,6 @@ def _ring(spec: SessionSpec, rng: np.random.Generator) -> Calibration:
         cameras.append((K, distortion, R, -R @ centre))
     rig = Rig(*(torch.from_numpy(np.stack(column)) for column in zip(*cameras, strict=True)))
     return Calibration(tuple(names), rig, torch.tensor([[width, height]] * spec.num_views))
-
-
-def _looking_at(centre: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Rotation from the world to a camera at `centre` that looks at `target`, its x axis level."""
-    forward = (target - centre) / np.linalg.norm(target - centre)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    return np.stack((right, np.cross(forward, right), forward))
 
 
 def write_analysis(path: Path, labels: np.ndarray, video: str) -> None:

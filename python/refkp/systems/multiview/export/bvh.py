@@ -1,7 +1,7 @@
 """A clip as BVH: the tree of joints with the lengths of this animal, and their angles at each frame.
 
 y points up: the root is turned and moved with the world. Lengths are in the unit of the world. Positions are those that
-the joints turn about (`JointsOnly.centres`). R = Rz Rx Ry, the order of the channels, as most tools expect it.
+the joints turn about (`JointParts.centres`). R = Rz Rx Ry, the order of the channels, as most tools expect it.
 
 Source: M. Meredith and S. Maddock, "Motion capture file formats explained", University of Sheffield, 2001.
 """

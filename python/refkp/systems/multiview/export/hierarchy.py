@@ -38,7 +38,8 @@ def hierarchy_of(clip: Clip) -> Hierarchy:
     offsets = bone_offsets(body, rest, motion.offsets[None])[0]
     offsets[0] = 0
     joints = JointsOnly(body)
-    root = torch.cat([joints.centres(part.pose())[:, 0] for part in _blocks(motion)])
+    poses = [part.pose() for part in _blocks(motion)]
+    root = torch.cat([joints.parts(pose).centres(pose)[:, 0] for pose in poses])
     return Hierarchy(
         body.parents,
         size * rest[0].numpy(),

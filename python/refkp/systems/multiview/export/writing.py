@@ -33,8 +33,8 @@ def export(
         folder: made if it is not there; files of the same names are replaced, each whole or not at all.
         clip: the animal.
         formats: of FORMATS: `poses` (poses.npz, poses.json), `gltf` (motion.glb), `bvh` (motion.bvh), `csv`
-            (joint_angles.csv), `obj` (frame_NUMBER.obj), `cameras` (cameras.json). None: all of them, `cameras` if there
-            is a calibration.
+            (joint_angles.csv), `obj` (frame_NUMBER.obj), `cameras` (cameras.json). None: all of them, `cameras` if
+            there is a calibration.
         calibration: what `cameras` writes, `t` in the unit of the clip.
         obj_frames: the video frames that `obj` writes; None: the first one.
 

@@ -60,9 +60,7 @@ def _written_here(pieces: Sequence[Sequence[Block]], spec: PreprocessSpec) -> It
 def _written(pieces: Sequence[Sequence[Block]], spec: PreprocessSpec, workers: int) -> Iterator[Path]:
     """Write by processes, and tell each block whose file appears."""
     context = multiprocessing.get_context("spawn")  # threads of torch and OpenCV do not survive a fork
-    with ProcessPoolExecutor(
-        min(workers, len(pieces)), mp_context=context, initializer=_begin_worker
-    ) as pool:
+    with ProcessPoolExecutor(min(workers, len(pieces)), mp_context=context, initializer=begin_worker) as pool:
         futures = [pool.submit(_write_piece, piece, spec) for piece in pieces]
         left = [block.path for piece in pieces for block in piece]
         try:
@@ -88,7 +86,7 @@ def _write_piece(piece: Sequence[Block], spec: PreprocessSpec) -> None:
         pass
 
 
-def _begin_worker() -> None:
+def begin_worker() -> None:
     """One thread each; and no process stays behind when its parent is killed."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

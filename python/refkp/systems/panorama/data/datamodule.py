@@ -11,7 +11,7 @@ Two panoramas with captions, and two steps of the resampler stage on a tiny mode
 >>> from tempfile import TemporaryDirectory
 >>> import lightning, torch
 >>> from PIL import Image
->>> from refkp.systems.panorama.model.encoders import EncoderSpec
+>>> from refkp.nn.encoders import EncoderSpec
 >>> from refkp.systems.panorama.model.language import LanguageSpec
 >>> from refkp.systems.panorama.model.vision import VisionStageSpec
 >>> from refkp.systems.panorama.training.module import PanoramaModule

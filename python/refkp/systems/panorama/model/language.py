@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from refkp._checks import fail, require_choice
 from refkp._extras import named_extras
+from refkp.nn.pretrained import loading
 from refkp.systems.panorama.model.generation import GenerationSpec
-from refkp.systems.panorama.pretrained import loading
 from refkp.systems.panorama.tokenizer import QWEN, VISION_TOKEN, load_tokenizer
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from refkp._checks import fail
-from refkp.systems.panorama.model.encoders import EncoderSpec, VisionEncoder
+from refkp.nn.encoders import EncoderSpec, VisionEncoder
 from refkp.systems.panorama.model.heads import VICRegHead
 from refkp.systems.panorama.model.resampler import ResamplerSpec, ViewTokens, build_resampler
 

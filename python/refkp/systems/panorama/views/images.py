@@ -16,7 +16,7 @@ from torch import Tensor
 from refkp._checks import fail, shape_text
 from refkp._extras import named_extras
 from refkp.data.images import decode_rgb, picture_size, read_bytes, rgb_of, upright
-from refkp.data.pixels import unit_range
+from refkp.nn.pixels import unit_range
 from refkp.systems.panorama.views.resize import resize
 
 with named_extras():

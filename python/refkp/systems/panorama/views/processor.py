@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail
-from refkp.data.pixels import PixelStatistics
+from refkp.nn.pixels import PixelStatistics
 from refkp.systems.panorama.views.augmentation import Augmentation, draw_rig_rotations
 from refkp.systems.panorama.views.crops import crop_layout
 from refkp.systems.panorama.views.images import PanoramaInput, as_erp, stack_panoramas

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from refkp._checks import fail, require_shape, shape_text
-from refkp.data.pixels import PixelStatistics, normalise, unit_range
+from refkp.nn.pixels import PixelStatistics, normalise, unit_range
 from refkp.ops import e2p
 from refkp.systems.panorama.views.layout import ErpLayout, ViewRecord
 from refkp.systems.panorama.views.records import FULL

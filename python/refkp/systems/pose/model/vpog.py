@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from refkp._checks import require_shape, require_trailing
-from refkp.data.pixels import PixelStatistics, normalise
+from refkp.nn.pixels import PixelStatistics, normalise
 from refkp.nn.rope2d import grid_positions
 from refkp.systems.pose.model.alternating import AlternatingAttention
 from refkp.systems.pose.model.checkpoint import load_croco

@@ -1,8 +1,9 @@
-"""The vision encoder of the panorama model: any plain vision transformer of transformers (SigLIP, CLIP, ViT,
-DINOv2, ...), from the hub, a folder, or tiny with random weights.
+"""Vision encoders: any plain vision transformer (SigLIP, CLIP, ViT, DINOv2, ...) or convolutional network in stages
+(ResNet, ConvNeXt, ...) of transformers, from the hub, a folder, or tiny with random weights.
 
-Pixel statistics belong to the encoder: views arrive in [0,1] and are normalised here and nowhere else.
-Source: spec panorama 2.6 (normalisation), 4.1 and 4.5.
+Pixel statistics belong to the encoder: views arrive in [0,1] and are normalised here and nowhere else. What is frozen
+stays as it is: its statistics of batches too, and without dropout.
+Source: spec panorama 2.6 (normalisation), 4.1 and 4.5; multiview f.1.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 
 from refkp._checks import fail, require_shape
 from refkp._extras import named_extras
-from refkp.data.pixels import SIGLIP, PixelStatistics, normalise
-from refkp.systems.panorama.pretrained import loading
+from refkp.nn.pixels import SIGLIP, PixelStatistics, normalise
+from refkp.nn.pretrained import loading
 
-#: The encoder of tests, demos and the `tiny` preset.
+#: The encoders of tests, demos and the `tiny` presets, by their names.
 TINY = {
     "hidden_size": 96,
     "intermediate_size": 192,
@@ -26,6 +27,12 @@ TINY = {
     "num_attention_heads": 4,
     "patch_size": 8,
     "image_size": 96,
+}
+TINY_RESNET = {
+    "embedding_size": 32,
+    "hidden_sizes": [32, 64, 128],
+    "depths": [1, 1, 1],
+    "layer_type": "basic",
 }
 
 _PREFIX_TOKENS = ("cls_token", "class_token", "class_embedding", "distillation_token")
@@ -36,11 +43,12 @@ class EncoderSpec:
     """Which vision encoder, and what of it is trained.
 
     Args:
-        source: a model name on the Hugging Face hub, a local folder, or "tiny" (random weights, no files).
+        source: a model name on the Hugging Face hub, a local folder, or with random weights and no files "tiny" (a
+            vision transformer) or "tiny_resnet".
         image_size: side of the views in pixels; position codes are interpolated when the weights had another
             one.
-        train_blocks: number of last transformer blocks that are trained in the vision stage, with what follows
-            them; -1 trains the whole encoder, 0 freezes it.
+        train_blocks: number of last transformer blocks, or stages of a convolutional network, that are trained, with
+            what follows them; -1 trains the whole encoder, 0 freezes it.
         lr_scale: learning rate of what is trained, as a part of the run's.
     """
 
@@ -61,10 +69,12 @@ class VisionEncoder(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
-        tiny = spec.source == "tiny"
-        self.backbone, missing = (_tiny(), set[str]()) if tiny else _pretrained(spec.source)
-        self.statistics = SIGLIP if tiny else _statistics(spec.source)
-        _require_transformer(self.backbone)
+        tiny = _tiny(spec.source)
+        self.backbone, missing = _pretrained(spec.source) if tiny is None else (tiny, set[str]())
+        self.statistics = _statistics(spec.source) if tiny is None else SIGLIP
+        self.is_convolutional = _is_convolutional(self.backbone)
+        if not self.is_convolutional:
+            _require_transformer(self.backbone)
         patch = self.patch_size
         if spec.image_size < patch or spec.image_size % patch:
             fail("VisionEncoder", "image_size", f"a multiple of the patch size {patch}", spec.image_size)
@@ -76,14 +86,17 @@ class VisionEncoder(nn.Module):
 
     @property
     def patch_size(self) -> int:
-        """Side of the square of pixels that one token sees."""
+        """Side of the square of pixels that one token stands for."""
+        if self.is_convolutional:
+            return _stride(self.backbone)
         size = self.backbone.config.patch_size
         return size if isinstance(size, int) else size[0]
 
     @property
     def dim(self) -> int:
         """Feature size of a token."""
-        return self.backbone.config.hidden_size
+        config: Any = self.backbone.config
+        return config.hidden_sizes[-1] if self.is_convolutional else config.hidden_size
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -94,6 +107,8 @@ class VisionEncoder(nn.Module):
     @property
     def num_prefix_tokens(self) -> int:
         """Class, distillation and register tokens, which come before the patches."""
+        if self.is_convolutional:
+            return 0
         embeddings = self.backbone.embeddings
         learned = [name for name in _PREFIX_TOKENS if getattr(embeddings, name, None) is not None]
         return len(learned) + getattr(self.backbone.config, "num_register_tokens", 0)
@@ -110,8 +125,17 @@ class VisionEncoder(nn.Module):
         """Train the parameters that `train_blocks` names, or none."""
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(trainable and name in self._trained)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> VisionEncoder:
+        """Training mode of what is trained; the rest stays in evaluation mode."""
+        super().train(mode)
+        _keep_frozen(self.backbone)
+        return self
 
     def _patch_tokens(self, pixels: Tensor) -> Tensor:
+        if self.is_convolutional:
+            return self.backbone(pixel_values=pixels).last_hidden_state.flatten(2).transpose(1, 2)
         options = {"interpolate_pos_encoding": True} if self._resized else {}
         tokens = self.backbone(pixel_values=pixels, **options).last_hidden_state
         return tokens[:, self.num_prefix_tokens :]
@@ -159,6 +183,30 @@ class VisionEncoder(nn.Module):
         return {name for name, parameter in self.backbone.named_parameters() if parameter in leaves}
 
 
+def _is_convolutional(backbone: nn.Module) -> bool:
+    return isinstance(getattr(getattr(backbone, "encoder", None), "stages", None), nn.ModuleList)
+
+
+@torch.no_grad()
+def _stride(backbone: nn.Module) -> int:
+    """Pixels between two neighbouring features of a convolutional network, read from where a picture ends up."""
+    side = 256
+    was_training = backbone.training
+    features = backbone.eval()(pixel_values=torch.zeros(1, 3, side, side)).last_hidden_state
+    backbone.train(was_training)
+    return side // features.shape[-1]
+
+
+def _keep_frozen(module: nn.Module) -> None:
+    """Evaluation mode for the largest parts of which nothing is trained."""
+    parameters = list(module.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        module.eval()
+        return
+    for child in module.children():
+        _keep_frozen(child)
+
+
 def _require_transformer(backbone: nn.Module) -> None:
     """Raise ValueError unless a model has what this module reads of a plain vision transformer."""
     config: Any = backbone.config
@@ -166,7 +214,8 @@ def _require_transformer(backbone: nn.Module) -> None:
     absent = [name for name in needed if getattr(config, name, None) is None]
     if absent or not hasattr(backbone, "embeddings"):
         got = f"{type(backbone).__name__} without {', '.join(absent) or 'embeddings'}"
-        fail("VisionEncoder", "source", "a plain vision transformer", got)
+        rule = "a plain vision transformer, or a convolutional network in stages"
+        fail("VisionEncoder", "source", rule, got)
 
 
 def _leaves(tensor: Tensor) -> set[Tensor]:
@@ -184,7 +233,9 @@ def _leaves(tensor: Tensor) -> set[Tensor]:
 
 
 def _block_list(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The name and the list of the transformer blocks: as many as the configuration has layers."""
+    """The name and the list of the stages, or of the transformer blocks: as many as the configuration has layers."""
+    if _is_convolutional(backbone):
+        return "encoder.stages", backbone.encoder.stages  # type: ignore[union-attr,return-value]
     config: Any = backbone.config
     lists = ((name, part) for name, part in backbone.named_modules() if isinstance(part, nn.ModuleList))
     found = next(((name, blocks) for name, blocks in lists if len(blocks) == config.num_hidden_layers), None)
@@ -193,9 +244,15 @@ def _block_list(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
     return found
 
 
-def _tiny() -> Any:
-    transformers = _transformers()
-    return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**TINY, vision_use_head=False))
+def _tiny(source: str) -> Any:
+    """The encoder with random weights of that name; None if it is none of them."""
+    if source == "tiny":
+        transformers = _transformers()
+        return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**TINY, vision_use_head=False))
+    if source == "tiny_resnet":
+        transformers = _transformers()
+        return transformers.ResNetModel(transformers.ResNetConfig(**TINY_RESNET))
+    return None
 
 
 def _pretrained(source: str) -> tuple[Any, set[str]]:

@@ -12,7 +12,7 @@ import torch
 
 transformers = pytest.importorskip("transformers", reason="needs the extra `panorama`")
 
-from refkp.systems.panorama.model.encoders import EncoderSpec, VisionEncoder  # noqa: E402
+from refkp.nn.encoders import EncoderSpec, VisionEncoder  # noqa: E402
 
 SIZES = {
     "hidden_size": 16,
@@ -177,10 +177,46 @@ def test_models_that_are_no_plain_vision_transformers(tmp_path: Path) -> None:
         VisionEncoder(EncoderSpec(save(swin, tmp_path / "swin"), 32))
 
 
-def test_convolutional_models_are_an_error(tmp_path: Path) -> None:
-    convnext = transformers.ConvNextModel(transformers.ConvNextConfig(hidden_sizes=[4] * 4, depths=[1] * 4))
-    with pytest.raises(ValueError, match="a plain vision transformer; got ConvNextModel without hidden_size"):
-        VisionEncoder(EncoderSpec(save(convnext, tmp_path), 32))
+CONVOLUTIONAL: dict[str, Callable[[], Any]] = {
+    "resnet": lambda: transformers.ResNetModel(
+        transformers.ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
+    ),
+    "convnext": lambda: transformers.ConvNextModel(
+        transformers.ConvNextConfig(num_stages=2, hidden_sizes=[4, 8], depths=[1, 1])
+    ),
+}
+
+
+@pytest.mark.parametrize("family", CONVOLUTIONAL)
+def test_a_convolutional_network_gives_its_last_features_row_by_row(family: str, tmp_path: Path) -> None:
+    model = CONVOLUTIONAL[family]().eval()
+    encoder = VisionEncoder(EncoderSpec(save(model, tmp_path), 64)).eval()
+    views = torch.rand(2, 3, 3, 64, 64)
+    pixels = (views.flatten(0, 1) - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    want = model(pixel_values=pixels).last_hidden_state
+    assert (encoder.dim, encoder.patch_size, encoder.grid) == (8, 8, (8, 8))
+    torch.testing.assert_close(encoder(views)[1, 2], want[5].permute(1, 2, 0).flatten(0, 1))
+
+
+@pytest.mark.parametrize("family", CONVOLUTIONAL)
+def test_stages_of_a_convolutional_network_are_trained_from_the_last(family: str, tmp_path: Path) -> None:
+    source = save(CONVOLUTIONAL[family](), tmp_path)
+    encoder = VisionEncoder(EncoderSpec(source, 64, 1))
+    found = {name: p for name, p in encoder.backbone.named_parameters() if p.requires_grad}
+    assert found
+    assert all(name.startswith("encoder.stages.1.") for name in found)
+    encoder(torch.rand(1, 2, 3, 64, 64)).square().sum().backward()
+    assert [name for name, parameter in found.items() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("train_blocks", [0, 1])
+def test_statistics_of_batches_stay_where_they_are_frozen(train_blocks: int) -> None:
+    encoder = VisionEncoder(EncoderSpec("tiny_resnet", 64, train_blocks)).train()
+    before = {name: value.clone() for name, value in encoder.named_buffers()}
+    encoder(torch.rand(2, 2, 3, 64, 64))
+    moved = {name for name, value in encoder.named_buffers() if not torch.equal(value, before[name])}
+    assert all(".stages.2." in name for name in moved)
+    assert bool(moved) == bool(train_blocks)
 
 
 def test_a_position_code_that_cannot_be_interpolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

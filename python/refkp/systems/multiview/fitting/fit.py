@@ -1,0 +1,141 @@
+"""From a recording to a posed body in every frame."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refkp._checks import fail
+from refkp.systems.multiview.body.model import Body
+from refkp.systems.multiview.body.motion import BodyMotion
+from refkp.systems.multiview.body.posing import JointsOnly
+from refkp.systems.multiview.calibration import Calibration
+from refkp.systems.multiview.fitting.initialisation import initial_variables
+from refkp.systems.multiview.fitting.problem import LEAST_NOISE_PX, Problem, noise_of
+from refkp.systems.multiview.fitting.solver import Solved, minimise
+from refkp.systems.multiview.fitting.spec import FitSpec
+from refkp.systems.multiview.fitting.variables import Variables
+from refkp.systems.multiview.reconstruction import reconstruct
+from refkp.systems.multiview.session import Recording
+
+#: Frames that are solved together, and how many of the earlier ones a later part begins with.
+_TOGETHER, _OVERLAP = 600, 30
+
+
+class BodyFit(NamedTuple):
+    """A body fitted to a recording, V views with a camera."""
+
+    motion: BodyMotion  # float64
+    calibration: Calibration  # of the views
+    uv: Tensor  # float64 [F,V,J,2], labels of the body's joints in pixels; NaN where missing
+    joints: Tensor  # float64 [F,J,3]
+    residual_px: Tensor  # float64 [F,V,J] of the fitted joints; NaN where not labelled
+    noise_px: float  # that labels were believed to have
+
+
+@torch.no_grad()
+def fit_body(
+    recording: Recording,
+    body: Body,
+    joint_map: Tensor,
+    *,
+    track: str | None = None,
+    spec: FitSpec = FitSpec(),  # noqa: B008 (frozen)
+) -> BodyFit:
+    """Pose, shape and bone lengths of one animal by the labels of all views over time.
+
+    Args:
+        recording: with cameras of at least two views; views without one are left out.
+        body: what is posed.
+        joint_map: int64 [J], which joint of the recording each joint of the body is; -1: none.
+        track: which animal, where there are several.
+        spec: what is believed before.
+
+    Raises:
+        ValueError: fewer than two cameras, several animals and no choice, or no frame with three joints.
+    """
+    found = reconstruct(recording, track, over_time=True)
+    joints = JointsOnly(body.to(dtype=torch.float64))
+    points = _mapped(torch.from_numpy(found.points), joint_map)
+    uv = _mapped(torch.from_numpy(found.seen.xy), joint_map)
+    start = initial_variables(points, joints)
+    if start is None:
+        rule = "with three joints of the body in space in at least one frame"
+        fail(
+            "fit_body",
+            recording.name,
+            rule,
+            "none",
+            "Look at `refkp multiview triangulate` and at the joint table.",
+        )
+    seen = torch.isfinite(uv).all(-1)
+    rig = found.calibration.rig.to(torch.float64)
+    length = float(start.log_size.exp()) * body.length
+    problem = Problem(
+        joints,
+        rig,
+        torch.where(seen[..., None], uv, 0.0),
+        seen.double(),
+        LEAST_NOISE_PX,
+        float(start.log_size),
+        length,
+        spec,
+    )
+    problem = problem._replace(noise_px=spec.noise_px or noise_of(problem, start))
+    variables, noise = _in_parts(problem, start)
+    world = joints(variables.pose(joints))
+    projected = rig.project(world).uv.permute(0, 2, 1, 3)
+    residual = torch.linalg.vector_norm(projected - uv, dim=-1)
+    motion = BodyMotion(
+        torch.from_numpy(np.asarray(found.seen.frames)),
+        variables.rotations,
+        variables.trans,
+        variables.betas,
+        variables.offsets(joints.body, joints.rest(variables.betas[None], 1)[0]),
+        variables.log_size.exp(),
+    )
+    return BodyFit(motion, found.calibration, uv, world, residual, noise)
+
+
+def _mapped(values: Tensor, joint_map: Tensor) -> Tensor:
+    """Values [...,K,D] of labels as those of the body's joints, NaN where none stands for it."""
+    chosen = values[..., joint_map.clamp(min=0), :]
+    return torch.where((joint_map >= 0)[:, None], chosen, torch.nan)
+
+
+def _in_parts(problem: Problem, start: Variables) -> Solved:
+    """Solve all frames at once, or a long recording part by part with the shape that frames from all over it tell."""
+    count = len(start.trans)
+    if count <= _TOGETHER:
+        return minimise(problem, start)
+    middle = _part(problem, start, _shape_rows(count))
+    shaped, noise = minimise(*middle)
+    done = start._replace(log_size=shaped.log_size, betas=shaped.betas, log_lengths=shaped.log_lengths)
+    rotations, trans = [], []
+    for first in range(0, count, _TOGETHER - _OVERLAP):
+        rows = torch.arange(first, min(first + _TOGETHER, count))
+        found, _ = minimise(*_part(problem, done, rows), fixed_shape=True)
+        kept = slice(_OVERLAP // 2 if first else 0, None)
+        rotations.append(found.rotations[kept])
+        trans.append(found.trans[kept])
+        if rows[-1] == count - 1:
+            break
+    for number in range(len(rotations) - 1):
+        rotations[number] = rotations[number][: -_OVERLAP // 2]
+        trans[number] = trans[number][: -_OVERLAP // 2]
+    return Solved(done._replace(rotations=torch.cat(rotations), trans=torch.cat(trans)), noise)
+
+
+def _shape_rows(count: int) -> Tensor:
+    """Runs of frames from all over a recording."""
+    runs = torch.linspace(0, count - 60, _TOGETHER // 60).long()
+    return torch.cat([torch.arange(first, first + 60) for first in runs.tolist()]).unique()
+
+
+def _part(problem: Problem, variables: Variables, rows: Tensor) -> tuple[Problem, Variables]:
+    """The same for some of the frames."""
+    part = problem._replace(uv=problem.uv[rows], seen=problem.seen[rows])
+    return part, variables._replace(rotations=variables.rotations[rows], trans=variables.trans[rows])

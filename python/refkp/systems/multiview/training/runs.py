@@ -1,0 +1,37 @@
+"""The model of a trained run, built again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refkp.systems.multiview.body.files import body_from_fields
+from refkp.systems.multiview.model.network import MultiviewModel
+from refkp.systems.multiview.model.spec import MultiviewSpec
+from refkp.training.checkpoint import read_checkpoint
+from refkp.training.config import from_plain
+from refkp.training.stages import run_checkpoint
+
+
+class TrainedRun(NamedTuple):
+    """A trained model, in evaluation mode, and how it was shown its data."""
+
+    model: MultiviewModel
+    data: dict[str, Any]  # cameras, joints, joint_map, image_size
+    calibrated_share: float
+
+
+def load_run(run: str | Path) -> TrainedRun:
+    """The trained model of a run.
+
+    Args:
+        run: the folder of a complete run, or a checkpoint file.
+
+    Raises:
+        ValueError: the run is not complete, or the checkpoint was not written by a multi-view training.
+    """
+    checkpoint = read_checkpoint(run_checkpoint(run, "multiview", ("train",)), "multiview")
+    specs = checkpoint.specs
+    model = MultiviewModel(from_plain(MultiviewSpec, specs["model"]), body_from_fields(specs["body"]))
+    model.load_state_dict(checkpoint.weights())
+    return TrainedRun(model.eval(), dict(specs["data"]), specs["calibrated_share"])
