@@ -23,6 +23,8 @@ from refkp.systems.multiview.session import Recording
 
 #: Frames that are solved together, and how many of the earlier ones a later part begins with.
 _TOGETHER, _OVERLAP = 600, 30
+#: Frames of the runs from all over a long recording that tell the shape.
+_RUN = 40
 
 
 class BodyFit(NamedTuple):
@@ -131,8 +133,8 @@ def _in_parts(problem: Problem, start: Variables) -> Solved:
 
 def _shape_rows(count: int) -> Tensor:
     """Runs of frames from all over a recording."""
-    runs = torch.linspace(0, count - 60, _TOGETHER // 60).long()
-    return torch.cat([torch.arange(first, first + 60) for first in runs.tolist()]).unique()
+    starts = torch.linspace(0, count - _RUN, max(1, _TOGETHER // _RUN)).long()
+    return torch.cat([torch.arange(first, first + _RUN) for first in starts.tolist()]).unique()
 
 
 def _part(problem: Problem, variables: Variables, rows: Tensor) -> tuple[Problem, Variables]:
