@@ -1,7 +1,12 @@
-"""Sequences whose neighbours are coupled: block systems of bandwidth two, solved frame by frame."""
+"""Sequences whose neighbours are coupled: block systems of bandwidth two, solved frame by frame.
+
+The Cholesky factorisation of such a system, frame after frame, is a Kalman filter in its information form, and the
+substitution back is the pass of Rauch, Tung and Striebel.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,17 +52,41 @@ def solve_coupled(blocks: Tensor, right: Tensor, coupling: Tensor, bands: Bands)
     Raises:
         torch.linalg.LinAlgError: the system is not positive definite.
     """
+    return solve_banded(
+        (block + share * coupling for block, share in zip(blocks, bands.diagonal, strict=True)),
+        (share * coupling for share in bands.first),
+        (share * coupling for share in bands.second),
+        right,
+    )
+
+
+def solve_banded(
+    diagonal: Iterable[Tensor], first: Iterable[Tensor], second: Iterable[Tensor], right: Tensor
+) -> Tensor:
+    """Solve a symmetric system of T x T blocks by a Cholesky factorisation; blocks are taken one after the other.
+
+    Args:
+        diagonal: T blocks [...,n,n].
+        first: T-1, that of row t + 1 and column t.
+        second: T-2, that of row t + 2 and column t.
+        right: [T,...,n,k].
+
+    Returns:
+        [T,...,n,k].
+
+    Raises:
+        torch.linalg.LinAlgError: the system is not positive definite.
+    """
+    firsts, seconds = iter(first), iter(second)
     factors: list[Tensor] = []  # of the diagonal blocks
     before: list[Tensor] = []  # blocks one and two to the left of the diagonal
     before_2: list[Tensor] = []
     halves: list[Tensor] = []
-    nothing = torch.zeros_like(coupling)
-    for t in range(len(blocks)):
-        block, half = blocks[t] + bands.diagonal[t] * coupling, right[t]
-        left_2 = _right_solve(factors[t - 2], bands.second[t - 2] * coupling) if t > 1 else nothing
-        left = nothing
+    for t, block in enumerate(diagonal):
+        half, left = right[t], torch.zeros_like(block)
+        left_2 = _right_solve(factors[t - 2], next(seconds)) if t > 1 else left
         if t > 0:
-            left = _right_solve(factors[t - 1], bands.first[t - 1] * coupling - left_2 @ before[t - 1].mT)
+            left = _right_solve(factors[t - 1], next(firsts) - left_2 @ before[t - 1].mT)
             block = block - left @ left.mT - left_2 @ left_2.mT
             half = half - left @ halves[t - 1] - (left_2 @ halves[t - 2] if t > 1 else 0.0)
         factors.append(torch.linalg.cholesky(block))
@@ -65,6 +94,33 @@ def solve_coupled(blocks: Tensor, right: Tensor, coupling: Tensor, bands: Bands)
         before.append(left)
         before_2.append(left_2)
     return _back_substitute(factors, before, before_2, halves)
+
+
+class ThreeFrameRows(NamedTuple):
+    """A matrix whose row t holds a block for each of the frames t, t + 1 and t + 2: [T-2,...,n,n] each."""
+
+    first: Tensor
+    second: Tensor
+    third: Tensor
+
+    def normal(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the matrix transposed by itself: the diagonal [T,...,n,n], the bands beside it [T-1,...] and [T-2,...]."""
+        a, b, c = self
+        along = (a.mT @ a, b.mT @ b, c.mT @ c)
+        return _staggered(along), _staggered((b.mT @ a, c.mT @ b)), c.mT @ a
+
+    def transposed_times(self, values: Tensor) -> Tensor:
+        """The matrix transposed by values [T-2,...,n]: [T,...,n]."""
+        return _staggered([(block.mT @ values[..., None])[..., 0] for block in self])
+
+
+def _staggered(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of parts [t,...], each a frame later than the one before it: [t + number of parts - 1,...]."""
+    count = len(parts[0])
+    total = parts[0].new_zeros(count + len(parts) - 1, *parts[0].shape[1:])
+    for late, part in enumerate(parts):
+        total[late : late + count] += part
+    return total
 
 
 def _back_substitute(

@@ -2,7 +2,7 @@
 
 `triangulate` is what data goes through: it finds the views that agree, refines on the pixels as they were
 seen, and says how sure it is. `triangulate_dlt` is the linear solution, `triangulate_differentiable` the one
-for losses, and `smooth` uses the time between frames.
+for losses.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from refkp.geometry.triangulation.linear import (
     triangulate_dlt,
 )
 from refkp.geometry.triangulation.robust import Triangulation, TriangulationSpec, triangulate
-from refkp.geometry.triangulation.smoothing import smooth
 
 __all__ = [
     "LinearPoints",
     "Triangulation",
     "TriangulationSpec",
     "reprojection_error",
-    "smooth",
     "triangulate",
     "triangulate_differentiable",
     "triangulate_dlt",

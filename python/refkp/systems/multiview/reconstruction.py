@@ -10,7 +10,8 @@ import torch
 
 from refkp._checks import fail
 from refkp.geometry.bundle import Bundle, BundleSpec, adjust
-from refkp.geometry.triangulation import TriangulationSpec, smooth, triangulate
+from refkp.geometry.smoothing import smooth_points
+from refkp.geometry.triangulation import TriangulationSpec, triangulate
 from refkp.systems.multiview.calibration import Calibration
 from refkp.systems.multiview.session import Observations, Recording, chosen_track, observations
 
@@ -44,7 +45,7 @@ def reconstruct(
         recording: with cameras of at least two views; views without one are left out.
         track: which animal, where there are several.
         spec: how views are made to agree.
-        over_time: smooth the tracks with `geometry.triangulation.smooth`, which fills gaps in.
+        over_time: smooth the tracks with `geometry.smoothing.smooth_points`, which fills gaps in.
 
     Raises:
         ValueError: fewer than two cameras, several animals and no choice, or no point that views agree on.
@@ -58,7 +59,7 @@ def reconstruct(
         rule = f"with labels that {spec.min_views} views agree on"
         remedy = "Look at `refkp multiview inspect`, ask for fewer views, or raise the threshold."
         fail("Recording", recording.name, rule, f"none, of {len(calibration.names)} views", remedy)
-    points = smooth(found.points, found.covariance) if over_time else found.points
+    points = smooth_points(found.points, found.covariance) if over_time else found.points
     return Reconstruction(
         calibration,
         seen,

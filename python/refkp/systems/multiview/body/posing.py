@@ -93,6 +93,20 @@ def shaped_body(body: Body, betas: Tensor | None, count: int) -> tuple[Tensor, T
     return vertices, body.regressor @ vertices
 
 
+def bone_offsets(body: Body, rest: Tensor, offsets: Tensor | None) -> Tensor:
+    """Where each joint stands in the frame of its parent [B,J,3], the root in the body's own.
+
+    Args:
+        body: whose joints they are.
+        rest: [B,J,3], the joints at rest.
+        offsets: [B,J,3], as in `BodyPose`.
+    """
+    between = rest[:, 1:] - rest[:, list(body.parents[1:])]
+    if offsets is not None:
+        between = between + offsets.new_tensor(body.trans_sign) * offsets[:, 1:]
+    return torch.cat((rest[:, :1], between), dim=1)
+
+
 class JointParts(NamedTuple):
     """What joints are made of: a share of each moves with every joint that carries it."""
 
@@ -103,6 +117,14 @@ class JointParts(NamedTuple):
         """The joints [B,J,3] in the world."""
         joints = self.points.sum(2)
         return _placed(joints, joints[:, :1], pose)
+
+    def centres(self, pose: BodyPose) -> Tensor:
+        """The points [B,J,3] in the world that the joints turn about.
+
+        They are the joints of a body that is static, and of one made of bones. Regressed from vertices that several
+        joints move, a joint stands beside its centre.
+        """
+        return _placed(self.frames.position, self.points.sum(2)[:, :1], pose)
 
 
 class JointsOnly(nn.Module):
@@ -182,7 +204,7 @@ def _frames(
     body: Body, pose: BodyPose, rest: Tensor, propagate_scaling: bool, root_divides: bool = False
 ) -> JointFrames:
     parents = list(body.parents)
-    local, offset = pose.rotations, torch.cat((rest[:, :1], rest[:, 1:] - rest[:, parents[1:]]), dim=1)
+    local, offset = pose.rotations, bone_offsets(body, rest, pose.offsets)
     if pose.log_scale is not None:
         scale = torch.cat((torch.ones_like(pose.log_scale[:, :1]), pose.log_scale[:, 1:].exp()), dim=1)
         local = local * scale[:, :, None]
@@ -192,9 +214,6 @@ def _frames(
             )
             above = torch.cat((torch.ones_like(scale[:, :1]), dividing[:, parents[1:]]), dim=1)
             local = local / above[..., None]
-    if pose.offsets is not None:
-        sign = pose.offsets.new_tensor(body.trans_sign)
-        offset = torch.cat((offset[:, :1], offset[:, 1:] + sign * pose.offsets[:, 1:]), dim=1)
     return forward_kinematics(local, offset, body.parents)
 
 

@@ -59,8 +59,8 @@ def fit_body(
     """
     found = reconstruct(recording, track, over_time=True)
     joints = JointsOnly(body.to(dtype=torch.float64))
-    points = _mapped(torch.from_numpy(found.points), joint_map)
-    uv = _mapped(torch.from_numpy(found.seen.xy), joint_map)
+    points = mapped(torch.from_numpy(found.points), joint_map)
+    uv = mapped(torch.from_numpy(found.seen.xy), joint_map)
     start = initial_variables(points, joints)
     if start is None:
         rule = "with three joints of the body in space in at least one frame"
@@ -100,7 +100,7 @@ def fit_body(
     return BodyFit(motion, found.calibration, uv, world, residual, noise)
 
 
-def _mapped(values: Tensor, joint_map: Tensor) -> Tensor:
+def mapped(values: Tensor, joint_map: Tensor) -> Tensor:
     """Values [...,K,D] of labels as those of the body's joints, NaN where none stands for it."""
     chosen = values[..., joint_map.clamp(min=0), :]
     return torch.where((joint_map >= 0)[:, None], chosen, torch.nan)
