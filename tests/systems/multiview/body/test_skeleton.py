@@ -190,6 +190,7 @@ def test_a_table_with_lengths_alone(tmp_path: Path) -> None:
     places = np.array([bone.place for bone in got.values()])
     apart = np.linalg.norm(places[:, None] - places, axis=-1) + 9 * np.eye(len(places))
     assert apart.min() > 0.2  # no two joints in one place
+    assert np.linalg.matrix_rank([got[name].place for name in "abc"], tol=0.3) == 3  # nor all in one plane
     onwards = np.array(got["a"].place) / 2
     for name in "def":  # they go on from where their parent's bone came
         assert np.subtract(got[name].place, got["a"].place) @ onwards >= 0.49

@@ -7,13 +7,33 @@ import torch
 
 from refkp.systems.multiview.body.posing import BodyPose, pose_body
 from refkp.systems.multiview.body.species import SPECIES, species_body
-from refkp.systems.multiview.data.animal import STANDING
 
 #: As they are labelled in recordings of mice.
 MOUSE = (
     *("Nose", "Ear_R", "Ear_L", "TTI", "TailTip", "Head", "Trunk", "Tail_0", "Tail_1", "Tail_2"),
     *("Shoulder_left", "Shoulder_right", "Haunch_left", "Haunch_right", "Neck"),
 )
+
+#: Joint -> its place when the animal of made-up sessions stands, in body lengths.
+STANDING = {
+    "nose": (0.62, 0.0, 0.22),
+    "head": (0.48, 0.0, 0.3),
+    "ear_left": (0.43, 0.09, 0.36),
+    "ear_right": (0.43, -0.09, 0.36),
+    "neck": (0.33, 0.0, 0.28),
+    "shoulder_left": (0.25, 0.12, 0.2),
+    "shoulder_right": (0.25, -0.12, 0.2),
+    "paw_front_left": (0.27, 0.15, 0.0),
+    "paw_front_right": (0.27, -0.15, 0.0),
+    "trunk": (0.0, 0.0, 0.27),
+    "hip_left": (-0.28, 0.14, 0.2),
+    "hip_right": (-0.28, -0.14, 0.2),
+    "paw_hind_left": (-0.26, 0.17, 0.0),
+    "paw_hind_right": (-0.26, -0.17, 0.0),
+    "tail_base": (-0.38, 0.0, 0.2),
+    "tail_middle": (-0.6, 0.0, 0.17),
+    "tail_tip": (-0.85, 0.0, 0.12),
+}
 
 
 def test_the_mouse_has_the_points_that_mice_are_labelled_with() -> None:

@@ -154,6 +154,12 @@ def test_a_sparse_matrix_with_entries_outside_is_refused(tmp_path: Path) -> None
             read(tmp_path, pickle.dumps(matrix))
 
 
+def test_a_sparse_matrix_of_nothing_takes_no_memory(tmp_path: Path) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(ValueError, match=r"a sparse matrix \[100000, 1000000\]"):
+        read(tmp_path, pickle.dumps(sparse.coo_matrix((10**5, 10**6))))
+
+
 @pytest.fixture
 def chumpy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A module with the class whose objects old model files hold."""
@@ -246,6 +252,7 @@ def test_raw_opcodes_are_refused(name: str, tmp_path: Path) -> None:
         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR.",  # never filled
         b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.",  # more bytes than there are
         b"(lp0\ng0\na.",  # a list in itself
+        b"Nr\xff\xff\xff\x7f(lp\n.",  # a place in the memory that other readers would make room for
         b"",
         b".",
         b"no pickle",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import io
+import math
 import pickle
 import re
 from pathlib import Path
@@ -29,7 +30,7 @@ def unpickle_arrays(path: Path) -> Any:
     data = path.read_bytes()
     copyreg.clear_extension_cache()  # names under a code that this process met before are looked at, too
     try:
-        return _plain(_Recorder(io.BytesIO(data), encoding="latin1").load())
+        return _plain(_Recorder(_Lines(data), encoding="latin1").load())
     except Exception as error:  # a broken stream raises whatever it runs into
         if isinstance(error, _RefusedError):
             told = (
@@ -44,7 +45,17 @@ class _RefusedError(Exception):
     """A name that does not belong to an array."""
 
 
-class _Recorder(pickle.Unpickler):
+class _Lines(io.BytesIO):
+    """Lines that are whole: a name that ends with the file is none."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n"):
+            raise EOFError("a line without its end")
+        return line
+
+
+class _Recorder(pickle._Unpickler):  # the one in Python: what it holds is never larger than the file says
     def find_class(self, module: str, name: str) -> type:
         known = _RECORDS.get((module.partition(".")[0], name))
         if known is None:
@@ -137,6 +148,8 @@ class _Sparse(_Record):
     def made(self) -> Any:
         state = self.state[0] if isinstance(self.state, tuple) else self.state  # the other are slots
         values = {name: _plain(state[name]) for name in state if name in _OF_SPARSE}
+        if math.prod(values["_shape"]) > _MOST_ELEMENTS:
+            raise pickle.UnpicklingError(f"a sparse matrix {values['_shape']}")
         dense = np.zeros(values["_shape"], dtype=values["data"].dtype)
         places = self.places(values)
         for place, size in zip(places, dense.shape, strict=True):
@@ -169,7 +182,8 @@ class _Coo(_Sparse):
         return rows, columns
 
 
-_OF_SPARSE = ("_shape", "data", "indices", "indptr", "coords", "row", "col")
+#: Fields of a sparse matrix; elements of the largest that is made dense.
+_OF_SPARSE, _MOST_ELEMENTS = ("_shape", "data", "indices", "indptr", "coords", "row", "col"), 2**28
 
 #: (package, name), as pickles of Python 2 and 3, NumPy 1 and 2, and every SciPy write them -> what it is recorded as.
 _RECORDS: dict[tuple[str, str], type] = {
