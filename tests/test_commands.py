@@ -89,6 +89,8 @@ WRITERS = {
     "multiview inspect": ["none"],
     "multiview triangulate": ["none"],
     "multiview calibrate": ["none"],
+    "multiview fit": ["none", "--body", "mouse"],
+    "multiview eval": ["--run", "none", "--data", "none"],
     "panorama tiles": ["none.jpg"],
     "panorama compare": ["--data", "none"],
     "panorama eval": ["--run", "none", "--data", "none.csv"],

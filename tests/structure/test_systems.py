@@ -17,9 +17,6 @@ SYSTEMS = sorted(path.parent.name for path in (PACKAGE / "systems").glob("*/__in
 #: the parts, and what it adds to pictures and files.
 PARTS = ("data", "model", "losses", "metrics", "pictures", "training", "inference", "commands")
 
-#: The parts that a system does not have yet: one that is not trained.
-NOT_YET = {"multiview": ("model", "losses", "training", "inference")}
-
 #: The files that a reader of one system looks for in another.
 FILES = (
     *(
@@ -37,8 +34,6 @@ FILES = (
     ),
 )
 
-TRAINED = [system for system in SYSTEMS if system not in NOT_YET]
-
 
 def part_of(module: str) -> tuple[str, str] | None:
     """(system, part) of a module inside a system."""
@@ -50,7 +45,7 @@ def modules(system: str) -> list[Path]:
     return files(".py", under=PACKAGE / "systems" / system)
 
 
-@pytest.mark.parametrize("system", TRAINED)
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_a_system_has_every_part(system: str) -> None:
     folder = PACKAGE / "systems" / system
     wanted = [folder / part for part in PARTS if part != "pictures"] + [folder / name for name in FILES]
@@ -58,14 +53,6 @@ def test_a_system_has_every_part(system: str) -> None:
     wanted += [ROOT / "bench" / f"test_bench_{system}.py", ROOT / "docs" / f"{system}.md"]
     missing = [str(path.relative_to(ROOT)) for path in wanted if not path.exists()]
     assert not missing, f"{system} lacks {', '.join(missing)}"
-
-
-@pytest.mark.parametrize("system", NOT_YET)
-def test_a_system_that_is_not_trained_has_the_other_parts(system: str) -> None:
-    folder = PACKAGE / "systems" / system
-    there = {part for part in PARTS if (folder / part).exists() or (folder / f"{part}.py").exists()}
-    assert there == set(PARTS) - set(NOT_YET[system])
-    assert not (folder / "commands" / "train.py").exists()
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -86,7 +73,7 @@ def test_the_parts_of_a_system_import_in_one_order(system: str) -> None:
     graphlib.TopologicalSorter(own).prepare()  # raises where a system's own parts import in a circle
 
 
-@pytest.mark.parametrize("system", TRAINED)
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_the_module_of_a_system_trains_as_all_do(system: str) -> None:
     classes = [node for node in parsed(PACKAGE / "systems" / system / "training" / "module.py").body
                if isinstance(node, ast.ClassDef)]  # fmt: skip

@@ -99,8 +99,8 @@ def body_picture(
         order = np.argsort(-far[faces].mean(1))
         shade = _shades(far[faces].mean(1)[order])
         axis.add_collection(PolyCollection(points[faces[order]], facecolors=shade, alpha=0.45, linewidths=0))
-        axis.scatter(*marked.T, s=26, facecolors="none", edgecolors=_LABEL, linewidths=1.2)
-        axis.scatter(*points[count:].T, s=22, marker="x", c=_REPROJECTED, linewidths=1)
+        axis.scatter(marked[:, 0], marked[:, 1], s=26, facecolors="none", edgecolors=_LABEL, linewidths=1.2)
+        axis.scatter(points[count:, 0], points[count:, 1], s=22, marker="x", c=_REPROJECTED, linewidths=1)
     return figure
 
 

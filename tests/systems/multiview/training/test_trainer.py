@@ -16,6 +16,8 @@ pytest.importorskip("transformers", reason="needs the extra `multiview`")
 pytest.importorskip("embreex", reason="needs the extra `multiview`")
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
+pytest.importorskip("trimesh", reason="needs the extra `multiview`")
 
 from refkp.systems.multiview.data.datamodule import MultiviewData
 from refkp.systems.multiview.training.curriculum import CurriculumStage, lr_scale_at, stepped, weights_at

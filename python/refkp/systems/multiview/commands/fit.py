@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refkp._files import write_json
-from refkp.commands import add_out, output_folder, parsed, parser, require_file, table
+from refkp.commands import add_out, output_folder, parsed, parser, table
 from refkp.systems.multiview.commands.sessions import add_session, read_session
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ _EXAMPLE = (
 def fit(argv: list[str]) -> int:
     """Pose, shape and bone lengths of an animal over time: poses, glTF, BVH, angles, cameras, errors, pictures."""
     options = parsed(_parser(), argv)
-    if options.joints is not None:
-        require_file(_COMMAND, "joints", options.joints)
 
     from refkp.systems.multiview.body.joint_table import joint_map, read_joint_table
     from refkp.systems.multiview.body.species import load_body

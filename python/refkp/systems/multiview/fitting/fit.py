@@ -18,7 +18,7 @@ from refkp.systems.multiview.fitting.problem import LEAST_NOISE_PX, Problem, noi
 from refkp.systems.multiview.fitting.solver import Solved, minimise
 from refkp.systems.multiview.fitting.spec import FitSpec
 from refkp.systems.multiview.fitting.variables import Variables
-from refkp.systems.multiview.reconstruction import reconstruct
+from refkp.systems.multiview.reconstruction import Reconstruction, reconstruct
 from refkp.systems.multiview.session import Recording
 
 #: Frames that are solved together, and how many of the earlier ones a later part begins with.
@@ -60,6 +60,27 @@ def fit_body(
         ValueError: fewer than two cameras, several animals and no choice, or no frame with three joints.
     """
     found = reconstruct(recording, track, over_time=True)
+    problem, start, uv = _begun(recording.name, found, body, joint_map, spec)
+    variables, noise = _in_parts(problem, start)
+    joints = problem.joints
+    world = joints(variables.pose(joints))
+    projected = problem.rig.project(world).uv.permute(0, 2, 1, 3)
+    residual = torch.linalg.vector_norm(projected - uv, dim=-1)
+    motion = BodyMotion(
+        torch.from_numpy(np.asarray(found.seen.frames)),
+        variables.rotations,
+        variables.trans,
+        variables.betas,
+        variables.offsets(joints.body, joints.rest(variables.betas[None], 1)[0]),
+        variables.log_size.exp(),
+    )
+    return BodyFit(motion, found.calibration, uv, world, residual, noise)
+
+
+def _begun(
+    name: str, found: Reconstruction, body: Body, joint_map: Tensor, spec: FitSpec
+) -> tuple[Problem, Variables, Tensor]:
+    """What is solved, where it begins, and the labels [F,V,J,2] of the body's joints."""
     joints = JointsOnly(body.to(dtype=torch.float64))
     points = mapped(torch.from_numpy(found.points), joint_map)
     uv = mapped(torch.from_numpy(found.seen.xy), joint_map)
@@ -68,7 +89,7 @@ def fit_body(
         rule = "with three joints of the body in space in at least one frame"
         fail(
             "fit_body",
-            recording.name,
+            name,
             rule,
             "none",
             "Look at `refkp multiview triangulate` and at the joint table.",
@@ -86,20 +107,7 @@ def fit_body(
         length,
         spec,
     )
-    problem = problem._replace(noise_px=spec.noise_px or noise_of(problem, start))
-    variables, noise = _in_parts(problem, start)
-    world = joints(variables.pose(joints))
-    projected = rig.project(world).uv.permute(0, 2, 1, 3)
-    residual = torch.linalg.vector_norm(projected - uv, dim=-1)
-    motion = BodyMotion(
-        torch.from_numpy(np.asarray(found.seen.frames)),
-        variables.rotations,
-        variables.trans,
-        variables.betas,
-        variables.offsets(joints.body, joints.rest(variables.betas[None], 1)[0]),
-        variables.log_size.exp(),
-    )
-    return BodyFit(motion, found.calibration, uv, world, residual, noise)
+    return problem._replace(noise_px=spec.noise_px or noise_of(problem, start)), start, uv
 
 
 def mapped(values: Tensor, joint_map: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from refkp.systems.multiview.model.cameras import CameraHead, RigPrior, cameras_
 from refkp.systems.multiview.model.features import ViewEncoder
 from refkp.systems.multiview.model.fusion import Fusion
 from refkp.systems.multiview.model.spec import MultiviewSpec
-from refkp.systems.multiview.model.state import BodyState, num_limb_values, pose_of
+from refkp.systems.multiview.model.state import BodyState, num_limb_values, pose_of, rest_state
 
 
 class Cameras(NamedTuple):
@@ -121,6 +121,15 @@ class MultiviewModel(nn.Module):
         told = self.camera_head(views, camera_indices)
         with torch.autocast(images.device.type, enabled=False):
             return self._estimate(states, told, camera_indices, reference, given, calibrated)
+
+    def at_rest(self, view_mask: Tensor, camera_indices: Tensor) -> Estimate:
+        """The body at rest and the mean rig: what is estimated where the last layers say nothing."""
+        camera_indices = self._checked(camera_indices, view_mask)
+        reference = reference_slot(camera_indices, view_mask)
+        told = torch.zeros(*view_mask.shape, 10, device=view_mask.device)
+        state = rest_state(self.body, self.spec.body.limbs, told[:, 0])
+        nobody = torch.zeros_like(view_mask)
+        return self._estimate([state], told, camera_indices, reference, None, nobody)
 
     def _estimate(
         self,

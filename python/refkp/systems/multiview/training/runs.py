@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from refkp._checks import fail
 from refkp.systems.multiview.body.files import body_from_fields
 from refkp.systems.multiview.model.network import MultiviewModel
 from refkp.systems.multiview.model.spec import MultiviewSpec
+from refkp.systems.multiview.store.records import StoreInfo
 from refkp.training.checkpoint import read_checkpoint
 from refkp.training.config import from_plain
 from refkp.training.stages import run_checkpoint
@@ -19,6 +21,14 @@ class TrainedRun(NamedTuple):
     model: MultiviewModel
     data: dict[str, Any]  # cameras, joints, joint_map, image_size
     calibrated_share: float
+
+    def require_data(self, info: StoreInfo) -> None:
+        """Raise ValueError unless a file of samples means the same by its cameras, joints and pictures."""
+        told = (list(info.camera_names), list(info.joint_names or ()), info.size)
+        for name, got in zip(("cameras", "joints", "image_size"), told, strict=True):
+            if got != self.data[name]:
+                remedy = "Preprocess it with the options of the training set."
+                fail("TrainedRun", "data", f"a file with the {name} {self.data[name]}", got, remedy)
 
 
 def load_run(run: str | Path) -> TrainedRun:
