@@ -111,8 +111,9 @@ def test_multiview(tmp_path: Path) -> None:
     """Visible joints, points and cameras are counted over both ranks: one sees a sample with few of them."""
     pytest.importorskip("transformers", reason="needs the extra `multiview`")
     pytest.importorskip("embreex", reason="needs the extra `multiview`")
-    for package in ("cv2", "PIL", "trimesh"):
-        pytest.importorskip(package, reason="needs the extra `multiview`")
+    pytest.importorskip("cv2", reason="needs the extra `multiview`")
+    pytest.importorskip("PIL", reason="needs the extra `viz`")
+    pytest.importorskip("trimesh", reason="needs the extra `multiview`")
     h5py = pytest.importorskip("h5py", reason="needs the extra `multiview`")
 
     from tests.systems.multiview.training.small import SMALL, write_data
