@@ -15,7 +15,7 @@ from refkp.machine import collect
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add = parser.getgroup("refkp bench").addoption
-    add("--bench-smoke", action="store_true", help="correctness gates and one repetition")
+    add("--bench-smoke", action="store_true", help="correctness gates, each run timed once, no large rows")
     add("--bench-device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     add("--bench-threads", type=int, default=os.cpu_count(), help="torch.set_num_threads")
     add("--bench-budget", type=float, default=Settings().budget_s, help="seconds per row")
@@ -23,6 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(config.getoption("--bench-threads"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--bench-smoke"):
+        large = [item for item in items if item.get_closest_marker("large")]
+        config.hook.pytest_deselected(items=large)
+        items[:] = [item for item in items if item not in large]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

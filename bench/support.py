@@ -15,12 +15,16 @@ A suite describes rows and hands each to the `compare` fixture:
 All contenders of a row run in one process on the same inputs, one after the other in every round, so that
 noise of the machine hits them alike: pytest-benchmark times ours, and the others run, timed, in its set-up
 before each round. Times are medians with the interquartile range. A contender that is wrong is never timed.
+
+A smoke run times the runs of the gate and makes no others. Rows marked `large` are not in it: a smaller sibling passes
+the same gate.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import gc
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -76,21 +80,13 @@ class Settings(NamedTuple):
 
 Compare = Callable[[Row], dict[str, Any]]
 
+#: Errors by contender, and the seconds of each run of all but ours, which the fixture times.
+Measured = tuple[dict[str, float], dict[str, list[float]]]
+
 
 def measure(row: Row, benchmark: Any, settings: Settings) -> dict[str, Any]:
     """Gate and time one row; the record goes to `benchmark.extra_info` and so into its JSON."""
-    errors = gate(row)
-    steps = {name: synchronised(step, row.device) for name, step in _timed(row).items()}
-    ours = steps.pop("refkp")
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-
-    def run_the_others() -> None:
-        gc.collect(0)
-        for name, step in steps.items():
-            seconds[name].append(stopwatch(step))
-
-    rounds = 1 if settings.smoke else _rounds([ours, *steps.values()], settings)
-    benchmark.pedantic(ours, setup=run_the_others, rounds=rounds, iterations=1)
+    errors, seconds = (_smoke if settings.smoke else _full)(row, benchmark, settings)
     if benchmark.stats is None:  # --benchmark-disable: the gate is all
         return {}
     seconds["refkp"] = list(benchmark.stats.stats.data)
@@ -105,17 +101,50 @@ def measure(row: Row, benchmark: Any, settings: Settings) -> dict[str, Any]:
     return record
 
 
-def gate(row: Row) -> dict[str, float]:
+def _full(row: Row, benchmark: Any, settings: Settings) -> Measured:
+    errors = gate(row)
+    steps = {name: synchronised(step, row.device) for name, step in _timed(row).items()}
+    ours = steps.pop("refkp")
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+
+    def run_the_others() -> None:
+        gc.collect(0)
+        for name, step in steps.items():
+            seconds[name].append(stopwatch(step))
+
+    rounds = _rounds([ours, *steps.values()], settings)
+    benchmark.pedantic(ours, setup=run_the_others, rounds=rounds, iterations=1)
+    return errors, seconds
+
+
+def _smoke(row: Row, benchmark: Any, settings: Settings) -> Measured:
+    seconds: dict[str, list[float]] = {}
+
+    def timed(name: str, step: Step) -> Any:
+        step = synchronised(step, row.device)
+        if name == "refkp":
+            return benchmark.pedantic(step, rounds=1, iterations=1)
+        start = time.perf_counter()
+        result = step()
+        seconds[name] = [time.perf_counter() - start]
+        return result
+
+    return gate(row, timed), seconds
+
+
+def gate(row: Row, run: Callable[[str, Step], Any] = lambda _, step: step()) -> dict[str, float]:
     """Raise AssertionError unless every contender agrees with the reference (without one: peers with ours).
 
-    Returns each contender's largest |x - reference| / max|reference| over its outputs.
+    Each contender runs once, by `run` of its name and its step. Returns its largest |x - reference| / max|reference|
+    over its outputs.
     """
-    want = _tensors((row.reference or row.ours)())
+    ours = _tensors(run("refkp", row.ours))
+    want = ours if row.reference is None else _tensors(row.reference())
     peer_tolerance = row.tolerance if row.peer_tolerance is None else row.peer_tolerance
     errors = {}
     for name, step in _timed(row).items():
         allowed = peer_tolerance if name in row.peers else row.tolerance
-        pairs = zip(_tensors(step()), want, strict=True)
+        pairs = zip(ours if name == "refkp" else _tensors(run(name, step)), want, strict=True)
         errors[name] = max((relative_error(got, wanted) for got, wanted in pairs), default=0.0)
         told = f"{row.op} {row.mode}: {name} is off by {errors[name]:.3g}, allowed {allowed:.3g}"
         assert errors[name] <= allowed, told

@@ -10,7 +10,7 @@ from bench.support import Compare, Row, nbytes, with_backward
 from refkp.ops import affine_warp
 from refkp.peers import warps as peers
 
-SHAPES = [(24, 3, 320, 320), (4, 10, 128, 128)]
+SHAPES = [pytest.param((24, 3, 320, 320), marks=pytest.mark.large), (4, 10, 128, 128)]
 #: Mode -> the inputs that get gradients, the wanted ratio, and passes over arrays of the image's size.
 MODES = {
     "forward": ((), 1.8, 2),

@@ -11,7 +11,12 @@ from refkp.ops import flow_gt
 from refkp.peers import flow_gt as peers
 
 #: Objects, templates, crop size, wanted ratio (no target where fixed costs of the call dominate).
-SHAPES = [((1, 8, 224, 224), 8.0), ((2, 8, 224, 224), 8.0), ((1, 1, 224, 224), None), ((1, 4, 480, 640), 8.0)]
+SHAPES = [
+    ((1, 8, 224, 224), 8.0),
+    pytest.param((2, 8, 224, 224), 8.0, marks=pytest.mark.large),
+    ((1, 1, 224, 224), None),
+    pytest.param((1, 4, 480, 640), 8.0, marks=pytest.mark.large),
+]
 Arguments = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 

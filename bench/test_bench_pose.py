@@ -147,7 +147,10 @@ def seen(views: Views) -> list[Tensor]:
     return [views.K, views.cam_from_obj, share, colours / share[:, None], depth / share]
 
 
-@pytest.mark.parametrize(("mode", "size"), [("rendered", 96), ("rendered", 224), ("second run", 96)])
+@pytest.mark.parametrize(
+    ("mode", "size"),
+    [("rendered", 96), pytest.param("rendered", 224, marks=pytest.mark.large), ("second run", 96)],
+)
 def test_bench_pose_templates(mode: str, size: int, compare: Compare, device: str, tmp_path: Path) -> None:
     """42 templates for a network of `size` pixels, rendered or beside the mesh since the run before."""
     if device != "cpu":
@@ -234,7 +237,11 @@ def hull_distance(points: np.ndarray) -> float:
 
 @pytest.mark.parametrize(
     ("kind", "count", "peer"),
-    [("sphere", 20_000, every_distance), ("ball", 1_000_000, hull_distance), ("sphere", 1_000_000, None)],
+    [
+        ("sphere", 20_000, every_distance),
+        ("ball", 1_000_000, hull_distance),
+        pytest.param("sphere", 1_000_000, None, marks=pytest.mark.large),
+    ],
 )
 def test_bench_diameter(kind: str, count: int, peer: Any, compare: Compare, device: str) -> None:
     """The largest distance between two vertices.

@@ -20,6 +20,8 @@ SHAPES = {
     (1, 2048, 256): 1.0,
     (1, 12544, 768): 1.0,
 }
+#: More of one segment than of others with L > D and L >= D.
+LARGE = ((1, 2048, 2048), (1, 12544, 768))
 MODES = ("forward", "forward+backward", "forward+backward, Gram peer")
 
 
@@ -34,7 +36,11 @@ def peer_steps(x: Tensor, y: Tensor, num_pairs: int, mode: str) -> dict[str, Cal
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(shape, marks=[pytest.mark.large] * (shape in LARGE)) for shape in SHAPES],
+    ids=str,
+)
 def test_bench_vicreg(shape: tuple[int, int, int], mode: str, compare: Compare, device: str) -> None:
     num_pairs, length, dim = shape
     if mode.endswith("Gram peer") and length > dim:

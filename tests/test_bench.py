@@ -33,12 +33,17 @@ class FakeBenchmark:
         self.group = ""
 
     def pedantic(
-        self, target: Callable[[], Any], setup: Callable[[], None], rounds: int, iterations: int
-    ) -> None:
+        self,
+        target: Callable[[], Any],
+        setup: Callable[[], None] = lambda: None,
+        rounds: int = 1,
+        iterations: int = 1,
+    ) -> Any:
         for _ in range(rounds):
             setup()
-            target()
+            result = target()
         self.stats = SimpleNamespace(stats=SimpleNamespace(data=[0.5] * rounds))
+        return result
 
 
 def row(**changes: Any) -> Row:
@@ -103,8 +108,15 @@ def test_contenders_take_turns_and_ours_is_timed_by_the_fixture() -> None:
 
 
 def test_smoke_is_one_repetition_without_memory_and_roofline() -> None:
-    record = measure(row(), FakeBenchmark(), SMOKE)
-    assert record["contenders"]["torch"]["rounds"] == 1
+    runs: list[str] = []
+
+    def step(name: str) -> Callable[[], Tensor]:
+        return lambda: runs.append(name) or torch.ones(1)
+
+    contest = row(ours=step("ours"), peers={"a": step("a"), "b": step("b")}, reference=None)
+    record = measure(contest, FakeBenchmark(), SMOKE)
+    assert sorted(runs) == ["a", "b", "ours"]  # the gate is the repetition
+    assert record["contenders"]["a"]["rounds"] == record["contenders"]["refkp"]["rounds"] == 1
     assert not {"peak_bytes", "num_operators", "roofline"} & record.keys()
 
 

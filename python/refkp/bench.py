@@ -55,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--suite", type=Path, default=Path("bench"), help="folder of the suites (default: ./bench)")
     add("--filter", metavar="NAME", help="only suites and rows whose name contains NAME (pytest -k)")
-    add("--smoke", action="store_true", help="correctness gates and one repetition, no figures to keep")
+    add(
+        "--smoke",
+        action="store_true",
+        help="correctness gates, each run timed once, without large rows: no figures",
+    )
     add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     add("--threads", type=int, help="threads of torch and of the kernels (default: all cores)")
     add("--budget", type=float, metavar="SECONDS", help="time to spend on each row")

@@ -67,10 +67,8 @@ SHAPES = {
     "no images": make_call((0, 2, 5, 8), views=VIEWS[:0]),
     "no channels": make_call((1, 0, 5, 8)),
     "fov per tile": make_call(hfov_deg=[40.0, 80.0, 130.0], vfov_deg=60.0),
-    "box": make_call((1, 2, 23, 46), size=(3, 4), antialias="box"),
-    "box, fov per tile": make_call(
-        (1, 1, 16, 30), size=(3, 3), antialias="box", hfov_deg=[30.0, 80.0, 120.0]
-    ),
+    "box": make_call((1, 2, 11, 22), size=(2, 3), antialias="box"),
+    "box, fov per tile": make_call((1, 1, 10, 24), size=(3, 3), antialias="box", hfov_deg=[30.0, 60.0, 90.0]),
 }
 SHAPES |= {f"{name} nearest": make_call(mode="nearest", convention=name) for name in CONVENTIONS}
 SHAPES |= {

@@ -59,7 +59,13 @@ def result(folder: Path, stage: str = "train") -> dict[str, Any]:
     return {**summary, "files": best, "last": last, "best": weights_digest(folder / summary["checkpoint"])}
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+#: Of these, another schedule, or a signal during a validation, is the quicker sibling.
+SIBLINGS = ("epochs", "validations within an epoch")
+
+
+@pytest.mark.parametrize(
+    "schedule", [pytest.param(name, marks=[pytest.mark.slow] * (name in SIBLINGS)) for name in SCHEDULES]
+)
 def test_two_signals_in_one_run_change_nothing(schedule: str, tmp_path: Path) -> None:
     options = SCHEDULES[schedule]
     train(SMALL, small(tmp_path / "whole", *options))

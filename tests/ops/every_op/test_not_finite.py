@@ -55,9 +55,9 @@ def test_spreads_as_in_the_reference(case: Case, op: str, value: float) -> None:
 )
 @pytest.mark.parametrize("case", backend_cases())
 def test_every_sampling_of_e2p_spreads_as_the_reference(case: Case, options: dict[str, str]) -> None:
-    base = every_op(32, 64, 3)["e2p"]
-    call = dataclasses.replace(base, options={"hfov_deg": 120.0, "size": (5, 6), **options}, gradients=())
-    call = planted(call, math.nan, "erp", (0, 1, slice(8, 12), slice(15, 23))).to(case.device, case.dtype)
+    base = every_op(8, 16, 3)["e2p"]
+    call = dataclasses.replace(base, options={"hfov_deg": 120.0, "size": (3, 4), **options}, gradients=())
+    call = planted(call, math.nan, "erp", (0, 1, slice(2, 3), slice(4, 6))).to(case.device, case.dtype)
     got, want = call.run(case.backend)["output"], call.to("cpu", torch.float64).run("reference")["output"]
     assert 0 < int(want.isnan().sum()) < want.numel()
     assert_close("output", got, want, tolerance("e2p", case.backend, case.dtype))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from refkp import cli
 from refkp.geometry.bundle import BundleSpec
 from refkp.geometry.rotations import axis_angle_to_matrix, rotation_angle_between
 from refkp.geometry.triangulation import TriangulationSpec
-from refkp.systems.multiview.calibration import write_calibration
+from refkp.systems import multiview
 from refkp.systems.multiview.commands import calibrate, triangulate
 from refkp.systems.multiview.data.generator import MadeUpSession, make_session, write_session
 from refkp.systems.multiview.data.spec import SessionSpec
@@ -30,6 +31,7 @@ from refkp.systems.multiview.reading import read_recording
 from refkp.systems.multiview.reading.cameras import read_calibration
 from refkp.systems.multiview.reading.points import read_points, read_projections
 from refkp.systems.multiview.reconstruction import reconstruct, refine_cameras
+from refkp.systems.multiview.session import Observations, observations
 
 SPEC = SessionSpec(num_frames=40, num_views=4, missing=0.2, outliers=0.05, with_videos=False)
 
@@ -113,18 +115,6 @@ def test_a_session_without_one_point_is_an_error(session: tuple[Path, MadeUpSess
         reconstruct(read_recording(session[0]), spec=TriangulationSpec(min_views=5))
 
 
-@pytest.mark.parametrize("command", [triangulate.triangulate, calibrate.calibrate])
-def test_cameras_that_cannot_be_right_are_refused(
-    command: Callable[[list[str]], int], session: tuple[Path, MadeUpSession], tmp_path: Path
-) -> None:
-    folder, truth = session
-    rig = truth.calibration.rig.select([0, 1, 2, 2])
-    write_calibration(tmp_path / "copied.toml", truth.calibration._replace(rig=rig))
-    with pytest.raises(ValueError, match="duplicate cameras: cam2 and cam3"):
-        command([str(folder), "--calibration", str(tmp_path / "copied.toml"), "--out", str(tmp_path / "out")])
-    assert not (tmp_path / "out").exists()
-
-
 def test_fewer_than_two_cameras_are_refused(session: tuple[Path, MadeUpSession]) -> None:
     folder, truth = session
     with pytest.raises(ValueError, match="must be with cameras of at least two views; got 0 of 4"):
@@ -158,25 +148,25 @@ def test_what_triangulate_writes_is_read_again(
     assert (tmp_path / "out" / "space.png").stat().st_size > 10_000
 
 
-def test_cameras_that_cannot_be_right_are_not_triangulated_with(
-    session: tuple[Path, MadeUpSession], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_broken_video_is_not_drawn_and_labels_are_aligned_once(
+    session: tuple[Path, MadeUpSession],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder, truth = session
-    wrong = tmp_path / "twice.toml"
-    write_calibration(wrong, truth.calibration._replace(rig=truth.calibration.rig.select([0, 1, 3, 3])))
-    command = [
-        "multiview",
-        "triangulate",
-        str(folder),
-        "--calibration",
-        str(wrong),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    assert cli.main(command) == cli.USAGE_ERROR
-    assert "duplicate cameras: cam2 and cam3" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-    assert cli.main([*command, "--leave_out", "cam2"]) == 0
+    aligned = []
+
+    def counted(*arguments: Any) -> Observations:
+        aligned.append(arguments)
+        return observations(*arguments)
+
+    for module in (multiview.session, multiview.reconstruction, multiview.frames):
+        monkeypatch.setattr(module, "observations", counted)
+    folder = Path(shutil.copytree(session[0], tmp_path / "walk"))
+    (folder / "cam1" / "cam1.avi").write_bytes(b"no video")
+    with pytest.warns(UserWarning, match="cam1 is drawn without its picture: Video: "):
+        assert cli.main(["multiview", "triangulate", str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "views.png").stat().st_size > 10_000
+    assert len(aligned) == 1
 
 
 def test_calibrate_writes_cameras_that_are_read_again(

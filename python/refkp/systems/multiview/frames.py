@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from refkp._checks import fail
 from refkp.data.video import Video
-from refkp.systems.multiview.session import Recording, chosen_track, observations
+from refkp.systems.multiview.session import Observations, Recording, View, chosen_track, observations
 
 
 class SynchronisedFrame(NamedTuple):
@@ -34,23 +35,35 @@ def read_frame(recording: Recording, number: int, track: str | None = None) -> S
     Raises:
         ValueError: a number that is not in a video, or several animals and no choice.
     """
+    if number < 0:
+        fail("read_frame", "number", "at least 0", number)
     seen = observations(recording, chosen_track(recording, track))
+    return with_labels(recording, seen, number, [read_picture(view, number) for view in recording.views])
+
+
+def read_picture(view: View, number: int) -> NDArray[np.uint8] | None:
+    """A picture of one view: uint8 [H,W,3] RGB; None without a video.
+
+    Raises:
+        ValueError: a video that is none, or a frame that it does not have.
+    """
+    if view.video is None:
+        return None
+    with Video(view.video) as video:
+        return video.frame(number)
+
+
+def with_labels(
+    recording: Recording, seen: Observations, number: int, pictures: Sequence[NDArray[np.uint8] | None]
+) -> SynchronisedFrame:
+    """An instant of V views from their pictures and the labels of one animal in all frames."""
     row = int(np.searchsorted(seen.frames, number))
     is_labelled = row < len(seen.frames) and seen.frames[row] == number
     xy = seen.xy[row] if is_labelled else np.full(seen.xy.shape[1:], np.nan)
     score = seen.score[row] if is_labelled else np.full(seen.score.shape[1:], np.nan)
-    if number < 0:
-        fail("read_frame", "number", "at least 0", number)
-    pictures: list[NDArray[np.uint8] | None] = []
-    for view in recording.views:
-        if view.video is None:
-            pictures.append(None)
-            continue
-        with Video(view.video) as video:
-            pictures.append(video.frame(number))
-    sizes = tuple(_size(recording, name, picture)
-                  for name, picture in zip(recording.view_names, pictures, strict=True))  # fmt: skip
-    return SynchronisedFrame(number, recording.view_names, tuple(pictures), sizes, xy, score)
+    names = recording.view_names
+    sizes = tuple(_size(recording, name, picture) for name, picture in zip(names, pictures, strict=True))
+    return SynchronisedFrame(number, names, tuple(pictures), sizes, xy, score)
 
 
 def _size(recording: Recording, name: str, picture: NDArray[np.uint8] | None) -> tuple[int, int]:

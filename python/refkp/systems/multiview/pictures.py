@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from refkp._extras import named_extras
 from refkp.systems.multiview.body.model import Body
 from refkp.systems.multiview.body.posing import pose_body
+from refkp.systems.multiview.calibration import Calibration
 from refkp.systems.multiview.fitting.fit import BodyFit
-from refkp.systems.multiview.frames import SynchronisedFrame, read_frame
+from refkp.systems.multiview.frames import SynchronisedFrame, read_picture, with_labels
 from refkp.systems.multiview.inspection import Inspection
 from refkp.systems.multiview.inspection.errors import view_distances
-from refkp.systems.multiview.session import Observations, Recording
+from refkp.systems.multiview.session import Observations, Recording, View, chosen_track, observations
 
 with named_extras():
     from matplotlib.collections import PolyCollection
@@ -29,36 +31,36 @@ def inspection_figures(found: Inspection) -> dict[str, Figure]:
     """File name without its ending -> figure: what is labelled, an instant, and with cameras errors and the animal."""
     recording, seen = found.recording, found.seen
     figures = {"labels": missing_picture(seen.visible, recording.view_names, recording.joints)}
-    watchable = {name: fact.num_frames for name, fact in found.videos.items()}
-    return figures | space_figures(
-        _with_videos(recording, watchable, _best(seen)), found.track, seen, found.points
-    )
+    return figures | space_figures(recording, seen, found.points, found.cameras)
 
 
 def space_figures(
-    recording: Recording, track: str, seen: Observations, points: np.ndarray
+    recording: Recording, seen: Observations, points: np.ndarray, cameras: Calibration | None
 ) -> dict[str, Figure]:
     """File name without its ending -> figure: the views at an instant, and with cameras the errors and the animal.
 
+    A view whose video does not give that instant is drawn without its picture, which a warning says.
+
     Args:
         recording: with the videos to show.
-        track: the animal.
-        seen: F frames of all V views.
+        seen: one animal, F frames of all V views.
         points: [F,J,3] in space; NaN where missing.
+        cameras: of views, under their names; the others are drawn without reprojections.
     """
     figures: dict[str, Figure] = {}
-    best = int(np.searchsorted(seen.frames, _best(seen)))
+    best = int(seen.visible.sum((1, 2)).argmax())
     projected = np.full(seen.xy.shape[1:], np.nan)
-    cameras = recording.cameras()
     if np.isfinite(points).any() and cameras is not None:
-        views, rig = recording.calibrated_views(), cameras.rig
+        views, rig = [recording.view_names.index(name) for name in cameras.names], cameras.rig
         projected[views] = rig.project(torch.from_numpy(points[best])).uv.transpose(0, 1).numpy()
         distances = view_distances(seen.select(views), points, rig)
         figures["errors"] = error_picture(distances, cameras.names, recording.joints)
         whole = np.flatnonzero(np.isfinite(points).all(-1).mean(1) > 0.5)
         chosen = whole[np.linspace(0, len(whole) - 1, min(_NUM_SKELETONS, len(whole))).astype(int)]
         figures["space"] = space_picture(points[chosen], recording.edges, rig.centres().numpy())
-    shown = read_frame(recording, int(seen.frames[best]), track)
+    number = int(seen.frames[best])
+    pictures = [_shown(view, number) for view in recording.views]
+    shown = with_labels(recording, seen, number, pictures)
     figures["views"] = view_picture(shown, projected, recording.edges)
     return figures
 
@@ -72,7 +74,9 @@ def fit_figures(
     best = int(torch.isfinite(found.uv).all(-1).sum((1, 2)).argmax())
     posed = pose_body(body.to(dtype=torch.float64), found.motion.pose())
     views = replace(recording, views=tuple(view for view in recording.views if view.name in names))
-    shown = read_frame(views, int(found.motion.frames[best]), track)
+    number = int(found.motion.frames[best])
+    pictures = [_shown(view, number) for view in views.views]
+    shown = with_labels(views, observations(views, chosen_track(views, track)), number, pictures)
     seen = rig.project(torch.cat((posed.vertices[best], posed.joints[best])))
     uv, depth = (part.transpose(0, 1).numpy() for part in (seen.uv, seen.depth))
     chosen = np.linspace(0, len(found.joints) - 1, min(_NUM_SKELETONS, len(found.joints))).astype(int)
@@ -126,18 +130,12 @@ def _view_axes(frame: SynchronisedFrame) -> Figure:
     return figure
 
 
-def _best(seen: Observations) -> int:
-    """The frame with the most labels."""
-    return int(seen.frames[seen.visible.sum((1, 2)).argmax()])
-
-
-def _with_videos(recording: Recording, num_frames: Mapping[str, int], frame: int) -> Recording:
-    """The recording with the videos alone that have that frame; broken ones are told elsewhere."""
-    views = (
-        view if frame < num_frames.get(view.name, 0) else replace(view, video=None)
-        for view in recording.views
-    )
-    return replace(recording, views=tuple(views))
+def _shown(view: View, number: int) -> NDArray[np.uint8] | None:
+    try:
+        return read_picture(view, number)
+    except ValueError as error:
+        warnings.warn(f"{view.name} is drawn without its picture: {error}", stacklevel=1)
+        return None
 
 
 def view_picture(frame: SynchronisedFrame, projected: np.ndarray, edges: Sequence[tuple[int, int]]) -> Figure:

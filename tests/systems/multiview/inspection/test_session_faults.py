@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
@@ -18,6 +19,7 @@ import cv2
 import h5py
 
 from refkp import cli
+from refkp.geometry.rig import Rig
 from refkp.systems.multiview.calibration import write_calibration
 from refkp.systems.multiview.data.generator import generate_session, write_session
 from refkp.systems.multiview.data.spec import SessionSpec
@@ -62,6 +64,35 @@ def _calibrated_at_half_size(folder: Path) -> None:
     sizes[1] //= 2
     rig = calibration.rig._replace(K=K)
     write_calibration(folder / "calibration.toml", calibration._replace(rig=rig, sizes=sizes))
+
+
+def _changed_camera(folder: Path, change: Callable[[Rig], None]) -> None:
+    calibration = read_calibration(folder / "calibration.toml")
+    change(calibration.rig)
+    write_calibration(folder / "calibration.toml", calibration)
+
+
+def _folding_lens(folder: Path) -> None:
+    _changed_camera(folder, lambda rig: rig.distortion[1].copy_(torch.tensor([-9.0, 0, 0, 0, 0])))
+
+
+def _skewed(folder: Path) -> None:
+    _changed_camera(folder, lambda rig: rig.K[1, 0, 1].fill_(5))
+
+
+def _without_focal_length(folder: Path) -> None:
+    _changed_camera(folder, lambda rig: rig.K[1, 0, 0].fill_(0))
+
+
+def _other_size_alone(folder: Path) -> None:
+    calibration = read_calibration(folder / "calibration.toml")
+    calibration.sizes[1] = torch.tensor([640, 480])
+    write_calibration(folder / "calibration.toml", calibration)
+
+
+def _points_of_other_frames(folder: Path) -> None:
+    with h5py.File(folder / "points3d.h5", "r+") as file:
+        file["frames"][...] = [500, 560]
 
 
 def _cut_video(folder: Path) -> None:
@@ -111,6 +142,24 @@ def _half_a_video(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _without_late_labels(folder: Path) -> None:
+    _labels(folder, lambda tracks: tracks[..., 8:].fill(np.nan))
+
+
+def _video_that_ends_early(folder: Path) -> None:
+    _without_late_labels(folder)
+    _half_a_video(folder)
+
+
+def _blank_stretch(folder: Path) -> None:
+    _without_late_labels(folder)
+    path = folder / "cam1" / "cam1.avi"
+    content = bytearray(path.read_bytes())
+    a, b = int(0.45 * len(content)), int(0.55 * len(content))
+    content[a:b] = bytes(b - a)
+    path.write_bytes(content)
+
+
 def _broken_video(folder: Path) -> None:
     (folder / "cam1" / "cam1.avi").write_bytes(b"no video")
 
@@ -130,6 +179,16 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
     "a view that is a copy": (_copied_view, {"duplicate views"}, "cam0 and cam1"),
     "broken video": (_broken_video, {"broken video"}, "cam1"),
     "half of a video": (_half_a_video, {"broken video"}, "cam1"),
+    "half of a video, labels in the first": (_video_that_ends_early, {"broken video"}, "cam1"),
+    "blank stretch of a video": (_blank_stretch, {"broken video"}, "cam1"),
+    "folding lens": (_folding_lens, {"folding lens"}, "cam1: distortion (-9, 0, 0, 0, 0) folds over"),
+    "skew": (_skewed, {"skewed camera matrix"}, "cam1: K[0,1] is 5 px"),
+    "no focal length": (_without_focal_length, {"no camera matrix"}, "cam1: focal length 0"),
+    "size alone": (_other_size_alone, {"wrong size in the file"}, "Write 160x120 as its size"),
+    "points of other frames": (
+        *(_points_of_other_frames, {"points of other frames"}),
+        "points3d.h5: no point in a labelled frame: its rows are of frames 500 to 559, the labels of 0 to 59",
+    ),
 }
 
 
@@ -156,7 +215,7 @@ def test_a_fault_of_a_view_is_named_through_the_files(fault: str, tmp_path: Path
     from refkp.systems.multiview.data.generator import make_session
 
     make, kind, words = FAULTS[fault]
-    spec = SessionSpec(num_frames=90, num_views=4, with_videos=False)
+    spec = SessionSpec(num_frames=60, num_views=3, with_videos=False)
     (tmp_path / "session").mkdir()
     write_session(tmp_path / "session", make(make_session(spec, seed=4)), spec)
     found = [

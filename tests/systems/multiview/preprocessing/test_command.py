@@ -22,7 +22,7 @@ from refkp import cli
 from refkp.systems.multiview.calibration import Calibration, write_calibration
 from refkp.systems.multiview.data.generator import MadeUpSession
 from refkp.systems.multiview.inspection.findings import Finding
-from refkp.systems.multiview.preprocessing.refusal import refuse_broken
+from refkp.systems.multiview.inspection.refusal import refuse_broken
 from refkp.systems.multiview.store.reading import SampleStore
 from tests.systems.multiview.preprocessing.support import small_session
 
@@ -81,15 +81,29 @@ def _of_another_size(made: Made) -> Calibration:
     return made[1].calibration._replace(sizes=torch.tensor([[160, 120], [160, 120], [640, 480]]))
 
 
+def _with_K_of_another_size(made: Made) -> Calibration:
+    K = made[1].calibration.rig.K.clone()
+    K[2, :2] *= 4
+    return _of_another_size(made)._replace(rig=made[1].calibration.rig._replace(K=K))
+
+
+def _folding(made: Made) -> Calibration:
+    distortion = made[1].calibration.rig.distortion.clone()
+    distortion[2, 0] = -9
+    return made[1].calibration._replace(rig=made[1].calibration.rig._replace(distortion=distortion))
+
+
 CALIBRATIONS = {
     "duplicate cameras: cam1 and cam2": _duplicated,
     "view without a camera: cam2": _unnamed,
-    "K of another size: cam2": _of_another_size,
+    "wrong size in the file: cam2": _of_another_size,
+    "K of another size: cam2": _with_K_of_another_size,
+    "folding lens: cam2": _folding,
 }
 
 
 @pytest.mark.parametrize("told", CALIBRATIONS)
-def test_cameras_that_are_wrong_are_refused_until_they_are_left_out(
+def test_cameras_that_are_wrong_are_refused(
     told: str, made: Made, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "x.h5"
@@ -99,6 +113,11 @@ def test_cameras_that_are_wrong_are_refused_until_they_are_left_out(
     assert "--calibration" in text
     assert "--leave_out" in text
     assert not list(tmp_path.glob("x.h5*"))
+
+
+def test_wrong_cameras_are_left_out_or_replaced(made: Made, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.h5"
+    write_calibration(folder / "calibration.toml", _duplicated(made))
     assert _called(folder, out, "--calibration", made[0] / "calibration.toml") == 0
     out.unlink()
     assert _called(folder, out, "--leave_out", "cam2") == 0
@@ -120,6 +139,23 @@ def test_what_labels_say_against_cameras_is_a_reason_unless_the_user_named_them(
         refuse_broken("s", [leaves, doubt])
     with pytest.raises(ValueError, match="duplicate cameras: cam0 and cam1"):
         refuse_broken("s", [sure], cameras_were_named=True)
+
+
+@pytest.mark.parametrize("told", CALIBRATIONS)
+@pytest.mark.parametrize("command", ["triangulate", "calibrate"])
+def test_geometry_refuses_the_same_cameras(
+    command: str, told: str, made: Made, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_calibration(folder / "calibration.toml", CALIBRATIONS[told](made))
+    assert cli.main(["multiview", command, str(folder), "--out", str(tmp_path / "out")]) == cli.USAGE_ERROR
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_geometry_goes_on_without_the_wrong_camera(made: Made, folder: Path, tmp_path: Path) -> None:
+    write_calibration(folder / "calibration.toml", _duplicated(made))
+    command = ["multiview", "triangulate", str(folder), "--out", str(tmp_path / "out")]
+    assert cli.main([*command, "--leave_out", "cam2"]) == 0
 
 
 def _empty_video(folder: Path) -> None:

@@ -192,3 +192,44 @@ def test_sessions_of_a_project_are_found(folder: Path, tmp_path: Path) -> None:
         find_sessions(tmp_path / "notes")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         find_sessions(tmp_path / "nothing")
+
+
+def test_what_a_folder_has_and_lacks_is_told(folder: Path) -> None:
+    for name in ("cam1", "cam2"):
+        shutil.rmtree(folder / name)
+    assert find_sessions(folder) == (folder,)  # one view, and cameras
+    (folder / "calibration.toml").unlink()
+    told = r"got labels of cam0 \(cam0/cam0.analysis.h5\); no cameras\. Add the other views"
+    with pytest.raises(ValueError, match=told):
+        find_sessions(folder)
+    with pytest.raises(
+        ValueError, match=r"got labels of cameras .* \(cam0.analysis.h5\); no cameras\. .*above"
+    ):
+        find_sessions(folder / "cam0")
+    (folder / "cam0" / "cam0.analysis.h5").rename(folder / "cam0" / "x.txt")
+    (folder / "cam0" / "labels.csv").write_text("frame,nose_x,nose_y\n0,1,2\n")
+    with pytest.raises(
+        ValueError, match=r"got no labels; cam0/labels\.csv, without the header rows of DeepLabCut"
+    ):
+        find_sessions(folder)
+
+
+TABLE = "scorer,net,net\nbodyparts,nose,nose\ncoords,x,y\n0,1,2\n"
+
+
+@pytest.mark.parametrize("layout", ["a folder for each view", "flat"])
+def test_a_view_whose_table_has_no_header_is_told(layout: str, folder: Path) -> None:
+    LAYOUTS[layout](folder)
+    for path in [path for path in folder.glob("**/*.analysis.h5") if "points" not in path.name]:
+        path.with_name(path.name.replace(".analysis.h5", ".csv")).write_text(TABLE)
+        path.unlink()
+    (folder / "notes").mkdir()
+    (folder / "notes" / "temperature.csv").write_text("time,temperature\n0,21\n")
+    (folder / "points3d.h5").unlink()
+    assert read_recording(folder).view_names == ("cam0", "cam1", "cam2")
+    (table,) = folder.glob("**/*cam1.csv")
+    table.write_text(TABLE.split("coords,x,y\n")[1])
+    assert find_sessions(folder) == (folder,)
+    with pytest.raises(ValueError, match=r"cam1.csv` must be with the header rows .* begins with '0,1,2'"):
+        read_recording(folder)
+    assert read_recording(folder, leave_out=["cam1"]).view_names == ("cam0", "cam2")

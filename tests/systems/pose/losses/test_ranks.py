@@ -55,11 +55,30 @@ def _step(batch: PoseBatch, logits: Tensor, shift: Tensor) -> dict[str, Tensor]:
     return {"total": terms.total.detach(), "alone": alone, **values, **grads}
 
 
-@pytest.mark.parametrize("empty", [[], [0, 2]], ids=["uneven labels", "a rank without any label"])
-def test_two_ranks_are_as_one_process(empty: list[int]) -> None:
-    batch, logits, shift = scene(empty)
-    shares = ([0, 2], [1, 3])
-    ranks = run_ranks(_step, [(select(batch, share), logits[share], shift) for share in shares])
+SHARES = ([0, 2], [1, 3])
+#: What is special -> the objects without labels.
+EMPTY = {"uneven labels": [], "a rank without any label": [0, 2]}
+
+
+def _every_step(share: list[int]) -> dict[str, dict[str, Tensor]]:
+    """`_step` of a rank with its share of every scene."""
+    scenes = {name: scene(empty) for name, empty in EMPTY.items()}
+    return {
+        name: _step(select(batch, share), logits[share], shift)
+        for name, (batch, logits, shift) in scenes.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def of_ranks() -> list[dict[str, dict[str, Tensor]]]:
+    """Of all scenes at once: to start processes takes longest."""
+    return run_ranks(_every_step, [(share,) for share in SHARES])
+
+
+@pytest.mark.parametrize("case", EMPTY)
+def test_two_ranks_are_as_one_process(case: str, of_ranks: list[dict[str, dict[str, Tensor]]]) -> None:
+    batch, logits, shift = scene(EMPTY[case])
+    ranks = [steps[case] for steps in of_ranks]
     whole = _step(batch, logits, shift)
     names = whole.keys() - {"alone", "logits", "shift", "log_scale"}
     for rank in ranks:
@@ -70,7 +89,7 @@ def test_two_ranks_are_as_one_process(empty: list[int]) -> None:
     for name in ("shift", "log_scale"):
         average = (ranks[0][name] + ranks[1][name]) / 2
         torch.testing.assert_close(average, whole[name], rtol=1e-5, atol=1e-7)
-    for rank, share in zip(ranks, shares, strict=True):
+    for rank, share in zip(ranks, SHARES, strict=True):
         torch.testing.assert_close(rank["logits"] / 2, whole["logits"][share], rtol=1e-5, atol=1e-8)
     # What this guards from: each rank by itself has another loss.
     assert abs(float(ranks[0]["alone"]) - float(whole["total"])) > 1e-3

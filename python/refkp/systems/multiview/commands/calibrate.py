@@ -30,10 +30,11 @@ def calibrate(argv: list[str]) -> int:
 
     from refkp.geometry.bundle import BundleSpec
     from refkp.systems.multiview.calibration import write_calibration
-    from refkp.systems.multiview.inspection import require_sound_cameras
+    from refkp.systems.multiview.inspection.files import video_facts
+    from refkp.systems.multiview.inspection.refusal import require_sound_cameras
     from refkp.systems.multiview.reconstruction import refine_cameras
 
-    require_sound_cameras(_COMMAND, recording)
+    require_sound_cameras(_COMMAND, recording, video_facts(recording)[0])
     names = ("focal", "radial", "focal_deviation", "threshold_px")
     spec = BundleSpec(**{name: options[name] for name in names})
     found = refine_cameras(recording, options.track, spec=spec, max_frames=options.max_frames)

@@ -32,11 +32,12 @@ def fit(argv: list[str]) -> int:
     from refkp.systems.multiview.fitting.fit import fit_body
     from refkp.systems.multiview.fitting.held_out import judge, without_some
     from refkp.systems.multiview.fitting.spec import FitSpec
-    from refkp.systems.multiview.inspection import require_sound_cameras
+    from refkp.systems.multiview.inspection.files import video_facts
+    from refkp.systems.multiview.inspection.refusal import require_sound_cameras
 
     body = load_body(options.body)
     recording = read_session(options, options.session)
-    require_sound_cameras(_COMMAND, recording)
+    require_sound_cameras(_COMMAND, recording, video_facts(recording)[0])
     names = None if options.joints is None else read_joint_table(options.joints)
     labels = joint_map(body.joint_names, recording.joints, names)
     spec = FitSpec(**{field.name: options[field.name] for field in fields(FitSpec)})

@@ -44,7 +44,7 @@ def preprocess(argv: list[str]) -> int:
 def _judge(recording: Recording, options: Any) -> None:
     """Refuse a session that cannot be used; print what else is wrong with it."""
     from refkp.systems.multiview.inspection import inspect_recording
-    from refkp.systems.multiview.preprocessing.refusal import refuse_broken
+    from refkp.systems.multiview.inspection.refusal import refuse_broken
 
     findings = inspect_recording(recording, options.track).findings
     unused = [recording.points.file.name] if recording.points is not None and options.no_3d_data else []

@@ -28,11 +28,12 @@ def triangulate(argv: list[str]) -> int:
     recording = read_session(options, options.session)
 
     from refkp.geometry.triangulation import TriangulationSpec
-    from refkp.systems.multiview.inspection import require_sound_cameras
     from refkp.systems.multiview.inspection.errors import reprojection_errors
+    from refkp.systems.multiview.inspection.files import video_facts
+    from refkp.systems.multiview.inspection.refusal import require_sound_cameras
     from refkp.systems.multiview.reconstruction import reconstruct
 
-    require_sound_cameras(_COMMAND, recording)
+    require_sound_cameras(_COMMAND, recording, video_facts(recording)[0])
     spec = TriangulationSpec(threshold_px=options.threshold_px, min_views=options.min_views)
     found = reconstruct(recording, options.track, spec=spec, over_time=options.smooth)
     rig = found.calibration.rig
@@ -41,7 +42,7 @@ def triangulate(argv: list[str]) -> int:
     print(table(["view", "points", "mean px", "median px", "95 %", "mean without distortion"], errors))
     with output_folder(options.out) as folder:
         _write(folder, recording, found, errors)
-        _draw(folder, recording, found, options.track)
+        _draw(folder, recording, found)
     print(f"points3d.h5, reprojections.h5, summary.json and pictures in {options.out}")
     return 0
 
@@ -102,12 +103,9 @@ def _write(folder: Path, recording: Recording, found: Reconstruction, errors: li
     write_json(folder / "summary.json", summary)
 
 
-def _draw(folder: Path, recording: Recording, found: Reconstruction, track: str | None) -> None:
+def _draw(folder: Path, recording: Recording, found: Reconstruction) -> None:
     from refkp.systems.multiview.pictures import space_figures
-    from refkp.systems.multiview.session import chosen_track, observations
     from refkp.viz.figures import write_figure
 
-    seen = observations(recording, track)
-    points = found.points[seen.frames - found.seen.frames[0]]
-    for name, figure in space_figures(recording, chosen_track(recording, track), seen, points).items():
+    for name, figure in space_figures(recording, found.seen, found.points, found.calibration).items():
         write_figure(figure, folder / f"{name}.png")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from refkp._checks import fail
 from refkp.geometry.triangulation import triangulate
+from refkp.systems.multiview.calibration import Calibration
 from refkp.systems.multiview.inspection.cameras import inspect_cameras
 from refkp.systems.multiview.inspection.consistency import inspect_consistency
 from refkp.systems.multiview.inspection.errors import (
@@ -18,8 +18,14 @@ from refkp.systems.multiview.inspection.errors import (
     reprojection_errors,
 )
 from refkp.systems.multiview.inspection.evidence import gathered
-from refkp.systems.multiview.inspection.files import VideoFacts, inspect_labels, inspect_videos, video_facts
-from refkp.systems.multiview.inspection.findings import Finding
+from refkp.systems.multiview.inspection.files import (
+    VideoFacts,
+    inspect_labels,
+    inspect_points,
+    inspect_videos,
+    video_facts,
+)
+from refkp.systems.multiview.inspection.findings import OF_ONE_CAMERA, Finding
 from refkp.systems.multiview.inspection.units import inspect_units
 from refkp.systems.multiview.session import Observations, Recording, chosen_track, observations
 
@@ -34,6 +40,9 @@ class Inspection(NamedTuple):
     track: str
     seen: Observations
     videos: dict[str, VideoFacts]
+    cameras: (
+        Calibration | None
+    )  # of the views that are compared: those whose cameras are not wrong by themselves
     given: list[ViewErrors]  # of the points that came with the session; empty without them
     ours: list[ViewErrors]  # of points triangulated here; empty without two cameras
     points: np.ndarray  # float64 [F,J,3], those
@@ -54,41 +63,35 @@ def inspect_recording(recording: Recording, track: str | None = None) -> Inspect
     seen = observations(recording, recording.tracks[animal])
     videos, findings = video_facts(recording)
     findings += [*inspect_videos(recording, videos), *inspect_labels(recording, seen, videos)]
-    findings += inspect_cameras(recording)
+    findings += [*inspect_points(recording, seen, animal), *inspect_cameras(recording, videos)]
     points = np.full((len(seen.frames), len(recording.joints), 3), np.nan)
     given: list[ViewErrors] = []
     ours: list[ViewErrors] = []
-    calibrated = recording.cameras()
-    if calibrated is not None and len(calibrated.names) > 1:
-        part = seen.select(recording.calibrated_views())
-        rig = calibrated.rig.to(torch.float64)
-        evidence = gathered(part, rig, calibrated.sizes)
+    cameras = _comparable(recording, findings)
+    if cameras is not None and len(cameras.names) > 1:
+        part = seen.select([recording.view_names.index(name) for name in cameras.names])
+        rig = cameras.rig.to(torch.float64)
+        evidence = gathered(part, rig, cameras.sizes)
         if len(evidence.chosen):
-            findings += inspect_consistency(evidence, calibrated.names, recording.joints).findings
+            findings += inspect_consistency(evidence, cameras.names, recording.joints).findings
         parts = torch.from_numpy(part.xy).transpose(1, 2).split(FRAMES_AT_A_TIME)
         points = torch.cat([triangulate(frames, rig).points for frames in parts]).numpy()
-        ours = reprojection_errors(calibrated.names, part, points, rig)
+        ours = reprojection_errors(cameras.names, part, points, rig)
         if recording.points is not None:
-            given = reprojection_errors(
-                calibrated.names, part, at_frames(recording.points, seen.frames, animal), rig
-            )
+            there = at_frames(recording.points, seen.frames, animal)
+            given = reprojection_errors(cameras.names, part, there, rig)
             findings += _standing_out(given, findings)
         findings += inspect_units(recording, seen.frames, points, animal)
-    return Inspection(recording, recording.tracks[animal], seen, videos, given, ours, points, findings)
+    return Inspection(
+        recording, recording.tracks[animal], seen, videos, cameras, given, ours, points, findings
+    )
 
 
-def require_sound_cameras(command: str, recording: Recording) -> None:
-    """Raise ValueError if the cameras of the views cannot be right, whatever the labels are."""
-    findings = list(inspect_cameras(recording))
-    if findings:
-        remedy = "Name other cameras by --calibration, or leave views out by --leave_out."
-        fail(
-            command,
-            recording.name,
-            "a session with sound cameras",
-            "; ".join(map(str, findings)).rstrip("."),
-            remedy,
-        )
+def _comparable(recording: Recording, findings: list[Finding]) -> Calibration | None:
+    """The cameras of the views without those that are wrong by themselves: they would speak against the others."""
+    cameras = recording.cameras()
+    wrong = {finding.where for finding in findings if finding.kind in OF_ONE_CAMERA}
+    return None if cameras is None else cameras.of([name for name in cameras.names if name not in wrong])
 
 
 def _standing_out(errors: list[ViewErrors], findings: list[Finding]) -> list[Finding]:

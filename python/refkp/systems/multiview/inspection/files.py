@@ -11,8 +11,14 @@ import numpy as np
 
 from refkp.data.video import Video
 from refkp.systems.multiview.calibration import matching_name
+from refkp.systems.multiview.inspection.errors import at_frames
 from refkp.systems.multiview.inspection.findings import Finding
-from refkp.systems.multiview.session import Observations, Recording
+from refkp.systems.multiview.session import Observations, Recording, View
+
+#: Frames of a video that are tried, evenly from the first to the last.
+_NUM_TRIED = 5
+
+_COPY_AGAIN = "Copy it again."
 
 #: Share of frames that fewer than two views see, from which on the animal is said to leave.
 _LEAVES = 0.02
@@ -37,29 +43,23 @@ def video_facts(recording: Recording) -> tuple[dict[str, VideoFacts], list[Findi
         try:
             with Video(view.video) as video:
                 facts[view.name] = VideoFacts(video.size, video.num_frames, video.fps)
-                video.frame(min(int(view.labels.frames[-1]), video.num_frames - 1))
         except ValueError as error:
-            findings.append(Finding("broken video", view.name, str(error).rstrip("."), "Copy it again."))
+            findings.append(Finding("broken video", view.name, str(error).rstrip("."), _COPY_AGAIN))
     return facts, findings
 
 
 def inspect_videos(recording: Recording, facts: Mapping[str, VideoFacts]) -> Iterator[Finding]:
-    """Videos against labels, cameras and each other."""
+    """Videos by themselves, against labels and each other."""
     for view in recording.views:
         if view.name not in facts:
             continue
         fact, last = facts[view.name], int(view.labels.frames[-1])
+        yield from _undecodable(view, min(last, fact.num_frames - 1))
         if last >= fact.num_frames:
             measured = f"labels up to frame {last}, the video has {fact.num_frames}"
             yield Finding(
                 "video shorter than its labels", view.name, measured, "Find the video that was labelled."
             )
-        index = matching_name(view.name, recording.calibration.names) if recording.calibration else None
-        if recording.calibration and index is not None:
-            size = tuple(recording.calibration.sizes[index].tolist())
-            if size != fact.size:
-                measured = f"calibrated for {size[0]}x{size[1]}, the video has {fact.size[0]}x{fact.size[1]}"
-                yield Finding("K of another size", view.name, measured, "Scale K to the size of the video.")
     for what, values in (
         ("frames", {name: fact.num_frames for name, fact in facts.items()}),
         ("frames a second", {name: round(fact.fps, 3) for name, fact in facts.items()}),
@@ -68,6 +68,43 @@ def inspect_videos(recording: Recording, facts: Mapping[str, VideoFacts]) -> Ite
             measured = ", ".join(f"{name} {value:g}" for name, value in values.items()) + f" {what}"
             remedy = "Cut them to one start and one length, and see that no frame was dropped."
             yield Finding("videos of unequal length", recording.name, measured, remedy)
+
+
+def _undecodable(view: View, labelled: int) -> Iterator[Finding]:
+    """A few frames of a video, the last one and the last labelled one among them, must be there."""
+    assert view.video is not None  # it has facts
+    with Video(view.video) as video:
+        places = np.linspace(0, video.num_frames - 1, _NUM_TRIED).round().astype(int)
+        tried = sorted({*places.tolist(), labelled})
+        missing = [str(number) for number in tried if not _is_there(video, number)]
+        if missing:
+            measured = (
+                f"of the {len(tried)} frames that were tried {', '.join(missing)} cannot be decoded, "
+                f"the file says that it has {video.num_frames}"
+            )
+            yield Finding("broken video", view.name, measured, _COPY_AGAIN)
+
+
+def _is_there(video: Video, number: int) -> bool:
+    try:
+        video.frame(number)
+    except ValueError:
+        return False
+    return True
+
+
+def inspect_points(recording: Recording, seen: Observations, animal: int) -> Iterator[Finding]:
+    """Points in space that came with the session must be of frames that are labelled."""
+    if recording.points is None:
+        return
+    first, end = recording.points.first_frame, recording.points.first_frame + len(recording.points.xyz)
+    if not np.isfinite(at_frames(recording.points, seen.frames, animal)).any():
+        measured = (
+            f"no point in a labelled frame: its rows are of frames {first} to {end - 1}, "
+            f"the labels of {seen.frames[0]} to {seen.frames[-1]}"
+        )
+        remedy = "Write which video frames its rows are of into `frames`."
+        yield Finding("points of other frames", recording.points.file.name, measured, remedy)
 
 
 def inspect_labels(

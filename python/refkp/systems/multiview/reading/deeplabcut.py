@@ -23,6 +23,9 @@ from refkp.systems.multiview.session import UNTRACKED, Labels
 #: The first cells of header rows.
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 
+#: Of the first line of a file that may be anything, more is not read.
+_LONG_LINE = 100
+
 
 class _Column(NamedTuple):
     """What a column holds."""
@@ -49,8 +52,12 @@ def read_table(path: Path) -> FileLabels:
 
 def is_table(path: Path) -> bool:
     """Whether a CSV file begins as these tables do."""
+    return _first_line(path).split(",")[0].strip() == _LEVELS[0]
+
+
+def _first_line(path: Path) -> str:
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        return file.readline().split(",")[0].strip() == _LEVELS[0]
+        return file.readline(_LONG_LINE).strip()
 
 
 def _read_csv(path: Path) -> _Table:
@@ -61,7 +68,11 @@ def _read_csv(path: Path) -> _Table:
         row = rows.pop(0)
         headers[row[0].strip()] = row
     if not {"bodyparts", "coords"} <= headers.keys():
-        fail("read_table", str(path), "a table with the header rows scorer, bodyparts, coords", list(headers))
+        got = (
+            f"the rows {', '.join(headers)}" if headers else f"a table that begins with {_first_line(path)!r}"
+        )
+        remedy = "Write it again with its header, or leave the view out."
+        fail("read_table", str(path), "with the header rows scorer, bodyparts, coords", got, remedy)
     width = len(headers["coords"])
     if any(len(row) != width for row in rows):
         line = next(index for index, row in enumerate(rows) if len(row) != width)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,16 +47,41 @@ def find_sessions(path: Path) -> tuple[Path, ...]:
         return (path,)
     sessions = tuple(child for child in _folders(path) if is_session(child))
     if not sessions:
-        rule = "a session: views with labels (.slp, .analysis.h5, DeepLabCut's or Lightning Pose's tables)"
-        names = ", ".join(child.name for child in sorted(path.iterdir())[:8])
-        fail("refkp multiview", str(path), rule, f"a folder with {names or 'nothing'}")
+        rule = (
+            "a session: views with labels (.slp, .analysis.h5, DeepLabCut's or Lightning Pose's tables), "
+            "two at least, or one and cameras"
+        )
+        remedy = "Add the other views or a calibration.toml, or name the folder above that has them."
+        fail("refkp multiview", str(path), rule, _what_is_there(path), remedy)
     return sessions
 
 
 def is_session(folder: Path) -> bool:
     """Whether there are labels of at least two views, or of one and a calibration."""
-    views = len(_grouped(folder, camera_names=()))
-    return views > 1 or (calibration_of(folder) is not None and bool(_label_files(folder, None)))
+    views = _views(folder, camera_names=())
+    return len(views) > 1 or (
+        calibration_of(folder) is not None and bool(views or _label_files(folder, None))
+    )
+
+
+def _what_is_there(folder: Path) -> str:
+    """Of a folder that is no session, in words."""
+    views, cameras = _views(folder, camera_names=()), calibration_of(folder)
+    labels = [path for files in views.values() for path in files] or _label_files(folder, None)
+    tables = [path for place in (folder, *_folders(folder)) for path in _other_tables(place, None)]
+    if not labels and not tables and cameras is None:
+        names = ", ".join(child.name for child in sorted(folder.iterdir())[:8])
+        return f"a folder with {names or 'nothing'}"
+    whose = ", ".join(views) or "cameras that their names do not tell"
+    told = [f"labels of {whose} ({_listed(folder, labels)})" if labels else "no labels"]
+    told += [f"{_listed(folder, tables)}, without the header rows of DeepLabCut"] if tables else []
+    told += ["no cameras" if cameras is None else f"cameras in {cameras.relative_to(folder)}"]
+    return "; ".join(told)
+
+
+def _listed(folder: Path, files: Sequence[Path]) -> str:
+    names = [path.relative_to(folder).as_posix() for path in files]
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def calibration_of(folder: Path) -> Path | None:
@@ -81,7 +107,7 @@ def view_files(
     Raises:
         ValueError: no labels, or several of equal rank for a view; lists them.
     """
-    groups = _grouped(folder, camera_names, labels)
+    groups = _views(folder, camera_names, labels)
     if not groups:
         pattern = f" that match {labels!r}" if labels else ""
         fail("refkp multiview", str(folder), f"a session with labels{pattern}", "none")
@@ -115,8 +141,26 @@ def _rank(path: Path) -> tuple[int, int]:
     return kind, quality
 
 
-def _grouped(folder: Path, camera_names: Sequence[str], labels: str | None = None) -> dict[str, list[Path]]:
-    """View -> its label files."""
+def _views(folder: Path, camera_names: Sequence[str], labels: str | None = None) -> dict[str, list[Path]]:
+    """View -> its label files.
+
+    A table without its header is taken for that of a view which has a video and no other labels: what it lacks is for
+    the reader to tell, and no view goes missing in silence.
+    """
+    views, children = _grouped(folder, camera_names, labels), _folders(folder)
+    if not views:
+        return {}
+    if views.keys() <= {child.name for child in children}:
+        others = {child.name: _other_tables(child, labels) for child in children}
+    else:
+        places = (_other_tables(place, labels) for place in (folder, *children))
+        others = _by_name(chain.from_iterable(places), camera_names)
+    unread = {name: files for name, files in others.items() if files and _videos(folder, name, files)}
+    return unread | views
+
+
+def _grouped(folder: Path, camera_names: Sequence[str], labels: str | None) -> dict[str, list[Path]]:
+    """View -> its label files, tables without their header left aside."""
     together = _by_name(_label_files(folder, labels), camera_names)
     children = {child: _label_files(child, labels) for child in _folders(folder)}
     below = [path for files in children.values() for path in files]
@@ -166,6 +210,11 @@ def _are_labels(path: Path) -> bool:
     if suffix == ".csv":
         return is_table(path)
     return suffix == ".slp" or (suffix in (".h5", ".hdf5") and not _NO_LABELS.match(path.name))
+
+
+def _other_tables(folder: Path, labels: str | None) -> list[Path]:
+    tables = (path for path in _files(folder) if path.suffix.lower() == ".csv" and not is_table(path))
+    return [path for path in tables if labels is None or path.match(labels)]
 
 
 def _videos(folder: Path, view: str, labels: Sequence[Path]) -> tuple[Path, ...]:
