@@ -104,3 +104,21 @@ def test_panorama(stage: str, scope: str, tmp_path: Path) -> None:
     one = losses(tmp_path / "one", command, ranks=1, batch_size=4)
     two = losses(tmp_path / "two", command, ranks=2, batch_size=4)
     assert two == pytest.approx(one, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_multiview(tmp_path: Path) -> None:
+    """Visible joints, points and cameras are counted over both ranks: one sees a sample with few of them."""
+    pytest.importorskip("transformers", reason="needs the extra `multiview`")
+    pytest.importorskip("embreex", reason="needs the extra `multiview`")
+    pytest.importorskip("h5py", reason="needs the extra `multiview`")
+    import h5py
+
+    from tests.systems.multiview.training.small import SMALL, write_data
+
+    data = write_data(tmp_path / "samples.h5", num_animals=8)
+    with h5py.File(data, "r+") as file:
+        file["multiview_keypoints/keypoint_visibility"][::2, :, 3:] = 0
+        file["multiview_keypoints/keypoints_3d_valid"][::2, 5:] = False
+        file["multiview_keypoints/has_camera"][::4, 1] = False
+    assert_two_are_as_one(tmp_path, ["refkp", "train", "multiview", "--data", str(data), *SMALL])

@@ -73,7 +73,9 @@ class VisionEncoder(nn.Module):
         self.backbone, missing = _pretrained(spec.source) if tiny is None else (tiny, set[str]())
         self.statistics = _statistics(spec.source) if tiny is None else SIGLIP
         self.is_convolutional = _is_convolutional(self.backbone)
-        if not self.is_convolutional:
+        if self.is_convolutional:
+            self.backbone.to(memory_format=torch.channels_last)
+        else:
             _require_transformer(self.backbone)
         patch = self.patch_size
         if spec.image_size < patch or spec.image_size % patch:
@@ -135,6 +137,8 @@ class VisionEncoder(nn.Module):
 
     def _patch_tokens(self, pixels: Tensor) -> Tensor:
         if self.is_convolutional:
+            # Half the time of the other layout on a CPU.
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
             return self.backbone(pixel_values=pixels).last_hidden_state.flatten(2).transpose(1, 2)
         options = {"interpolate_pos_encoding": True} if self._resized else {}
         tokens = self.backbone(pixel_values=pixels, **options).last_hidden_state

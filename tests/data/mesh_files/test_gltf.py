@@ -19,7 +19,8 @@ import trimesh
 
 from refkp.data.mesh_files.parts import GREY
 from refkp.data.meshes import Mesh, load_mesh
-from tests.support.mesh_colours import BOX, Glb, png, seen, write_picture
+from tests.support.glb import BOX, Glb
+from tests.support.mesh_colours import png, seen, write_picture
 
 FACTOR, FACTOR_SRGB = [0.25, 0.01, 0.6, 1.0], (137, 25, 203)  # linear, and what it looks like
 GREEN = (30, 180, 60)

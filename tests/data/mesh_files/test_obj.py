@@ -16,7 +16,8 @@ from PIL import Image
 
 from refkp.data.mesh_files.parts import GREY
 from refkp.data.meshes import Mesh, load_mesh, save_mesh
-from tests.support.mesh_colours import BOX, obj_text, seen, write_picture
+from tests.support.glb import BOX
+from tests.support.mesh_colours import obj_text, seen, write_picture
 
 GREEN, BLUE = (30, 180, 60), (20, 40, 210)
 

@@ -13,7 +13,8 @@ pytest.importorskip("PIL", reason="needs the extra `viz`")
 pytest.importorskip("trimesh", reason="needs the extra `pose`")
 
 from refkp.data.meshes import Mesh, load_mesh
-from tests.support.mesh_colours import BOX, SIDES, seen, write_picture
+from tests.support.glb import BOX, SIDES
+from tests.support.mesh_colours import seen, write_picture
 
 
 def ply(

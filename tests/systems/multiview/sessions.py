@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from refkp.geometry.rig import Rig
-from refkp.systems.multiview.data.animal import JOINTS
+from refkp.systems.multiview.body.species import quadruped
 from refkp.systems.multiview.data.generator import MadeUpSession
 from refkp.systems.multiview.session import Observations
+
+JOINTS = quadruped().joint_names
 
 #: The view that is wrong.
 WRONG = 1

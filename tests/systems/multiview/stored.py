@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from refkp.systems.multiview.body.species import quadruped
 from refkp.systems.multiview.crops import crop_box, crop_intrinsics, crop_points, yx_from_pixels
-from refkp.systems.multiview.data.animal import JOINTS
 from refkp.systems.multiview.data.generator import MadeUpSession, make_session
 from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.multiview.store.schema import Dimensions
 from refkp.systems.multiview.store.writing import StoreWriter, complete_rows
+
+JOINTS = quadruped().joint_names
 
 SIZE = 32
 SPEC = SessionSpec(

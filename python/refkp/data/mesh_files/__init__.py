@@ -4,7 +4,10 @@
     colours    sRGB, linear light, and textures times factors
     mtl        materials of OBJ files
     obj        Wavefront OBJ
-    gltf       glTF 2.0, text and binary
+    gltf       surfaces of glTF 2.0, text and binary
+    gltf_skins       meshes of glTF that joints move
+    gltf_nodes       where the nodes of its scene stand
+    gltf_document    its JSON, its buffers, and the numbers in them
     others     PLY, STL and what else trimesh reads
 
 What of a file's colours cannot be had is told in words, never replaced in silence.

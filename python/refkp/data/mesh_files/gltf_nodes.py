@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def placements(document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Array]]:
-    """Nodes of the default scene that hold a mesh, and world_from_node [4,4]; without scenes, of all roots."""
+class PlacedNode(NamedTuple):
+    """A node of a scene."""
+
+    number: int
+    parent: int  # its number; -1 for a root
+    fields: dict[str, Any]
+    world: Array  # [4,4], world_from_node
+
+
+def placed_nodes(document: dict[str, Any]) -> Iterator[PlacedNode]:
+    """The nodes of the default scene, each before its children; without scenes, of all roots."""
     nodes = document.get("nodes", [])
     scenes = document.get("scenes", [])
     if scenes:
@@ -20,16 +29,15 @@ def placements(document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Array
     else:
         children = {child for node in nodes for child in node.get("children", [])}
         roots = [number for number in range(len(nodes)) if number not in children]
-    waiting = [(number, np.eye(4), 0) for number in reversed(roots)]
+    waiting = [(number, -1, np.eye(4), 0) for number in reversed(roots)]
     while waiting:
-        number, parent, depth = waiting.pop()
+        number, parent, above, depth = waiting.pop()
         if depth > len(nodes):
             raise KeyError(f"node {number} is its own parent")
         node = nodes[number]
-        placement = parent @ _own(node)
-        if "mesh" in node:
-            yield node, placement
-        waiting += [(child, placement, depth + 1) for child in reversed(node.get("children", []))]
+        world = above @ _own(node)
+        yield PlacedNode(number, parent, node, world)
+        waiting += [(child, number, world, depth + 1) for child in reversed(node.get("children", []))]
 
 
 def _own(node: dict[str, Any]) -> Array:

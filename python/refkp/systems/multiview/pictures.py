@@ -9,12 +9,16 @@ import numpy as np
 import torch
 
 from refkp._extras import named_extras
+from refkp.systems.multiview.body.model import Body
+from refkp.systems.multiview.body.posing import pose_body
+from refkp.systems.multiview.fitting.fit import BodyFit
 from refkp.systems.multiview.frames import SynchronisedFrame, read_frame
 from refkp.systems.multiview.inspection import Inspection
 from refkp.systems.multiview.inspection.errors import view_distances
 from refkp.systems.multiview.session import Observations, Recording
 
 with named_extras():
+    from matplotlib.collections import PolyCollection
     from matplotlib.figure import Figure
 
 _LABEL, _REPROJECTED = "#35c759", "#ff3b30"
@@ -59,6 +63,69 @@ def space_figures(
     return figures
 
 
+def fit_figures(
+    recording: Recording, found: BodyFit, body: Body, track: str | None = None
+) -> dict[str, Figure]:
+    """File name without its ending -> figure: the body over the views at an instant, errors, the animal in space."""
+    names, rig = found.calibration.names, found.calibration.rig.to(torch.float64)
+    bones = [(parent, joint) for joint, parent in enumerate(body.parents) if parent >= 0]
+    best = int(torch.isfinite(found.uv).all(-1).sum((1, 2)).argmax())
+    posed = pose_body(body.to(dtype=torch.float64), found.motion.pose())
+    views = replace(recording, views=tuple(view for view in recording.views if view.name in names))
+    shown = read_frame(views, int(found.motion.frames[best]), track)
+    seen = rig.project(torch.cat((posed.vertices[best], posed.joints[best])))
+    uv, depth = (part.transpose(0, 1).numpy() for part in (seen.uv, seen.depth))
+    chosen = np.linspace(0, len(found.joints) - 1, min(_NUM_SKELETONS, len(found.joints))).astype(int)
+    return {
+        "body": body_picture(shown, uv, depth, body, found.uv[best].numpy()),
+        "errors": error_picture(found.residual_px.numpy(), names, body.joint_names),
+        "space": space_picture(found.joints[chosen].numpy(), bones, rig.centres().numpy()),
+    }
+
+
+def body_picture(
+    shown: SynchronisedFrame, uv: np.ndarray, depth: np.ndarray, body: Body, labels: np.ndarray
+) -> Figure:
+    """The mesh of a body over every view of an instant, its joints (crosses) and their labels (circles).
+
+    Args:
+        shown: V views.
+        uv, depth: [V,N+J,2] pixels and [V,N+J] of vertices and joints.
+        body: whose faces these are.
+        labels: [V,J,2] pixels; NaN where missing.
+    """
+    figure, count, faces = _view_axes(shown), len(body.vertices), body.faces.numpy()
+    for axis, points, far, marked in zip(figure.axes, uv, depth, labels, strict=True):
+        order = np.argsort(-far[faces].mean(1))
+        shade = _shades(far[faces].mean(1)[order])
+        axis.add_collection(PolyCollection(points[faces[order]], facecolors=shade, alpha=0.45, linewidths=0))
+        axis.scatter(*marked.T, s=26, facecolors="none", edgecolors=_LABEL, linewidths=1.2)
+        axis.scatter(*points[count:].T, s=22, marker="x", c=_REPROJECTED, linewidths=1)
+    return figure
+
+
+def _shades(depth: np.ndarray) -> np.ndarray:
+    """Blue, brighter where it is nearer: [F,3]."""
+    near = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-9)
+    return np.stack((0.2 + 0.3 * near, 0.45 + 0.35 * near, 0.75 + 0.25 * near), -1)
+
+
+def _view_axes(frame: SynchronisedFrame) -> Figure:
+    """A figure with the picture of every view."""
+    count = len(frame.pictures)
+    columns = min(count, 2 if count < 5 else 3)
+    figure = Figure(figsize=(6.4 * columns, 4.8 * -(-count // columns)), layout="constrained")
+    for index, (name, picture) in enumerate(zip(frame.names, frame.pictures, strict=True)):
+        axis = figure.add_subplot(-(-count // columns), columns, index + 1)
+        axis.set_title(f"{name}, frame {frame.number}")
+        axis.set_axis_off()
+        width, height = frame.sizes[index]
+        if picture is not None:
+            axis.imshow(picture, extent=(0, width, height, 0))
+        axis.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+    return figure
+
+
 def _best(seen: Observations) -> int:
     """The frame with the most labels."""
     return int(seen.frames[seen.visible.sum((1, 2)).argmax()])
@@ -81,16 +148,8 @@ def view_picture(frame: SynchronisedFrame, projected: np.ndarray, edges: Sequenc
         projected: [V,J,2] pixels; NaN where there is no point.
         edges: bones.
     """
-    count = len(frame.pictures)
-    columns = min(count, 2 if count < 5 else 3)
-    figure = Figure(figsize=(6.4 * columns, 4.8 * -(-count // columns)), layout="constrained")
-    for index, (name, picture) in enumerate(zip(frame.names, frame.pictures, strict=True)):
-        axis = figure.add_subplot(-(-count // columns), columns, index + 1)
-        axis.set_title(f"{name}, frame {frame.number}")
-        axis.set_axis_off()
-        height, width = (frame.sizes[index][1], frame.sizes[index][0])
-        if picture is not None:
-            axis.imshow(picture, extent=(0, width, height, 0))
+    figure = _view_axes(frame)
+    for index, axis in enumerate(figure.axes):
         labels = frame.xy[index]
         for a, b in edges:
             axis.plot(*labels[[a, b]].T, color=_LABEL, linewidth=0.8, alpha=0.7)
@@ -99,7 +158,6 @@ def view_picture(frame: SynchronisedFrame, projected: np.ndarray, edges: Sequenc
             seen[0], seen[1], s=26, facecolors="none", edgecolors=_LABEL, linewidths=1.2, label="label"
         )
         axis.scatter(found[0], found[1], s=22, marker="x", c=_REPROJECTED, linewidths=1, label="reprojected")
-        axis.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
         if index == 0:
             axis.legend(loc="lower left", fontsize="small")
     return figure

@@ -17,10 +17,12 @@ pytest.importorskip("cv2", reason="needs the extra `multiview`")
 pytest.importorskip("PIL", reason="needs the extra `multiview`")
 
 from refkp.systems.multiview.batch import MultiviewBatch
-from refkp.systems.multiview.data.animal import JOINTS
+from refkp.systems.multiview.body.species import quadruped
 from refkp.systems.multiview.data.augmentation import ViewAugmentation
 from refkp.systems.multiview.data.datamodule import MultiviewData
 from tests.systems.multiview.stored import SIZE, write_store
+
+JOINTS = quadruped().joint_names
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,7 @@ def test_batches_of_training_and_held_out_blocks(path: Path) -> None:
     assert data.specs() == {
         "cameras": ["cam0", "cam1", "cam2", "cam3"],
         "joints": list(JOINTS),
+        "joint_map": None,
         "image_size": SIZE,
     }
 

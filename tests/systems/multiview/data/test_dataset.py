@@ -16,12 +16,14 @@ pytest.importorskip("PIL", reason="needs the extra `multiview`")
 
 from refkp.geometry.cameras import project
 from refkp.systems.multiview.batch import MultiviewSample
-from refkp.systems.multiview.data.animal import JOINTS
+from refkp.systems.multiview.body.species import quadruped
 from refkp.systems.multiview.data.augmentation import ViewAugmentation
 from refkp.systems.multiview.data.dataset import MultiviewDataset
 from refkp.systems.multiview.data.generator import make_session
 from refkp.training.sampling import SampleIndex
 from tests.systems.multiview.stored import SIZE, SPEC, write_store
+
+JOINTS = quadruped().joint_names
 
 VIEW_FIELDS = (
     "images",

@@ -46,9 +46,9 @@ def test_the_median_is_that_of_the_shift_of_one_view(tmp_path: Path) -> None:
 
 
 def test_swapped_cameras_are_refused_by_name(tmp_path: Path) -> None:
-    R, t = (ROWS[f"camera_extrinsics_{name}"][:, [1, 0, 2, 3]] for name in "Rt")
+    R, t = (ROWS[f"camera_extrinsics_{name}"][:, [2, 1, 0, 3]] for name in "Rt")
     rows = truth(tmp_path, camera_extrinsics_R=R, camera_extrinsics_t=t)
-    with pytest.raises(ValueError, match=r"got cam0 [\d.]+ px, cam1 [\d.]+ px\..*inspect"):
+    with pytest.raises(ValueError, match=r"got cam0 [\d.]+ px, cam2 [\d.]+ px\..*inspect"):
         check_truth(rows, SIZE)
 
 

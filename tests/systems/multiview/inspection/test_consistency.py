@@ -10,13 +10,15 @@ import pytest
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
 
-from refkp.systems.multiview.data.animal import JOINTS
+from refkp.systems.multiview.body.species import quadruped
 from refkp.systems.multiview.data.generator import MadeUpSession, make_session
 from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.multiview.inspection.consistency import inspect_consistency
 from refkp.systems.multiview.inspection.evidence import gathered
 from refkp.systems.multiview.inspection.findings import Finding
 from tests.systems.multiview.sessions import FAULTS, seen
+
+JOINTS = quadruped().joint_names
 
 SPEC = SessionSpec(num_frames=90, with_videos=False)
 

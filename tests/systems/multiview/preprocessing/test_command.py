@@ -168,7 +168,7 @@ def test_sessions_of_other_joints_are_told(
             names[0] = b"snout"
             file["node_names"][...] = names
     text = _refused(capsys, folder, other, tmp_path / "x.h5")
-    assert "`other` must be of the same joints as the first; nose, snout are in one of them alone" in text
+    assert "`other` must be of the same joints as the first; snout, trunk are in one of them alone" in text
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_work(

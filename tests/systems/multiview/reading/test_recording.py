@@ -126,7 +126,7 @@ def test_points_are_of_the_joints_that_most_views_have(
     np.testing.assert_allclose(recording.reprojections.xy["cam0"][:, 0, :-1], made[1].labels[:, 0])
     told = [found for found in inspect_recording(recording).findings if found.kind == "unknown joints"]
     assert [found.where for found in told] == ["cam1"]
-    assert told[0].measured == "no nose, but elbow, which most views do not have"
+    assert told[0].measured == "no trunk, but elbow, which most views do not have"
 
 
 @pytest.mark.parametrize(("names", "told"), [(["", "b"], "one without a name"), (["b", "b"], "b twice")])

@@ -14,6 +14,7 @@ pytest.importorskip("cv2", reason="needs the extra `multiview`")
 import h5py
 import sleap_io as sio
 
+from refkp.systems.multiview.body.species import quadruped
 from refkp.systems.multiview.data.generator import write_analysis
 from refkp.systems.multiview.reading.sleap import read_analysis, read_slp
 
@@ -124,7 +125,7 @@ def test_an_analysis_file(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).uniform(0, 100, (6, 17, 2))
     labels[2] = np.nan
     labels[3, 5] = np.nan
-    write_analysis(tmp_path / "a.analysis.h5", labels, "E:/videos\\a.mp4")
+    write_analysis(tmp_path / "a.analysis.h5", labels, quadruped(), "E:/videos\\a.mp4")
     read = read_analysis(tmp_path / "a.analysis.h5")
     assert read.labels.frames.tolist() == [0, 1, 3, 4, 5]
     np.testing.assert_allclose(read.labels.xy[:, 0], labels[[0, 1, 3, 4, 5]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from refkp._checks import fail
+from refkp.systems.multiview.body.csv_rows import csv_rows
 
 #: How many joints two skeletons have to share before one is taken for the other.
 _FEWEST = 3
@@ -23,15 +23,14 @@ def joint_map(
     Args:
         body_joints: J names.
         labels: names of the labelled points.
-        table: joint -> label; None: the same name, however it is written in upper and lower case.
+        table: joint -> label; None: of the same name, or of the one that differs in upper and lower case alone.
 
     Raises:
         ValueError: a name of the table that is on neither side, a label for two joints, or fewer than three joints
             with a label.
     """
     if table is None:
-        known = {label.casefold(): label for label in labels}
-        table = {joint: known[joint.casefold()] for joint in body_joints if joint.casefold() in known}
+        table = _by_name(body_joints, labels)
     for joint, label in table.items():
         if joint not in body_joints:
             fail("joint_map", "table", f"of joints of the body, {', '.join(body_joints)}", repr(joint))
@@ -48,6 +47,20 @@ def joint_map(
     return torch.tensor([number[table[joint]] if joint in table else -1 for joint in body_joints])
 
 
+def _by_name(joints: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    """Joint -> label, of those that are certain."""
+    table = {}
+    for joint in joints:
+        alike = (
+            [joint]
+            if joint in labels
+            else [label for label in labels if label.casefold() == joint.casefold()]
+        )
+        if len(alike) == 1:
+            table[joint] = alike[0]
+    return table
+
+
 def read_joint_table(path: Path | str) -> dict[str, str]:
     """The table of a CSV file with the columns `model` and `data`; rows with an empty field are left out.
 
@@ -55,19 +68,14 @@ def read_joint_table(path: Path | str) -> dict[str, str]:
         FileNotFoundError: there is no such file.
         ValueError: a column is missing, or a joint is named twice.
     """
+    columns, rows = csv_rows(path, "read_joint_table")
+    if not {"model", "data"} <= set(columns):
+        got = ", ".join(columns) or "an empty file"
+        fail("read_joint_table", str(path), "with the columns model and data", got)
     table: dict[str, str] = {}
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
-        columns = [name.strip() for name in rows.fieldnames or ()]
-        if not {"model", "data"} <= set(columns):
-            fail(
-                "read_joint_table", str(path), "with the columns model and data", ", ".join(columns) or "none"
-            )
-        rows.fieldnames = columns
-        for row in rows:
-            joint, label = (row["model"] or "").strip(), (row["data"] or "").strip()
-            if joint in table:
-                fail("read_joint_table", str(path), "with each joint once", f"{joint!r} twice")
-            if joint and label:
-                table[joint] = label
+    for row in rows:
+        if row["model"] in table:
+            fail("read_joint_table", str(path), "with each joint once", f"{row['model']!r} twice")
+        if row["model"] and row["data"]:
+            table[row["model"]] = row["data"]
     return table

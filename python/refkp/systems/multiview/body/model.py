@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from refkp.geometry.kinematics import require_tree
 _SUM_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Body:
     """N vertices, J joints (the root first), B shapes, C components of sizes of limbs.
 
@@ -72,7 +73,10 @@ class Body:
         if len(self.joint_names) != sizes["J"] or len(set(self.joint_names)) != sizes["J"]:
             fail("Body", "joint_names", f"{sizes['J']} different names", list(self.joint_names))
         if len(self.faces) and not 0 <= int(self.faces.min()) <= int(self.faces.max()) < sizes["N"]:
-            fail("Body", "faces", f"of vertices 0 to {sizes['N'] - 1}", f"up to {int(self.faces.max())}")
+            got = f"{int(self.faces.min())} to {int(self.faces.max())}"
+            fail("Body", "faces", f"of vertices 0 to {sizes['N'] - 1}", got)
+        if len(self.trans_sign) != 3:
+            fail("Body", "trans_sign", "three numbers", self.trans_sign)
         _require_sums("weights", self.weights)
         if self.regressor is not None:
             _require_sums("regressor", self.regressor)
@@ -94,12 +98,12 @@ class Body:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Body:
         """The same elsewhere, or in another floating type; faces stay whole numbers."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 moved[field.name] = value.to(device, dtype if value.is_floating_point() else None)
-        return replace(self, **moved)  # type: ignore[arg-type]
+        return replace(self, **moved)
 
 
 _SHAPES = {

@@ -9,5 +9,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "preprocess": ("preprocess", "write sessions into the file of samples that training reads"),
     "migrate": ("migrate", "rewrite a file of samples of an older version"),
     "triangulate": ("triangulate", "points in space from the labels of all views"),
+    "make-body": ("make_body", "a body: from a rigged mesh, a table of bones, a model file, or a species"),
+    "fit": ("fit", "a posed body from the labels of all views over time, without a network"),
     "calibrate": ("calibrate", "better cameras from the animal itself"),
 }

@@ -1,95 +1,112 @@
-"""A made-up animal that walks: its joints, its bones, where they are in each frame."""
+"""How a made-up animal moves: a body that walks a bent loop, its limbs swinging about their joints."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import torch
 
-#: Joint -> its place in the standing animal, in body lengths: x forward from the middle, y to the left, z up.
-STANDING: dict[str, tuple[float, float, float]] = {
-    "nose": (0.62, 0.0, 0.22),
-    "head": (0.48, 0.0, 0.3),
-    "ear_left": (0.43, 0.09, 0.36),
-    "ear_right": (0.43, -0.09, 0.36),
-    "neck": (0.33, 0.0, 0.28),
-    "shoulder_left": (0.25, 0.12, 0.2),
-    "shoulder_right": (0.25, -0.12, 0.2),
-    "paw_front_left": (0.27, 0.15, 0.0),
-    "paw_front_right": (0.27, -0.15, 0.0),
-    "trunk": (0.0, 0.0, 0.27),
-    "hip_left": (-0.28, 0.14, 0.2),
-    "hip_right": (-0.28, -0.14, 0.2),
-    "paw_hind_left": (-0.26, 0.17, 0.0),
-    "paw_hind_right": (-0.26, -0.17, 0.0),
-    "tail_base": (-0.38, 0.0, 0.2),
-    "tail_middle": (-0.6, 0.0, 0.17),
-    "tail_tip": (-0.85, 0.0, 0.12),
-}
-
-JOINTS = tuple(STANDING)
-
-BONES: tuple[tuple[str, str], ...] = (
-    ("nose", "head"),
-    ("head", "ear_left"),
-    ("head", "ear_right"),
-    ("head", "neck"),
-    ("neck", "trunk"),
-    ("neck", "shoulder_left"),
-    ("neck", "shoulder_right"),
-    ("shoulder_left", "paw_front_left"),
-    ("shoulder_right", "paw_front_right"),
-    ("trunk", "tail_base"),
-    ("tail_base", "hip_left"),
-    ("tail_base", "hip_right"),
-    ("hip_left", "paw_hind_left"),
-    ("hip_right", "paw_hind_right"),
-    ("tail_base", "tail_middle"),
-    ("tail_middle", "tail_tip"),
-)
+from refkp.geometry.kinematics import depths
+from refkp.geometry.rotations import axis_angle_to_matrix
+from refkp.systems.multiview.body.model import Body
+from refkp.systems.multiview.body.posing import BodyPose
 
 _STRIDE = 0.6  # body lengths in a cycle of the legs
 _SPEED = 1.6  # body lengths in a second
 _ARENA = 0.9  # radius of the walk, body lengths
+#: How far joints swing that no gait tells of, in degrees, and how many cycles in one of the legs.
+_SWING_DEG, _SWING_CYCLES = 18.0, (0.3, 1.0)
 
 
-def walk(num_frames: int, body_length: float, fps: float, rng: np.random.Generator) -> np.ndarray:
-    """Joints of an animal that walks a bent loop on the floor z = 0: float64 [F,J,3], in the unit of `body_length`."""
+class Swing(NamedTuple):
+    """A joint that swings: angle * sin(cycles * (phase of the legs) + shift) about an axis of its own."""
+
+    axis: tuple[float, float, float]
+    angle_deg: float
+    cycles: float = 1.0
+    shift: float = 0.0
+
+
+_LEFT, _UP = (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+
+#: The trot of the quadruped: joint -> its swings.
+_TROT: dict[str, tuple[Swing, ...]] = {
+    "shoulder_left": (Swing(_LEFT, 34.0), Swing((1.0, 0.0, 0.0), 6.0, 2.0)),
+    "hip_right": (Swing(_LEFT, 34.0), Swing((1.0, 0.0, 0.0), 6.0, 2.0)),
+    "shoulder_right": (Swing(_LEFT, 34.0, shift=np.pi), Swing((1.0, 0.0, 0.0), 6.0, 2.0, np.pi)),
+    "hip_left": (Swing(_LEFT, 34.0, shift=np.pi), Swing((1.0, 0.0, 0.0), 6.0, 2.0, np.pi)),
+    "tail_base": (Swing(_UP, 7.0, 0.5, 0.2),),
+    "tail_middle": (Swing(_UP, 20.0, 0.5, 0.9),),
+    "neck": (Swing(_UP, 14.0, 0.26),),
+    "head": (Swing(_UP, 24.0, 0.26, 0.3), Swing(_LEFT, 12.0, 0.4)),
+}
+
+
+def walk(
+    body: Body, num_frames: int, body_length: float, fps: float, rng: np.random.Generator, size: float = 1.0
+) -> BodyPose:
+    """Poses of a body that walks on the floor z = 0 about the origin.
+
+    Args:
+        body: which; the quadruped trots, others swing their joints within their limits as it comes.
+        num_frames, fps: how long, how often.
+        body_length: of a unit of the body, in the unit of the world; places and speed are told in it.
+        rng: of the walk.
+        size: of this animal against a mean one.
+
+    Returns:
+        BodyPose of F bodies, float64, without shape.
+    """
     time = np.arange(num_frames) / fps
     phase, direction = rng.uniform(0, 2 * np.pi), rng.choice([-1.0, 1.0])
     angle = phase + direction * _SPEED / _ARENA * time
     radius = _ARENA * (1 + 0.25 * np.sin(2 * angle + rng.uniform(0, 2 * np.pi)))
-    place = np.stack((radius * np.cos(angle), radius * np.sin(angle)), -1)
     heading = angle + direction * np.pi / 2
-    joints = np.tile(np.array(list(STANDING.values())), (num_frames, 1, 1))
-    joints += _gait(2 * np.pi * _SPEED / _STRIDE * time)
-    joints += _turns_of_head(time, rng)
-    forward, left = joints[..., 0], joints[..., 1]
-    cos, sin = np.cos(heading)[:, None], np.sin(heading)[:, None]
-    world = np.stack((forward * cos - left * sin, forward * sin + left * cos, joints[..., 2]), -1)
-    world[..., :2] += place[:, None]
-    return world * body_length
+    cycle = 2 * np.pi * _SPEED / _STRIDE * time
+    rotations = _swung(body, cycle, rng)
+    rotations[:, 0] = (
+        axis_angle_to_matrix(torch.from_numpy(heading[:, None] * np.array(_UP))) @ rotations[:, 0]
+    )
+    height = _height(body) * size + 0.02 * np.sin(2 * cycle)
+    place = np.stack((radius * np.cos(angle), radius * np.sin(angle), height), -1)
+    return BodyPose(
+        rotations,
+        torch.from_numpy(place * body_length),
+        size=torch.full((num_frames, 1), body_length * size, dtype=torch.float64),
+    )
 
 
-def _gait(cycle: np.ndarray) -> np.ndarray:
-    """Offsets of the joints through the cycle of a trot: [F,J,3]."""
-    offsets = np.zeros((len(cycle), len(JOINTS), 3))
-    for names, shift in (
-        (("paw_front_left", "paw_hind_right"), 0.0),
-        (("paw_front_right", "paw_hind_left"), np.pi),
-    ):
-        for name in names:
-            offsets[:, JOINTS.index(name), 0] = 0.12 * np.sin(cycle + shift)
-            offsets[:, JOINTS.index(name), 2] = 0.07 * np.maximum(0, np.cos(cycle + shift))
-    for name, reach in (("tail_base", 0.02), ("tail_middle", 0.08), ("tail_tip", 0.18)):
-        offsets[:, JOINTS.index(name), 1] = reach * np.sin(cycle / 2 + reach * 8)
-    offsets[..., 2] += 0.02 * np.sin(2 * cycle)[:, None] * (np.array(list(STANDING.values()))[:, 2] > 0.1)
-    return offsets
+def _height(body: Body) -> float:
+    """Of the root above the lowest joint at rest, in units of the body."""
+    heights = body.rest_joints[:, 2]
+    return float(heights[0] - heights.min())
 
 
-def _turns_of_head(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The head looks about, with the ears and the nose: [F,J,3]."""
-    offsets = np.zeros((len(time), len(JOINTS), 3))
-    look = np.sin(2 * np.pi * 0.7 * time + rng.uniform(0, 2 * np.pi))
-    for name, reach in (("nose", 0.16), ("head", 0.08), ("ear_left", 0.06), ("ear_right", 0.06)):
-        offsets[:, JOINTS.index(name), 1] = reach * look
-        offsets[:, JOINTS.index(name), 2] += reach * 0.4 * look**2
-    return offsets
+def _swung(body: Body, cycle: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+    """Rotations float64 [F,J,3,3] of joints that swing."""
+    moves = {index for index, depth in enumerate(depths(body.parents)) if depth and index in body.parents}
+    rotations = torch.eye(3, dtype=torch.float64).repeat(len(cycle), body.num_joints, 1, 1)
+    for joint in sorted(moves):
+        name = body.joint_names[joint]
+        swings = _TROT.get(name, ()) if set(_TROT) <= set(body.joint_names) else _any_swings(body, joint, rng)
+        for swing in swings:
+            turn = np.radians(swing.angle_deg) * np.sin(swing.cycles * cycle + swing.shift)
+            axis = np.array(swing.axis) / np.linalg.norm(swing.axis)
+            about = axis_angle_to_matrix(torch.from_numpy(turn[:, None] * axis))
+            rotations[:, joint] = rotations[:, joint] @ about
+    return rotations
+
+
+def _any_swings(body: Body, joint: int, rng: np.random.Generator) -> tuple[Swing, ...]:
+    limit = 180.0 if body.limits is None else float(torch.rad2deg(body.limits[joint]))
+    angle = min(_SWING_DEG, limit / 2)
+    return tuple(
+        Swing(
+            tuple(rng.normal(size=3)),
+            angle,
+            float(rng.uniform(*_SWING_CYCLES)),
+            float(rng.uniform(0, 2 * np.pi)),
+        )
+        for _ in range(2)
+    )

@@ -16,8 +16,11 @@ from refkp._checks import fail
 from refkp._extras import named_extras
 from refkp._files import whole_file, whole_folder
 from refkp.geometry.rig import Rig
+from refkp.systems.multiview.body.model import Body
+from refkp.systems.multiview.body.posing import BodyPose, JointsOnly
+from refkp.systems.multiview.body.species import load_body
 from refkp.systems.multiview.calibration import PIXEL_CENTRE, Calibration, write_calibration
-from refkp.systems.multiview.data.animal import BONES, JOINTS, walk
+from refkp.systems.multiview.data.animal import walk
 from refkp.systems.multiview.data.rig import looking_at
 from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.multiview.reading.points import write_points
@@ -35,6 +38,8 @@ class MadeUpSession(NamedTuple):
     calibration: Calibration
     points: np.ndarray  # float64 [F,J,3], millimetres
     labels: np.ndarray  # float64 [F,V,J,2] pixels; NaN where missing
+    body: Body
+    pose: BodyPose  # of the body in every frame, float64
 
 
 def make_session(spec: SessionSpec, seed: int = 0) -> MadeUpSession:
@@ -43,7 +48,15 @@ def make_session(spec: SessionSpec, seed: int = 0) -> MadeUpSession:
         fail("make_session", "seed", "at least 0", seed)
     rng = np.random.default_rng(seed)
     calibration = _ring(spec, rng)
-    points = walk(spec.num_frames, spec.body_length, FPS, rng)
+    body = load_body(spec.body)
+    pose = walk(body, spec.num_frames, spec.body_length, FPS, rng)
+    betas = (
+        rng.normal(scale=spec.shape_sigma, size=body.num_betas)
+        if spec.shape_sigma
+        else np.zeros(body.num_betas)
+    )
+    pose = pose._replace(betas=torch.from_numpy(betas).expand(spec.num_frames, -1))
+    points = JointsOnly(body.to(dtype=torch.float64))(pose).numpy()
     labels = calibration.rig.project(torch.from_numpy(points)).uv.permute(0, 2, 1, 3).numpy().copy()
     labels += rng.normal(scale=spec.noise_px, size=labels.shape)
     height, width = spec.size
@@ -51,7 +64,7 @@ def make_session(spec: SessionSpec, seed: int = 0) -> MadeUpSession:
     labels[outlier] = rng.uniform((0, 0), (width, height), (int(outlier.sum()), 2))
     outside = ((labels < 0) | (labels > (width, height))).any(-1)
     labels[outside | (rng.random(labels.shape[:-1]) < spec.missing)] = np.nan
-    return MadeUpSession(calibration, points, labels)
+    return MadeUpSession(calibration, points, labels, body, pose)
 
 
 def generate_session(folder: Path | str, spec: SessionSpec, seed: int = 0) -> MadeUpSession:
@@ -69,7 +82,7 @@ def write_session(folder: Path, session: MadeUpSession, spec: SessionSpec) -> No
     for index, name in enumerate(session.calibration.names):
         view = folder / name
         view.mkdir()
-        write_analysis(view / f"{name}.analysis.h5", session.labels[:, index], f"{name}.avi")
+        write_analysis(view / f"{name}.analysis.h5", session.labels[:, index], session.body, f"{name}.avi")
         if spec.with_videos:
             _write_video(view / f"{name}.avi", session, index, spec)
 
@@ -95,8 +108,8 @@ def _ring(spec: SessionSpec, rng: np.random.Generator) -> Calibration:
     return Calibration(tuple(names), rig, torch.tensor([[width, height]] * spec.num_views))
 
 
-def write_analysis(path: Path, labels: np.ndarray, video: str) -> None:
-    """Write the labels [F,J,2] of one animal as SLEAP's analysis files have them."""
+def write_analysis(path: Path, labels: np.ndarray, body: Body, video: str) -> None:
+    """Write the labels [F,J,2] of one animal, joints of a body, as SLEAP's analysis files have them."""
     found = np.isfinite(labels).all(-1)
     with whole_file(path) as unfinished, h5py.File(unfinished, "w") as file:
         file["tracks"] = np.transpose(labels - PIXEL_CENTRE, (2, 1, 0))[None]
@@ -104,9 +117,9 @@ def write_analysis(path: Path, labels: np.ndarray, video: str) -> None:
         file["instance_scores"] = np.full((1, len(labels)), 0.9)
         file["tracking_scores"] = np.full((1, len(labels)), np.nan)
         file["track_occupancy"] = found.any(1).astype(np.uint8)[:, None]
-        file["node_names"] = np.array(JOINTS, dtype="S")
+        file["node_names"] = np.array(body.joint_names, dtype="S")
         file["track_names"] = np.array(["animal"], dtype="S")
-        file["edge_inds"] = np.array([[JOINTS.index(a), JOINTS.index(b)] for a, b in BONES])
+        file["edge_inds"] = np.array(_bones(body))
         file["video_path"] = video
 
 
@@ -119,7 +132,7 @@ def _write_video(path: Path, session: MadeUpSession, view: int, spec: SessionSpe
         writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (width, height))
         try:
             for body in bodies:
-                writer.write(_drawn(floor.copy(), body - PIXEL_CENTRE))
+                writer.write(_drawn(floor.copy(), body - PIXEL_CENTRE, _bones(session.body)))
         finally:
             writer.release()
 
@@ -143,14 +156,18 @@ def _floor(rig: Rig, spec: SessionSpec) -> np.ndarray:
     return picture
 
 
-def _drawn(picture: np.ndarray, body: np.ndarray) -> np.ndarray:
+def _bones(body: Body) -> list[tuple[int, int]]:
+    return [(parent, joint) for joint, parent in enumerate(body.parents) if parent >= 0]
+
+
+def _drawn(picture: np.ndarray, body: np.ndarray, bones: list[tuple[int, int]]) -> np.ndarray:
     """The animal [J,2] over a picture: bones as strokes, joints as dots of their own colours."""
     scale = max(2, picture.shape[0] // 100)
-    for a, b in BONES:
-        ends = _fixed(body[[JOINTS.index(a), JOINTS.index(b)]])
+    for bone in bones:
+        ends = _fixed(body[list(bone)])
         cv2.line(picture, ends[0].tolist(), ends[1].tolist(), (150, 170, 190), scale, cv2.LINE_AA, 4)
     for index, joint in enumerate(_fixed(body)):
-        hue = np.array([[[index * 180 // len(JOINTS), 200, 255]]], dtype=np.uint8)
+        hue = np.array([[[index * 180 // len(body), 200, 255]]], dtype=np.uint8)
         colour = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
         cv2.circle(picture, joint.tolist(), scale * 16, colour, -1, cv2.LINE_AA, 4)
     return picture

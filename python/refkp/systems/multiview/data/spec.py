@@ -12,6 +12,8 @@ class SessionSpec:
     """A walking animal in front of a ring of cameras.
 
     Args:
+        body: "insect", "mouse", "quadruped", or a body file.
+        shape_sigma: of the shapes of the animal about the body's.
         num_frames: of the videos.
         num_views: cameras.
         size: (height, width) of the pictures.
@@ -19,10 +21,12 @@ class SessionSpec:
         missing: share of the labels that are not there.
         outliers: share of the labels that are somewhere else.
         k1: radial distortion of the lenses, up to a fifth more or less.
-        body_length: from nose to base of the tail, millimetres.
+        body_length: millimetres of a unit of the body, which is the length of the three without tail and antennae.
         with_videos: write videos; else labels alone.
     """
 
+    body: str = "quadruped"
+    shape_sigma: float = 0.0
     num_frames: int = 120
     num_views: int = 4
     size: tuple[int, int] = (480, 640)
@@ -45,8 +49,9 @@ class SessionSpec:
         for name in ("missing", "outliers"):
             if not 0 <= getattr(self, name) < 1:
                 fail("SessionSpec", name, "in [0,1)", getattr(self, name))
-        if not 0 <= self.noise_px < float("inf"):
-            fail("SessionSpec", "noise_px", "finite and not negative", self.noise_px)
+        for name in ("noise_px", "shape_sigma"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                fail("SessionSpec", name, "finite and not negative", getattr(self, name))
         if not 0 < self.body_length < float("inf"):
             fail("SessionSpec", "body_length", "finite and above 0", self.body_length)
         if not abs(self.k1) < float("inf"):

@@ -23,6 +23,8 @@ from refkp.systems.multiview.session import Recording
 
 #: Frames that are solved together, and how many of the earlier ones a later part begins with.
 _TOGETHER, _OVERLAP = 600, 30
+#: Frames of the runs from all over a long recording that tell the shape.
+_RUN = 40
 
 
 class BodyFit(NamedTuple):
@@ -59,8 +61,8 @@ def fit_body(
     """
     found = reconstruct(recording, track, over_time=True)
     joints = JointsOnly(body.to(dtype=torch.float64))
-    points = _mapped(torch.from_numpy(found.points), joint_map)
-    uv = _mapped(torch.from_numpy(found.seen.xy), joint_map)
+    points = mapped(torch.from_numpy(found.points), joint_map)
+    uv = mapped(torch.from_numpy(found.seen.xy), joint_map)
     start = initial_variables(points, joints)
     if start is None:
         rule = "with three joints of the body in space in at least one frame"
@@ -100,7 +102,7 @@ def fit_body(
     return BodyFit(motion, found.calibration, uv, world, residual, noise)
 
 
-def _mapped(values: Tensor, joint_map: Tensor) -> Tensor:
+def mapped(values: Tensor, joint_map: Tensor) -> Tensor:
     """Values [...,K,D] of labels as those of the body's joints, NaN where none stands for it."""
     chosen = values[..., joint_map.clamp(min=0), :]
     return torch.where((joint_map >= 0)[:, None], chosen, torch.nan)
@@ -131,8 +133,8 @@ def _in_parts(problem: Problem, start: Variables) -> Solved:
 
 def _shape_rows(count: int) -> Tensor:
     """Runs of frames from all over a recording."""
-    runs = torch.linspace(0, count - 60, _TOGETHER // 60).long()
-    return torch.cat([torch.arange(first, first + 60) for first in runs.tolist()]).unique()
+    starts = torch.linspace(0, count - _RUN, max(1, _TOGETHER // _RUN)).long()
+    return torch.cat([torch.arange(first, first + _RUN) for first in starts.tolist()]).unique()
 
 
 def _part(problem: Problem, variables: Variables, rows: Tensor) -> tuple[Problem, Variables]:
