@@ -24,8 +24,8 @@ from refkp.geometry.rotations import (
 )
 from refkp.geometry.smoothing.acceleration import acceleration_deviation
 
-#: Gauss-Newton steps at most, how often one is halved, and the largest turn of the last, radians.
-_MOST_STEPS, _MOST_HALVINGS, _CONVERGED = 30, 12, 1e-8
+#: Gauss-Newton steps at most, and the largest turn of the last, radians.
+_MOST_STEPS, _CONVERGED = 30, 1e-8
 
 
 @torch.no_grad()
@@ -84,8 +84,12 @@ def smooth_rotations(rotations: Tensor, variance: Tensor, *, acceleration: float
         deviation = acceleration_deviation(_turns(measured).diff(dim=0), spread, seen)
     else:
         deviation = spread.new_full((spread.shape[1],), acceleration)
-    problem = _Problem(measured, (seen | ~enough) / spread, deviation)
-    result = problem.solved(_followed(measured, spread, seen, deviation))
+    result = _followed(measured, spread, seen, deviation)
+    for _ in range(_MOST_STEPS):
+        step = _step(result, measured, (seen | ~enough) / spread, deviation)
+        result = result @ axis_angle_to_matrix(step)
+        if not float(step.abs().max()) > _CONVERGED:
+            break
     return result.where(enough[:, None, None], torch.nan).reshape(rotations.shape).to(rotations.dtype)
 
 
@@ -126,49 +130,19 @@ def _followed(measured: Tensor, variance: Tensor, seen: Tensor, deviation: Tenso
     return torch.stack(followed)
 
 
-class _Problem:
-    """The least squares of `smooth_rotations` for M tracks."""
-
-    def __init__(self, measured: Tensor, weight: Tensor, deviation: Tensor) -> None:
-        self.measured, self.weight, self.deviation = measured, weight, deviation
-
-    def solved(self, rotations: Tensor) -> Tensor:
-        """The rotations [T,M,3,3] of least cost, from a start."""
-        cost = self.cost(rotations)
-        for _ in range(_MOST_STEPS):
-            step = self.step(rotations)
-            for _ in range(_MOST_HALVINGS):
-                moved = rotations @ axis_angle_to_matrix(step)
-                moved_cost = self.cost(moved)
-                worse = moved_cost > cost * (1 + 1e-12)
-                if not bool(worse.any()):
-                    break
-                step = torch.where(worse[:, None], step / 2, step)
-            rotations = torch.where(worse[:, None, None], rotations, moved)
-            cost = torch.where(worse, cost, moved_cost)
-            if not float(step.abs().max()) > _CONVERGED:
-                break
-        return rotations
-
-    def cost(self, rotations: Tensor) -> Tensor:
-        """[M]."""
-        off = matrix_to_axis_angle(self.measured.mT @ rotations)
-        changes = _turns(rotations).diff(dim=0) / self.deviation[:, None]
-        return (self.weight * off.square().sum(-1)).sum(0) + changes.square().sum((0, 2))
-
-    def step(self, rotations: Tensor) -> Tensor:
-        """The Gauss-Newton step d [T,M,3]."""
-        off = matrix_to_axis_angle(self.measured.mT @ rotations)
-        by_own = _inverse_jacobian(-off)
-        turns, share = _turns(rotations), 1 / self.deviation[:, None]
-        by_start, by_end = -_inverse_jacobian(turns), _inverse_jacobian(-turns)
-        by_three = (-by_start[:-1], by_start[1:] - by_end[:-1], by_end[1:])
-        rows = ThreeFrameRows(*(block * share[..., None] for block in by_three))
-        # A rotation vector is an eigenvector of its own Jacobian, of eigenvalue 1.
-        gradient = self.weight[..., None] * off + rows.transposed_times(turns.diff(dim=0) * share)
-        diagonal, first, second = rows.normal()
-        diagonal = diagonal + self.weight[..., None, None] * (by_own.mT @ by_own)
-        return solve_banded(diagonal, first, second, -gradient[..., None])[..., 0]
+def _step(rotations: Tensor, measured: Tensor, weight: Tensor, deviation: Tensor) -> Tensor:
+    """The Gauss-Newton step d [T,M,3]."""
+    off = matrix_to_axis_angle(measured.mT @ rotations)
+    by_own = _inverse_jacobian(-off)
+    turns, share = _turns(rotations), 1 / deviation[:, None]
+    by_start, by_end = -_inverse_jacobian(turns), _inverse_jacobian(-turns)
+    by_three = (-by_start[:-1], by_start[1:] - by_end[:-1], by_end[1:])
+    rows = ThreeFrameRows(*(block * share[..., None] for block in by_three))
+    # A rotation vector is an eigenvector of its own Jacobian, of eigenvalue 1.
+    gradient = weight[..., None] * off + rows.transposed_times(turns.diff(dim=0) * share)
+    diagonal, first, second = rows.normal()
+    diagonal = diagonal + weight[..., None, None] * (by_own.mT @ by_own)
+    return solve_banded(diagonal, first, second, -gradient[..., None])[..., 0]
 
 
 def _turns(rotations: Tensor) -> Tensor:
