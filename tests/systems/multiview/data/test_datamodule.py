@@ -56,6 +56,8 @@ def test_batches_of_training_and_held_out_blocks(path: Path) -> None:
         "cameras": ["cam0", "cam1", "cam2", "cam3"],
         "joints": list(JOINTS),
         "joint_map": None,
+        "crop": "whole",
+        "undistorted": True,
         "image_size": SIZE,
     }
 

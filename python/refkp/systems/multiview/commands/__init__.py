@@ -10,6 +10,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "migrate": ("migrate", "rewrite a file of samples of an older version"),
     "triangulate": ("triangulate", "points in space from the labels of all views"),
     "render": ("render", "write samples of a body in random poses, with everything known, to train on"),
+    "infer": ("infer", "the poses that a trained run sees in synchronised videos"),
     "eval": ("evaluate", "judge a trained run beside baselines"),
     "make-body": ("make_body", "a body: from a rigged mesh, a table of bones, a model file, or a species"),
     "fit": ("fit", "a posed body from the labels of all views over time, without a network"),

@@ -149,6 +149,8 @@ class MultiviewData(SystemData):
             "joints": joints,
             "joint_map": None if mapped is None else mapped.tolist(),
             "image_size": info.size,
+            "crop": info.attributes.get("crop_mode", "whole"),
+            "undistorted": info.undistorted,
         }
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from refkp._checks import fail
 from refkp.systems.multiview.body.files import body_from_fields
@@ -21,6 +25,27 @@ class TrainedRun(NamedTuple):
     model: MultiviewModel
     data: dict[str, Any]  # cameras, joints, joint_map, image_size
     calibrated_share: float
+
+    def order(self, views: Iterable[str]) -> list[str]:
+        """Names of cameras of the run in its order.
+
+        Raises:
+            ValueError: a name that is not among them, or none.
+        """
+        known, given = self.data["cameras"], list(views)
+        unknown = [name for name in given if name not in known]
+        if unknown or not given:
+            fail(
+                "TrainedRun",
+                "video",
+                f"of cameras of the run, {', '.join(known)}",
+                ", ".join(unknown) or "none",
+            )
+        return [name for name in known if name in given]
+
+    def indices(self, views: Sequence[str]) -> Tensor:
+        """The numbers of cameras, int64 [V]."""
+        return torch.tensor([self.data["cameras"].index(name) for name in views])
 
     def require_data(self, info: StoreInfo) -> None:
         """Raise ValueError unless a file of samples means the same by its cameras, joints and pictures."""

@@ -1,0 +1,86 @@
+"""`refkp multiview infer`: the poses that a trained run sees in the videos of a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refkp._checks import fail
+from refkp._files import write_json
+from refkp.commands import add_out, output_folder, parsed, parser
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from refkp.systems.multiview.calibration import Calibration
+    from refkp.systems.multiview.training.runs import TrainedRun
+
+_COMMAND = "refkp multiview infer"
+_EXAMPLE = f"{_COMMAND} --run RUN --video cam0=front.mp4 cam1=side.mp4 --out poses"
+
+
+def infer(argv: list[str]) -> int:
+    """Pose the animal in synchronised videos: poses, glTF, BVH, angles and cameras. Labels are not looked at."""
+    options = parsed(_parser(), argv)
+    videos = _named(options.video)
+
+    from refkp.systems.multiview.export import Clip, export
+    from refkp.systems.multiview.inference.filming import Filming, instants
+    from refkp.systems.multiview.inference.posing import pose_videos
+    from refkp.systems.multiview.reading.cameras import read_calibration
+    from refkp.systems.multiview.training.runs import load_run
+
+    run = load_run(options.run)
+    views = run.order(videos)
+    videos = {name: videos[name] for name in views}
+    known = None if options.calibration is None else read_calibration(options.calibration).of(views)
+    mode = _mode(run, known)
+    filming = Filming(run.data["image_size"], run.data["crop"], run.data["undistorted"])
+    metres = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}[options.unit]
+    shown = instants(videos, filming, calibration=known, metres=metres, batch=options.batch_size)
+    posed = pose_videos(run.model, shown, run.indices(views), smoothed=options.smooth)
+    frames = len(posed.motion.frames)
+    print(f"{frames} frames of {len(views)} views, {mode}")
+    with output_folder(options.out) as folder:
+        clip = Clip(run.model.body, posed.motion, options.fps, "body", "m")
+        export(folder, clip)
+        write_json(folder / "summary.json", {"views": views, "num_frames": frames, "mode": mode})
+    print(
+        f"poses, motion.glb, motion.bvh, joint_angles.csv, summary.json in {options.out}; lengths in metres"
+    )
+    return 0
+
+
+def _named(videos: list[str]) -> dict[str, Path]:
+    pairs = [text.partition("=") for text in videos]
+    for name, equals, file in pairs:
+        if not (name and equals and file):
+            fail(_COMMAND, "video", "NAME=FILE, the name of a camera of the run", repr(name + equals + file))
+    return {name: Path(file) for name, _, file in pairs}
+
+
+def _mode(run: TrainedRun, known: Calibration | None) -> str:
+    """What is said of the mode; raises where the run was not trained for it."""
+    if known is not None and not run.calibrated_share:
+        remedy = "Leave --calibration out, or train with --model.calibrated_share above 0."
+        fail(_COMMAND, "calibration", "left out for a run trained without cameras", str(known.file), remedy)
+    if known is None and run.calibrated_share == 1:
+        remedy = "Or train with --model.calibrated_share below 1."
+        fail(_COMMAND, "calibration", "given to a run trained with cameras alone", "None", remedy)
+    return (
+        "cameras not known, in the frame of the first" if known is None else "cameras given, in their world"
+    )
+
+
+def _parser() -> ArgumentParser:
+    command = parser(_COMMAND, infer.__doc__, example=_EXAMPLE)
+    add = command.add_argument
+    add("--run", type=Path, required=True, help="folder of a complete run, or a checkpoint")
+    add("--video", nargs="+", required=True, metavar="NAME=FILE", help="cameras of the run and their videos")
+    add("--calibration", type=Path, help="cameras, for a run that was trained with them")
+    add("--unit", default="mm", choices=["mm", "cm", "m"], help="unit of the calibration")
+    add("--fps", type=float, default=30.0, help="frames in a second, for the files of motion")
+    add("--smooth", type=bool, default=True, help="smooth the motion over time")
+    add("--batch_size", type=int, default=16, help="instants at a time")
+    add_out(command, "what is found")
+    return command
