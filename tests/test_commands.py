@@ -91,6 +91,7 @@ WRITERS = {
     "multiview calibrate": ["none"],
     "multiview fit": ["none", "--body", "mouse"],
     "multiview eval": ["--run", "none", "--data", "none"],
+    "multiview infer": ["--run", "none", "--video", "cam0=none"],
     "panorama tiles": ["none.jpg"],
     "panorama compare": ["--data", "none"],
     "panorama eval": ["--run", "none", "--data", "none.csv"],
