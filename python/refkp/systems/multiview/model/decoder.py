@@ -30,9 +30,8 @@ class SingleQueryAttention(nn.Module):
         """Query [B,C]; context [B,N,D], normalised but for the scale and shift of `norm`; keys: bool [B,N]."""
         key_weight, value_weight = self.to_kv.weight.unflatten(0, (2, self.heads, self.dim_head)).unbind(0)
         asked = torch.einsum("bhk,hkd->bhd", self.to_q(query).unflatten(-1, (self.heads, -1)), key_weight)
-        logits = (
-            (asked * norm.weight) @ context.mT * self.dim_head**-0.5
-        )  # the shift of the norm is the same for all
+        # The shift of the norm adds the same to all logits.
+        logits = (asked * norm.weight) @ context.mT * self.dim_head**-0.5
         if keys is not None:
             logits = logits.masked_fill(~keys[:, None], -torch.inf)
         summed = logits.softmax(-1) @ context * norm.weight + norm.bias
