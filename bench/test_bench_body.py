@@ -25,13 +25,14 @@ def body() -> Body:
     """Random arrays of the sizes of a stick insect's body, two weights a vertex."""
     draw = torch.Generator().manual_seed(0)
     parents = (-1, *((joint - 1) // 2 if joint < 7 else joint - 6 for joint in range(1, JOINTS)))
-    joint = torch.randint(0, JOINTS, (VERTICES, 2), generator=draw)
+    first = torch.arange(VERTICES) % JOINTS
+    joint = torch.stack((first, torch.tensor(parents)[first].clamp(min=0)), 1)
     share = torch.rand(VERTICES, 1, generator=draw)
     weights = torch.zeros(VERTICES, JOINTS).scatter_add(1, joint, torch.cat((share, 1 - share), 1))
-    regressor = torch.rand(JOINTS, VERTICES, generator=draw) * (
-        torch.rand(JOINTS, VERTICES, generator=draw) < 0.01
-    )
-    regressor[:, 0] += 1e-3
+    near = torch.zeros(VERTICES, JOINTS).scatter(
+        1, joint[:, :1], 1.0
+    )  # joints stand among the vertices they move
+    regressor = torch.rand(JOINTS, VERTICES, generator=draw) * near.mT
     regressor = regressor / regressor.sum(1, keepdim=True)
     vertices = torch.randn(VERTICES, 3, generator=draw)
     return Body(

@@ -74,7 +74,8 @@ def pose_body(
         shaped = shaped + torch.einsum("vck,bk->bvc", body.posedirs, _pose_features(pose))
     maps = _skinning_maps(frames, rest)
     blended = torch.einsum("vj,bjk->bvk", body.weights, maps.flatten(2)).unflatten(2, (3, 4))
-    vertices = (blended[..., :3] @ shaped[..., None])[..., 0] + blended[..., 3]
+    # Sums of products: matrices of three rows, one by one, take several times as long.
+    vertices = (blended[..., :3] * shaped[..., None, :]).sum(-1) + blended[..., 3]
     joints = frames.position if body.regressor is None else body.regressor @ vertices
     if not in_world:
         return PosedBody(vertices, joints, frames)
@@ -110,7 +111,7 @@ def bone_offsets(body: Body, rest: Tensor, offsets: Tensor | None) -> Tensor:
 class JointParts(NamedTuple):
     """What joints are made of: a share of each moves with every joint that carries it."""
 
-    points: Tensor  # [B,J,K,3], joint j is the sum over k, in the body's own frame
+    points: Tensor  # [B,J,C,3], joint j is the sum over c, in the body's own frame
     frames: JointFrames
 
     def world(self, pose: BodyPose) -> Tensor:
@@ -131,7 +132,8 @@ class JointsOnly(nn.Module):
     """Joints of a body in a pose without its vertices, exactly those of `pose_body`.
 
     Skinning and regressing are both linear, so joint j is sum_k G_k m_jk with m_jk = sum_v regressor_jv w_vk v. The
-    sums over vertices are made here, once, for the mean shape, every shape and every pose blend shape.
+    sums over vertices are made here, once, for the mean shape, every shape and every pose blend shape, and of those
+    joints k alone that carry a part of j: few, where joints are regressed from vertices near to them.
 
     Args:
         body: the body. The sums are buffers, which no checkpoint holds.
@@ -139,20 +141,28 @@ class JointsOnly(nn.Module):
 
     rest_joints: Tensor  # [J,3]
     rest_dirs: Tensor  # [J,3,B]
-    mass: Tensor  # [J,K]
-    moment: Tensor  # [J,K,3]
-    moment_dirs: Tensor  # [J,K,3,B]
-    pose_dirs: Tensor  # [J,K,3,9(J-1)]
+    carriers: Tensor  # int64 [J,C], the joints that carry joint j; where the mass is 0, any
+    mass: Tensor  # [J,C], the share of joint j that each carries; rows sum to 1
+    moment: Tensor  # [J,C,3]
+    moment_dirs: Tensor  # [J,C,3,B]
+    pose_dirs: Tensor  # [J,C,3,9(J-1)]
 
     def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
         if body.regressor is None:
             self._hold("rest_joints", body.rest_joints)
+            self._hold("carriers", torch.arange(body.num_joints, device=body.vertices.device)[:, None])
+            self._hold("mass", torch.ones_like(body.rest_joints[:, :1]))
             return
         self._hold("rest_joints", body.regressor @ body.vertices)
         self._hold("rest_dirs", torch.einsum("jv,vck->jck", body.regressor, body.shapedirs))
         shares = torch.einsum("jv,vk->jkv", body.regressor, body.weights)
+        carries = (shares != 0).any(-1)
+        carriers = torch.argsort(carries.int(), dim=1, descending=True, stable=True)
+        carriers = carriers[:, : max(1, int(carries.sum(1).max()))]
+        shares = shares.gather(1, carriers[..., None].expand(-1, -1, shares.shape[-1]))
+        self._hold("carriers", carriers)
         self._hold("mass", shares.sum(-1))
         self._hold("moment", torch.einsum("jkv,vc->jkc", shares, body.vertices))
         self._hold("moment_dirs", torch.einsum("jkv,vcb->jkcb", shares, body.shapedirs))
@@ -164,21 +174,15 @@ class JointsOnly(nn.Module):
         return self.parts(pose, propagate_scaling=propagate_scaling).world(pose)
 
     def parts(self, pose: BodyPose, *, propagate_scaling: bool = True) -> JointParts:
-        """What each joint is made of."""
+        """What each joint is made of, by its carriers."""
         _check(self.body, pose)
         rest = self.rest(pose.betas, len(pose.rotations))
         frames = _frames(self.body, pose, rest, propagate_scaling)
         if self.body.regressor is None:
-            return JointParts(frames.position[:, :, None] * self.carried()[..., None], frames)
-        maps = _skinning_maps(frames, rest)
-        turned = torch.einsum("bkcd,bjkd->bjkc", maps[..., :3], self._moments(pose))
-        return JointParts(turned + self.mass[..., None] * maps[:, None, :, :, 3], frames)
-
-    def carried(self) -> Tensor:
-        """[J,K], the share of joint j that moves with joint k; rows sum to 1."""
-        return (
-            torch.eye(self.body.num_joints).to(self.rest_joints) if self.body.regressor is None else self.mass
-        )
+            return JointParts(frames.position[:, :, None], frames)
+        maps = _skinning_maps(frames, rest)[:, self.carriers]  # [B,J,C,3,4]
+        turned = (maps[..., :3] * self._moments(pose)[..., None, :]).sum(-1)
+        return JointParts(turned + self.mass[..., None] * maps[..., 3], frames)
 
     def rest(self, betas: Tensor | None, count: int) -> Tensor:
         """Joints [B,J,3] at rest."""
@@ -190,7 +194,7 @@ class JointsOnly(nn.Module):
         self.register_buffer(name, value, persistent=False)
 
     def _moments(self, pose: BodyPose) -> Tensor:
-        """m [B,J,K,3]."""
+        """m [B,J,C,3]."""
         moment = self.moment.expand(len(pose.rotations), -1, -1, -1)
         if pose.betas is not None:
             dirs = self.moment_dirs[..., : pose.betas.shape[1]]

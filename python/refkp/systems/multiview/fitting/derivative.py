@@ -1,7 +1,7 @@
 """How the joints of a body move with what poses it, in closed form.
 
 Joint j is sum_k y_jk over the joints k that carry it (`JointsOnly`), y_jk its part that moves with joint k and m_jk the
-mass of it. A turn of joint i by w in its own frame moves all parts that hang on i by G_i w about i:
+share of it. A turn of joint i by w in its own frame moves all parts that hang on i by G_i w about i:
 
     d x_j / d w_i = -[sum_{k on i} (y_jk - m_jk position_i)]x G_i
 
@@ -38,9 +38,9 @@ def joint_derivative(variables: Variables, joints: JointsOnly) -> JointDerivativ
     pose = variables.pose(joints)
     size = variables.log_size.exp()
     parts = joints.parts(pose)
-    hangs = descendants(joints.body.parents).to(size)  # [I,K]
-    moved = torch.einsum("ik,fjkc->fjic", hangs, parts.points)
-    mass = joints.carried().to(size) @ hangs.mT  # [J,I]
+    hangs = descendants(joints.body.parents).to(size)[:, joints.carriers]  # [I,J,C]
+    moved = torch.einsum("ijk,fjkc->fjic", hangs, parts.points)
+    mass = torch.einsum("ijk,jk->ji", hangs, joints.mass)
     arm = moved - mass[None, ..., None] * parts.frames.position[:, None]
     turns = -(cross_matrix(arm) @ parts.frames.linear[:, None])  # [F,J,I,3,3]
     along = mass[None, ..., None] * _bones(variables, joints, parts)[:, None]  # [F,J,I,3]
