@@ -73,9 +73,9 @@ def pose_body(
     if body.posedirs is not None:
         shaped = shaped + torch.einsum("vck,bk->bvc", body.posedirs, _pose_features(pose))
     maps = _skinning_maps(frames, rest)
-    blended = torch.einsum("vj,bjk->bvk", body.weights, maps.flatten(2)).unflatten(2, (3, 4))
-    # Sums of products: matrices of three rows, one by one, take several times as long.
-    vertices = (blended[..., :3] * shaped[..., None, :]).sum(-1) + blended[..., 3]
+    # Vertices last, so that sums of products run along memory: matrices of three rows, one by one, take twice as long.
+    blended = (maps.flatten(2).mT @ body.weights.mT).unflatten(1, (3, 4))
+    vertices = ((blended[:, :, :3] * shaped.mT[:, None]).sum(2) + blended[:, :, 3]).mT
     joints = frames.position if body.regressor is None else body.regressor @ vertices
     if not in_world:
         return PosedBody(vertices, joints, frames)
