@@ -1,98 +1,168 @@
-"""From frames of 1280 x 1024 to stored pictures of 224 x 224: a view, and the samples of a session.
-
-The output that is compared is how many bytes the pictures take; that they show the same is a test of its own.
-"""
+"""Bodies of the size of a stick insect's model: skinning, joints alone, joints in pictures, a decoder's layer."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-pytest.importorskip("cv2", reason="needs the extra `multiview`")
-pytest.importorskip("h5py", reason="needs the extra `multiview`")
-pytest.importorskip("PIL", reason="needs the extra `multiview`")
-pytest.importorskip("sleap_io", reason="needs the extra `multiview`")
+pytest.importorskip("transformers", reason="needs the extra `multiview`")
 
 from bench.support import Compare, Row
-from bench.test_bench_camera_warp import HEIGHT, LENSES, SIDE, WIDTH, cameras, picture
-from refkp.data.images import decode_rgb
-from refkp.peers.preprocessing import opencv_jpeg, opencv_jpegs
-from refkp.systems.multiview.data.generator import generate_session
-from refkp.systems.multiview.data.spec import SessionSpec
-from refkp.systems.multiview.preprocessing.blocks import stored_picture
-from refkp.systems.multiview.preprocessing.running import preprocess
-from refkp.systems.multiview.preprocessing.spec import PreprocessSpec
-from refkp.systems.multiview.reading import read_recording
-from refkp.systems.multiview.store.reading import SampleStore
+from refkp.geometry.cameras import project
+from refkp.geometry.rotations import axis_angle_to_matrix
+from refkp.peers import body as peers
+from refkp.systems.multiview.body.model import Body
+from refkp.systems.multiview.body.posing import BodyPose, JointsOnly, pose_body
+from refkp.systems.multiview.losses.points import keypoint_loss, keypoint_weights
+from refkp.systems.multiview.model.decoder import DecoderLayer, normalised
+from refkp.systems.multiview.model.network import Cameras
 
-QUALITY, NUM_FRAMES, NUM_VIEWS = 95, 8, 3
+JOINTS, VERTICES, SHAPES = 55, 3020, 5
 
 
-def lengths(*files: bytes) -> Tensor:
-    return torch.tensor([len(data) for data in files], dtype=torch.float32)
+def body() -> Body:
+    """Random arrays of the sizes of a stick insect's body, two weights a vertex."""
+    draw = torch.Generator().manual_seed(0)
+    parents = (-1, *((joint - 1) // 2 if joint < 7 else joint - 6 for joint in range(1, JOINTS)))
+    first = torch.arange(VERTICES) % JOINTS
+    joint = torch.stack((first, torch.tensor(parents)[first].clamp(min=0)), 1)
+    share = torch.rand(VERTICES, 1, generator=draw)
+    weights = torch.zeros(VERTICES, JOINTS).scatter_add(1, joint, torch.cat((share, 1 - share), 1))
+    near = torch.zeros(VERTICES, JOINTS).scatter(
+        1, joint[:, :1], 1.0
+    )  # joints stand among the vertices they move
+    regressor = torch.rand(JOINTS, VERTICES, generator=draw) * near.mT
+    regressor = regressor / regressor.sum(1, keepdim=True)
+    vertices = torch.randn(VERTICES, 3, generator=draw)
+    return Body(
+        vertices=vertices,
+        faces=torch.zeros(1, 3, dtype=torch.long),
+        weights=weights,
+        parents=parents,
+        joint_names=tuple(map(str, range(JOINTS))),
+        rest_joints=regressor @ vertices,
+        regressor=regressor,
+        shapedirs=0.1 * torch.randn(VERTICES, 3, SHAPES, generator=draw),
+    )
 
 
-@pytest.mark.parametrize("lens", LENSES)
-def test_bench_stored_picture(lens: str, compare: Compare) -> None:
-    pixels = picture().numpy()
-    K, distortion, affine = cameras(lens)
+def pose(count: int) -> BodyPose:
+    torch.manual_seed(1)
+    return BodyPose(
+        axis_angle_to_matrix(0.3 * torch.randn(count, JOINTS, 3)).requires_grad_(),
+        torch.randn(count, 3).requires_grad_(),
+        torch.randn(count, SHAPES).requires_grad_(),
+    )
+
+
+def backward(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    total = torch.stack([output.square().sum() for output in outputs]).sum()
+    return (*outputs, *torch.autograd.grad(total, inputs))
+
+
+@pytest.mark.parametrize("count", [1, 8, 64])
+@pytest.mark.parametrize("mode", ["forward", "forward+backward"])
+def test_bench_skinning(mode: str, count: int, compare: Compare) -> None:
+    model, posed = body(), pose(count)
+    inputs = tuple(part for part in posed if part is not None)
+
+    def run(step: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return step if mode == "forward" else backward(step, inputs)
+
     compare(
         Row(
-            op="multiview_preprocess",
-            mode=f"a view, {lens} lens",
-            shape=pixels.shape,
-            dtype=torch.uint8,
-            ours=lambda: lengths(stored_picture(pixels, (K, distortion), affine.numpy(), SIDE, QUALITY)),
-            peers={
-                "cv2 undistort, resize, imencode": lambda: lengths(
-                    opencv_jpeg(pixels, K, distortion, SIDE, QUALITY)
-                )
-            },
-            target=2.0,
-            peer_tolerance=0.2,
+            op="multiview_body",
+            mode=f"{mode}, vertices",
+            shape=(count, VERTICES, 3),
+            dtype=torch.float32,
+            ours=lambda: run(tuple(pose_body(model, posed)[:2])),
+            peers={"torch, chain of 4x4": lambda: run(peers.skinned(model, posed))},
+            tolerance=1e-3,
         )
     )
 
 
-def test_bench_samples(compare: Compare, tmp_path: Path) -> None:
-    """Videos decoded, pictures made and stored; a sample is an instant of three views."""
-    spec = SessionSpec(num_frames=NUM_FRAMES, num_views=NUM_VIEWS, size=(HEIGHT, WIDTH), missing=0.0)
-    rig = generate_session(tmp_path / "session", spec).calibration.rig
-    recording = read_recording(tmp_path / "session")
-    wanted = PreprocessSpec(size=SIDE, jpeg_quality=QUALITY)
-    out = tmp_path / "samples.h5"
-    videos = [view.video for view in recording.views if view.video is not None]
+@pytest.mark.parametrize("count", [8, 64])
+@pytest.mark.parametrize("mode", ["forward", "forward+backward"])
+def test_bench_joints(mode: str, count: int, compare: Compare) -> None:
+    model, posed = body(), pose(count)
+    joints = JointsOnly(model)
+    inputs = tuple(part for part in posed if part is not None)
 
-    def ours() -> Tensor:
-        out.unlink(missing_ok=True)
-        with SampleStore(preprocess([recording], out, wanted).path) as store:
-            return lengths(*(data for number in range(len(store)) for data in store.read(number).jpegs))
-
-    def peer() -> Tensor:
-        frames = opencv_jpegs(videos, rig.K, rig.distortion, SIDE, QUALITY)
-        return lengths(*(data for frame in frames for data in frame))
+    def run(step: Tensor) -> tuple[Tensor, ...]:
+        return (step,) if mode == "forward" else backward((step,), inputs)
 
     compare(
         Row(
-            op="multiview_preprocess",
-            mode=f"{NUM_FRAMES} samples of {NUM_VIEWS} views",
-            shape=(NUM_FRAMES, NUM_VIEWS, HEIGHT, WIDTH, 3),
-            dtype=torch.uint8,
+            op="multiview_body",
+            mode=f"{mode}, joints",
+            shape=(count, JOINTS, 3),
+            dtype=torch.float32,
+            ours=lambda: run(joints(posed)),
+            peers={"torch, from vertices": lambda: run(peers.skinned(model, posed)[1])},
+            tolerance=1e-3,
+            target=3.0,
+        )
+    )
+
+
+@pytest.mark.parametrize(("count", "views"), [(8, 6), (64, 18)])
+def test_bench_keypoints(count: int, views: int, compare: Compare) -> None:
+    torch.manual_seed(2)
+    joints = torch.randn(count, JOINTS, 3, requires_grad=True)
+    K = torch.tensor([[300.0, 0, 112], [0, 300, 112], [0, 0, 1]]).expand(count, views, 3, 3)
+    R = axis_angle_to_matrix(torch.randn(count, views, 3)).requires_grad_()
+    t = (torch.randn(count, views, 3) + torch.tensor([0.0, 0, 12])).requires_grad_()
+    target, visibility = 224 * torch.rand(count, views, JOINTS, 2), torch.rand(count, views, JOINTS)
+
+    def ours() -> tuple[Tensor, ...]:
+        uv = project(joints[:, None], K, R, t).uv
+        weights = keypoint_weights(target / 224, visibility)
+        return backward((keypoint_loss(uv / 224, target / 224, weights).value,), (joints, R, t))
+
+    def peer() -> tuple[Tensor, ...]:
+        loss = peers.keypoint_loss(joints, Cameras(K, R, t), target, visibility, 224)
+        return backward((loss,), (joints, R, t))
+
+    compare(
+        Row(
+            op="multiview_keypoints",
+            mode="forward+backward",
+            shape=(count, views, JOINTS, 2),
+            dtype=torch.float32,
             ours=ours,
-            peers={"cv2 loop, pictures not stored": peer},
-            target=1.0,
-            peer_tolerance=0.2,
+            peers={"torch, view by view": peer},
+            tolerance=1e-3,
         )
     )
 
 
-def test_pictures_show_the_same() -> None:
-    pixels = picture().numpy()
-    K, distortion, affine = cameras("typical")
-    ours = stored_picture(pixels, (K, distortion), affine.numpy(), SIDE, QUALITY)
-    theirs = opencv_jpeg(pixels, K, distortion, SIDE, QUALITY)
-    off = decode_rgb(ours, "ours").float() - decode_rgb(theirs, "theirs").float()
-    assert float(off[:, 8:-8, 8:-8].abs().mean()) < 4
+@pytest.mark.parametrize("tokens", [392, 1176, 3528])
+def test_bench_decoder_layer(tokens: int, compare: Compare) -> None:
+    torch.manual_seed(3)
+    layer = DecoderLayer(512, 1024, 8, 64, hidden=1024).eval()
+    plain = peers.ProjectedLayer(layer)
+    query, context = torch.randn(1, 512), torch.randn(1, tokens, 1024)
+
+    @torch.no_grad()
+    def ours() -> Tensor:
+        return layer(query, normalised(context))
+
+    @torch.no_grad()
+    def peer() -> Tensor:
+        return plain(query, context)
+
+    compare(
+        Row(
+            op="multiview_decoder",
+            mode="forward, one query",
+            shape=(1, tokens, 1024),
+            dtype=torch.float32,
+            ours=ours,
+            peers={"torch, keys and values": peer},
+            tolerance=1e-3,
+            target=5.0,
+            bytes=4 * tokens * 1024,
+        )
+    )
