@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from refkp._checks import fail
 from refkp.systems.multiview.body.model import Body
 from refkp.systems.multiview.body.posing import BodyPose
+from refkp.systems.multiview.model.decoder import DecoderLayer
 from refkp.systems.multiview.model.network import Cameras
 
 
@@ -17,7 +19,8 @@ def skinned(body: Body, pose: BodyPose) -> tuple[Tensor, Tensor]:
     Of a body with a regressor, without pose blend shapes; scales propagate.
     """
     count = len(pose.rotations)
-    assert body.regressor is not None
+    if body.regressor is None:
+        fail("skinned", "body", "one with a regressor", "one whose joints are static")
     shaped = body.vertices.expand(count, -1, -1)
     if pose.betas is not None:
         shaped = shaped + torch.einsum("vck,bk->bvc", body.shapedirs, pose.betas)
@@ -59,7 +62,7 @@ def keypoint_loss(
 class ProjectedLayer(nn.Module):
     """A decoder layer that makes keys and values of every token; parameters of `DecoderLayer`, by its names."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: DecoderLayer) -> None:
         super().__init__()
         self.layer = layer
 

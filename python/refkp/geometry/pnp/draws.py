@@ -15,7 +15,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 def draw(
-    sample: Callable[..., Tensor], shape: Sequence[int], axis: int, like: Tensor, generators: Generators
+    sample: Callable[..., Tensor], shape: Sequence[int], axis: int, like: Tensor, generator: Generators
 ) -> Tensor:
     """Numbers of `shape`, of the dtype and on the device of `like`.
 
@@ -24,10 +24,10 @@ def draw(
         shape: of the result.
         axis: of `shape`, that of the objects.
         like: tells dtype and device.
-        generators: where the numbers come from.
+        generator: where the numbers come from.
 
     Raises:
-        ValueError: not as many generators as objects.
+        ValueError: not as many of them as objects.
 
     >>> each = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
     >>> second = draw(torch.rand, (3,), 0, torch.zeros(()), torch.Generator().manual_seed(1))
@@ -38,13 +38,13 @@ def draw(
     def numbers(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
         return sample(tuple(shape), generator=generator, dtype=like.dtype, device=like.device)
 
-    if not isinstance(generators, Sequence):
-        return numbers(shape, generators)
-    if len(generators) != shape[axis]:
-        fail("draw", "generators", f"one for each of {shape[axis]} objects", len(generators))
+    if not isinstance(generator, Sequence):
+        return numbers(shape, generator)
+    if len(generator) != shape[axis]:
+        fail("draw", "generator", f"one for each of {shape[axis]} objects", len(generator))
     own = [*shape[:axis], *shape[axis + 1 :]]
     return (
-        torch.stack([numbers(own, generator) for generator in generators], axis)
-        if generators
+        torch.stack([numbers(own, each) for each in generator], axis)
+        if generator
         else like.new_zeros(shape)
     )

@@ -22,7 +22,7 @@ from refkp.geometry.rotations import quaternion_to_matrix
 def solve(
     problem: PnPProblem,
     spec: PnPSpec = PnPSpec(),  # noqa: B008 (frozen)
-    generators: Generators = None,
+    generator: Generators = None,
     *,
     start: Tensor | None = None,
     fast: bool = False,
@@ -35,7 +35,7 @@ def solve(
     Args:
         problem: B objects.
         spec: the constants.
-        generators: of the random restarts, on the device of the problem.
+        generator: of the random restarts, on the device of the problem.
         start: [B,7]; None: `initial_pose` finds one.
         fast: plain Gauss-Newton instead of Levenberg-Marquardt, for a start near the solution.
 
@@ -52,20 +52,20 @@ def solve(
         problem.require_pose("solve", "start", start)
     centre = weighted_mean(problem, spec)
     start = None if start is None else pose_about(start, centre)
-    found = solve_centred(centred_about(problem, centre), spec, generators, start=start, fast=fast)
+    found = solve_centred(centred_about(problem, centre), spec, generator, start=start, fast=fast)
     return solution_about(found, -centre)
 
 
 def solve_centred(
     problem: PnPProblem,
     spec: PnPSpec,
-    generators: Generators = None,
+    generator: Generators = None,
     *,
     start: Tensor | None = None,
     fast: bool = False,
 ) -> PnPSolution:
     """`solve` of a problem whose points lie around their origin."""
-    start = initial_pose(problem, spec, generators) if start is None else start
+    start = initial_pose(problem, spec, generator) if start is None else start
     return (gauss_newton if fast else levenberg_marquardt)(problem, start, spec)
 
 
@@ -74,7 +74,7 @@ def solve_centred(
 def initial_pose(
     problem: PnPProblem,
     spec: PnPSpec = PnPSpec(),  # noqa: B008 (frozen)
-    generators: Generators = None,
+    generator: Generators = None,
 ) -> Tensor:
     """A start for the solver: the best of many random poses (RSLM).
 
@@ -86,7 +86,7 @@ def initial_pose(
     Args:
         problem: B objects.
         spec: `initialisation` and the constants of the cost.
-        generators: of the subsets and rotations.
+        generator: of the subsets and rotations.
 
     Returns:
         [B,7]. Objects that cannot be solved get a finite pose without meaning; the solver marks them.
@@ -96,9 +96,9 @@ def initial_pose(
     constants = spec.initialisation
     robust, objects = RobustReprojection(problem, spec), len(problem.points)
     clean = PnPProblem(robust.points, robust.pixels, robust.weights, robust.K, problem.valid)
-    subsets = _random_subsets(clean, constants.proposals, constants.points, generators)
+    subsets = _random_subsets(clean, constants.proposals, constants.points, generator)
     start = _guess(
-        subsets, draw(torch.randn, (constants.proposals, objects, 4), 1, robust.points, generators)
+        subsets, draw(torch.randn, (constants.proposals, objects, 4), 1, robust.points, generator)
     )
     few = dataclasses.replace(spec, iterations=constants.iterations)
     poses = levenberg_marquardt(subsets, start, few).pose.unflatten(0, (constants.proposals, objects))
@@ -107,10 +107,10 @@ def initial_pose(
     return poses[best, torch.arange(objects, device=best.device)]
 
 
-def _random_subsets(problem: PnPProblem, num_subsets: int, size: int, generators: Generators) -> PnPProblem:
+def _random_subsets(problem: PnPProblem, num_subsets: int, size: int, generator: Generators) -> PnPProblem:
     """Subsets of every object as a problem of num_subsets x B objects, drawn without putting back."""
     weight = problem.weights.mean(-1)
-    uniform = draw(torch.rand, (num_subsets, *weight.shape), 1, weight, generators)
+    uniform = draw(torch.rand, (num_subsets, *weight.shape), 1, weight, generator)
     # The largest of u^(1/w) are a weighted draw; points of weight 0 come last.
     tiny = torch.finfo(weight.dtype).tiny
     keys = uniform.clamp(min=tiny).log() / weight.clamp(min=tiny)

@@ -60,7 +60,7 @@ def monte_carlo_pose_loss(
     problem: PnPProblem,
     pose_true: Tensor,
     spec: PnPSpec = PnPSpec(),  # noqa: B008 (frozen)
-    generators: Generators = None,
+    generator: Generators = None,
     *,
     start: Tensor | None = None,
     norm_factor: float | Tensor = 1.0,
@@ -76,7 +76,7 @@ def monte_carlo_pose_loss(
         problem: B objects; gradients reach points, pixels and weights, through the costs alone.
         pose_true: [B,7].
         spec: the constants.
-        generators: of the samples and the start, on the device of the problem.
+        generator: of the samples and the start, on the device of the problem.
         start: [B,7] where the solver begins, e.g. the truth; None: random restarts (`initial_pose`).
         norm_factor: what the loss is divided by: the usual scale of the weights (`NormFactor`).
 
@@ -94,8 +94,8 @@ def monte_carlo_pose_loss(
     centre = weighted_mean(problem, spec)
     about, true = centred_about(problem, centre), pose_about(pose_true, centre)
     start = None if start is None else pose_about(start, centre)
-    solution = solve_centred(about, spec, generators, start=start)
-    population = sample_posterior(about, solution, spec, generators)
+    solution = solve_centred(about, spec, generator, start=start)
+    population = sample_posterior(about, solution, spec, generator)
     result = posterior_loss(about, true, population, spec, norm_factor=norm_factor)
     return result._replace(solution=solution_about(solution, -centre))
 
@@ -105,7 +105,7 @@ def sample_posterior(
     problem: PnPProblem,
     solution: PnPSolution,
     spec: PnPSpec = PnPSpec(),  # noqa: B008 (frozen)
-    generators: Generators = None,
+    generator: Generators = None,
     *,
     draw: Draw | None = None,
 ) -> Population:
@@ -119,7 +119,7 @@ def sample_posterior(
         problem: B objects.
         solution: of the same problem.
         spec: `monte_carlo` and the constants of the cost.
-        generators: of the samples.
+        generator: of the samples.
         draw: replaces `Proposal.sample`, e.g. by recorded samples.
 
     Returns:
@@ -134,7 +134,7 @@ def sample_posterior(
     costs: list[Tensor] = []
     for index in range(constants.iterations):
         with torch.no_grad():
-            poses.append(draw(proposals[-1], chunk) if draw else proposals[-1].sample(chunk, generators))
+            poses.append(draw(proposals[-1], chunk) if draw else proposals[-1].sample(chunk, generator))
         costs.append(robust.cost(poses[-1]))
         cost, everything = torch.cat(costs), torch.cat(poses)
         log_density = torch.stack([proposal.log_density(everything) for proposal in proposals])

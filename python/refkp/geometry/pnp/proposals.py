@@ -27,12 +27,12 @@ class Proposal(NamedTuple):
     rotation_tril: Tensor  # [B,4,4], Cholesky factor of Lambda: q ~ N(0, Lambda), normalised
     failed: Tensor  # bool [B]: no factorisation, the identity instead
 
-    def sample(self, num_samples: int, generators: Generators = None) -> Tensor:
+    def sample(self, num_samples: int, generator: Generators = None) -> Tensor:
         """Poses [m,B,7], drawn independently."""
 
         def normal(size: int) -> Tensor:
             shape = (num_samples, len(self.centre), size, 1)
-            return draw(torch.randn, shape, 1, self.centre, generators)
+            return draw(torch.randn, shape, 1, self.centre, generator)
 
         chi_square = normal(DEGREES_OF_FREEDOM).square().sum(-2, keepdim=True)
         offset = self.translation_tril @ normal(3) * (DEGREES_OF_FREEDOM / chi_square).sqrt()

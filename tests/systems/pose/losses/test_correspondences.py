@@ -40,7 +40,7 @@ def true_points(batch: PoseBatch) -> PairPoints:
 def test_the_true_flow_gives_the_true_pose() -> None:
     batch = sphere_batch(3)
     problem = drawn_problem(true_points(batch), batch, torch.full((2,), 20.0), 300)
-    solution = solve(problem, generators=torch.Generator().manual_seed(0))
+    solution = solve(problem, generator=torch.Generator().manual_seed(0))
     error = pose_error(solution.pose, matrix_to_pose(metric_pose(batch.query.cam_from_obj)).float())
     assert not solution.failed.any()
     assert float(torch.rad2deg(error.rotation).max()) < 0.05
