@@ -44,7 +44,5 @@ def draw(
         fail("draw", "generator", f"one for each of {shape[axis]} objects", len(generator))
     own = [*shape[:axis], *shape[axis + 1 :]]
     return (
-        torch.stack([numbers(own, each) for each in generator], axis)
-        if generator
-        else like.new_zeros(shape)
+        torch.stack([numbers(own, each) for each in generator], axis) if generator else like.new_zeros(shape)
     )

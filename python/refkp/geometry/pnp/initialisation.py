@@ -97,9 +97,7 @@ def initial_pose(
     robust, objects = RobustReprojection(problem, spec), len(problem.points)
     clean = PnPProblem(robust.points, robust.pixels, robust.weights, robust.K, problem.valid)
     subsets = _random_subsets(clean, constants.proposals, constants.points, generator)
-    start = _guess(
-        subsets, draw(torch.randn, (constants.proposals, objects, 4), 1, robust.points, generator)
-    )
+    start = _guess(subsets, draw(torch.randn, (constants.proposals, objects, 4), 1, robust.points, generator))
     few = dataclasses.replace(spec, iterations=constants.iterations)
     poses = levenberg_marquardt(subsets, start, few).pose.unflatten(0, (constants.proposals, objects))
     cost = robust.cost(poses)
