@@ -62,13 +62,13 @@ def align(source: Tensor, target: Tensor, weights: Tensor | None = None, *, scal
     mean_x, mean_y = (share * source).sum(-2), (share * target).sum(-2)
     x, y = source - mean_x[..., None, :], target - mean_y[..., None, :]
     M = (share * y).mT @ x
-    R = _nearest_rotation(M)
+    R = nearest_rotation(M)
     stretch = (R * M).sum((-2, -1)) / (share * x.square()).sum((-2, -1))
     factor = stretch if scale else torch.ones_like(stretch)
     return Similarity(factor, R, mean_y - factor[..., None] * (R @ mean_x[..., None])[..., 0])
 
 
-def _nearest_rotation(M: Tensor) -> Tensor:
+def nearest_rotation(M: Tensor) -> Tensor:
     """The rotation with the largest tr(R^T M); its derivative from the symmetry of R^T M.
 
     With S = R^T M and a turn R exp([w]x), the axial part of exp(-[w]x) S stays 0: (tr S - S) w = axial(S - S^T).

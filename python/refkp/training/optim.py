@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from torch import nn
 from torch.optim import AdamW
@@ -70,6 +70,14 @@ class ParameterGroup(Protocol):
     @property
     def lr_scale(self) -> float:
         """Learning rate of the group, as a multiple of the spec's."""
+
+
+class Group(NamedTuple):
+    """A `ParameterGroup` as plain values."""
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    lr_scale: float = 1.0
 
 
 def build_optimizer(

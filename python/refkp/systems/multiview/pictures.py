@@ -71,7 +71,6 @@ def fit_figures(
 ) -> dict[str, Figure]:
     """File name without its ending -> figure: the body over the views at an instant, errors, the animal in space."""
     names, rig = found.calibration.names, found.calibration.rig.to(torch.float64)
-    bones = [(parent, joint) for joint, parent in enumerate(body.parents) if parent >= 0]
     best = int(torch.isfinite(found.uv).all(-1).sum((1, 2)).argmax())
     posed = pose_body(body.to(dtype=torch.float64), found.motion.pose())
     views = replace(recording, views=tuple(view for view in recording.views if view.name in names))
@@ -84,7 +83,7 @@ def fit_figures(
     return {
         "body": body_picture(shown, uv, depth, body, found.uv[best].numpy()),
         "errors": error_picture(found.residual_px.numpy(), names, body.joint_names),
-        "space": space_picture(found.joints[chosen].numpy(), bones, rig.centres().numpy()),
+        "space": space_picture(found.joints[chosen].numpy(), body.bones, rig.centres().numpy()),
     }
 
 

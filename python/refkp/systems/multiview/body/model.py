@@ -92,6 +92,11 @@ class Body:
         return self.shapedirs.shape[-1]
 
     @property
+    def bones(self) -> list[tuple[int, int]]:
+        """Pairs of a parent and the joint that hangs on it."""
+        return [(parent, joint) for joint, parent in enumerate(self.parents) if parent >= 0]
+
+    @property
     def length(self) -> float:
         """The longest side of the box around the joints at rest, which sizes of a body are told by."""
         return float((self.rest_joints.amax(0) - self.rest_joints.amin(0)).max())

@@ -24,6 +24,7 @@ def infer(argv: list[str]) -> int:
     options = parsed(_parser(), argv)
     videos = _named(options.video)
 
+    from refkp.data.units import metres
     from refkp.systems.multiview.export import Clip, export
     from refkp.systems.multiview.inference.filming import Filming, instants
     from refkp.systems.multiview.inference.posing import pose_videos
@@ -36,8 +37,9 @@ def infer(argv: list[str]) -> int:
     known = None if options.calibration is None else read_calibration(options.calibration).of(views)
     mode = _mode(run, known)
     filming = Filming(run.data["image_size"], run.data["crop"], run.data["undistorted"])
-    metres = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}[options.unit]
-    shown = instants(videos, filming, calibration=known, metres=metres, batch=options.batch_size)
+    shown = instants(
+        videos, filming, calibration=known, metres=metres(options.unit), batch=options.batch_size
+    )
     posed = pose_videos(run.model, shown, run.indices(views), smoothed=options.smooth)
     frames = len(posed.motion.frames)
     print(f"{frames} frames of {len(views)} views, {mode}")

@@ -119,7 +119,7 @@ def write_analysis(path: Path, labels: np.ndarray, body: Body, video: str) -> No
         file["track_occupancy"] = found.any(1).astype(np.uint8)[:, None]
         file["node_names"] = np.array(body.joint_names, dtype="S")
         file["track_names"] = np.array(["animal"], dtype="S")
-        file["edge_inds"] = np.array(_bones(body))
+        file["edge_inds"] = np.array(body.bones)
         file["video_path"] = video
 
 
@@ -132,7 +132,7 @@ def _write_video(path: Path, session: MadeUpSession, view: int, spec: SessionSpe
         writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (width, height))
         try:
             for body in bodies:
-                writer.write(_drawn(floor.copy(), body - PIXEL_CENTRE, _bones(session.body)))
+                writer.write(_drawn(floor.copy(), body - PIXEL_CENTRE, session.body.bones))
         finally:
             writer.release()
 
@@ -154,10 +154,6 @@ def _floor(rig: Rig, spec: SessionSpec) -> np.ndarray:
                     picture, [_fixed(pixels - PIXEL_CENTRE)], False, (90, 80, 70), 1, cv2.LINE_AA, 4
                 )
     return picture
-
-
-def _bones(body: Body) -> list[tuple[int, int]]:
-    return [(parent, joint) for joint, parent in enumerate(body.parents) if parent >= 0]
 
 
 def _drawn(picture: np.ndarray, body: np.ndarray, bones: list[tuple[int, int]]) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from refkp.geometry.procrustes import align
+from refkp.geometry.procrustes import align, nearest_rotation
 from refkp.systems.multiview.body.model import Body
 from refkp.systems.multiview.data.dataset import MultiviewDataset
 
@@ -72,7 +72,4 @@ def _mean_rotations(R: Tensor) -> Tensor:
     common = int(known.sum(0).argmax())
     mean = (R @ R[:, common : common + 1].mT).nanmean(0)
     there = torch.isfinite(mean).flatten(1).all(-1)[:, None, None]
-    U, _, Vh = torch.linalg.svd(mean.where(there, torch.eye(3)))
-    sign = torch.ones_like(mean[..., 0])
-    sign[..., 2] = torch.linalg.det(U @ Vh)
-    return (U * sign[:, None] @ Vh).where(there, torch.nan)
+    return nearest_rotation(mean.where(there, torch.eye(3))).where(there, torch.nan)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from refkp.geometry.kinematics import forward_kinematics
-from refkp.geometry.procrustes import align
+from refkp.geometry.procrustes import align, nearest_rotation
 from refkp.systems.multiview.body.posing import JointsOnly
 from refkp.systems.multiview.fitting.variables import Variables
 
@@ -102,7 +102,4 @@ def _rotation(arms: Tensor, directions: Tensor, seen: Tensor) -> Tensor:
     directions = directions / torch.linalg.vector_norm(directions, dim=-1, keepdim=True).clamp(min=1e-12)
     directions = torch.where(seen[..., None], directions, 0.0)
     moment = directions.mT @ arms + _REST_WEIGHT * torch.eye(3).to(arms)
-    U, _, Vh = torch.linalg.svd(moment)
-    sign = torch.ones_like(moment[..., 0])
-    sign[..., 2] = torch.linalg.det(U @ Vh)
-    return U * sign[:, None] @ Vh
+    return nearest_rotation(moment)

@@ -19,7 +19,7 @@ from refkp.systems.multiview.model.body_head import small_linear
 from refkp.systems.multiview.model.spec import CameraHeadSpec
 
 #: Rotation 6, place of the root 3, focal length 1.
-_OUTPUTS = 10
+OUTPUTS = 10
 
 
 class RigPrior(nn.Module):
@@ -59,7 +59,7 @@ class CameraHead(nn.Module):
             nn.Sequential(
                 hidden_layers((dim, *spec.hidden)),
                 nn.Dropout(spec.dropout),
-                small_linear(spec.hidden[-1], _OUTPUTS),
+                small_linear(spec.hidden[-1], OUTPUTS),
             )
             for _ in range(1 if self.shared else max_cameras)
         )
@@ -71,7 +71,7 @@ class CameraHead(nn.Module):
         """
         told = torch.stack([network(views) for network in self.networks], dim=2)
         chosen = torch.zeros_like(camera_indices) if self.shared else camera_indices
-        return told.gather(2, chosen[..., None, None].expand(-1, -1, 1, _OUTPUTS))[:, :, 0]
+        return told.gather(2, chosen[..., None, None].expand(-1, -1, 1, OUTPUTS))[:, :, 0]
 
 
 def cameras_of(

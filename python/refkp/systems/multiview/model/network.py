@@ -13,8 +13,8 @@ from refkp.geometry.rotations import matrix_to_rotation_6d, rotation_6d_to_matri
 from refkp.systems.multiview.body.model import Body
 from refkp.systems.multiview.body.posing import BodyPose
 from refkp.systems.multiview.model.body_head import DecoderBodyHead, MlpBodyHead
-from refkp.systems.multiview.model.cameras import CameraHead, RigPrior, cameras_of
-from refkp.systems.multiview.model.features import ViewEncoder
+from refkp.systems.multiview.model.cameras import OUTPUTS, CameraHead, RigPrior, cameras_of
+from refkp.systems.multiview.model.features import CALIBRATION, ViewEncoder
 from refkp.systems.multiview.model.fusion import Fusion
 from refkp.systems.multiview.model.spec import MultiviewSpec
 from refkp.systems.multiview.model.state import BodyState, num_limb_values, pose_of, rest_state
@@ -126,7 +126,7 @@ class MultiviewModel(nn.Module):
         """The body at rest and the mean rig: what is estimated where the last layers say nothing."""
         camera_indices = self._checked(camera_indices, view_mask)
         reference = reference_slot(camera_indices, view_mask)
-        told = torch.zeros(*view_mask.shape, 10, device=view_mask.device)
+        told = torch.zeros(*view_mask.shape, OUTPUTS, device=view_mask.device)
         state = rest_state(self.body, self.spec.body.limbs, told[:, 0])
         nobody = torch.zeros_like(view_mask)
         return self._estimate([state], told, camera_indices, reference, None, nobody)
@@ -163,7 +163,7 @@ class MultiviewModel(nn.Module):
     def _calibration(self, given: Cameras | None, calibrated: Tensor, images: Tensor) -> Tensor:
         """The numbers by which features know a calibration, [B,V,13] float32."""
         if given is None:
-            return torch.zeros(*calibrated.shape, 13, device=images.device)
+            return torch.zeros(*calibrated.shape, CALIBRATION, device=images.device)
         identity = torch.eye(3, device=images.device)
         K = torch.where(calibrated[..., None, None], given.K, identity) / self.spec.encoder.image_size
         R = torch.where(calibrated[..., None, None], given.R, identity)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refkp._checks import fail
 from refkp.nn.ranks import Mean
@@ -26,7 +26,7 @@ from refkp.systems.multiview.model.spec import MultiviewSpec
 from refkp.systems.multiview.training.curriculum import CurriculumStage, lr_scale_at, weights_at
 from refkp.systems.multiview.training.validation import held_out_errors
 from refkp.training.module import SystemModule
-from refkp.training.optim import OptimizerSpec
+from refkp.training.optim import Group, OptimizerSpec
 
 #: Learning rate of an encoder that did not start from random weights, as a part of that of the other networks.
 _PRETRAINED_LR_SCALE = 0.1
@@ -49,12 +49,6 @@ class MultiviewStep(NamedTuple):
     def terms(self) -> dict[str, Tensor]:
         """The losses without their weights; over all ranks in training."""
         return self.objective.values
-
-
-class _Group(NamedTuple):
-    name: str
-    parameters: Sequence[nn.Parameter]
-    lr_scale: float = 1.0
 
 
 class MultiviewModule(SystemModule):
@@ -139,14 +133,14 @@ class MultiviewModule(SystemModule):
             if norms:
                 self.log(f"train/gradient/{group.name}", torch.stack(norms).norm())
 
-    def groups(self) -> list[_Group]:
+    def groups(self) -> list[Group]:
         """The encoder, slower when it is pretrained, and the rest."""
         encoder = [p for p in self.model.features.encoder.parameters() if p.requires_grad]
         known = {id(parameter) for parameter in self.model.features.encoder.parameters()}
         others = [parameter for parameter in self.model.parameters() if id(parameter) not in known]
         scale = 1.0 if self.model_spec.encoder.source in _RANDOM else _PRETRAINED_LR_SCALE
         scale *= self.model_spec.encoder.lr_scale
-        return [*([_Group("encoder", encoder, scale)] if encoder else []), _Group("rest", others)]
+        return [*([Group("encoder", encoder, scale)] if encoder else []), Group("rest", others)]
 
     def specs(self) -> dict[str, Any]:
         """Networks, losses, and the body with all its arrays: a checkpoint needs no other file."""

@@ -5,13 +5,13 @@ Source: spec pose 4 and 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from refkp.nn.ranks import Mean
@@ -24,7 +24,7 @@ from refkp.systems.pose.targets import PoseTargets, TargetSpec, pose_targets
 from refkp.systems.pose.training.validation import pose_errors
 from refkp.systems.pose.views import PoseBatch
 from refkp.training.module import SystemModule
-from refkp.training.optim import OptimizerSpec
+from refkp.training.optim import Group, OptimizerSpec
 
 #: Learning rate of a pretrained encoder, as a part of that of the other networks.
 _PRETRAINED_LR_SCALE = 0.1
@@ -48,12 +48,6 @@ class PoseStep(NamedTuple):
     def terms(self) -> dict[str, Tensor]:
         """The losses without their weights, and what is worth watching beside them; over all ranks in training."""
         return self.objective.values
-
-
-class _Group(NamedTuple):
-    name: str
-    parameters: Sequence[nn.Parameter]
-    lr_scale: float = 1.0
 
 
 class PoseModule(SystemModule):
@@ -104,15 +98,15 @@ class PoseModule(SystemModule):
         """The weighted sum of the terms over the whole held-out set."""
         return weighted_total(self.objective.weights, values)
 
-    def groups(self) -> list[_Group]:
+    def groups(self) -> list[Group]:
         """The encoder, slower when it is pretrained, and the rest."""
         encoder = list(self.model.encoder.parameters())
         known = {id(parameter) for parameter in encoder}
         others = [parameter for parameter in self.parameters() if id(parameter) not in known]
         pretrained = self.model_spec.encoder.checkpoint is not None
         return [
-            _Group("encoder", encoder, _PRETRAINED_LR_SCALE if pretrained else 1.0),
-            _Group("rest", others),
+            Group("encoder", encoder, _PRETRAINED_LR_SCALE if pretrained else 1.0),
+            Group("rest", others),
         ]
 
     def specs(self) -> dict[str, Any]:
