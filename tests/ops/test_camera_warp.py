@@ -270,6 +270,10 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "size rank": ({"size": 4}, r"`size` must be \(height, width\)"),
     "fill": ({"fill": math.nan}, "`fill` must be finite"),
     "fill count": ({"fill": [1.0, 2.0]}, "`fill` must be a number or one per channel"),
+    "fill of bytes": (
+        {"image": IMAGE.byte(), "fill": 256.0},
+        r"`fill` must be in \[0, 255\] for a uint8 image",
+    ),
     "backend": ({"backend": "cuda"}, "`backend` must be one of"),
 }
 

@@ -50,11 +50,13 @@ def losses(folder: Path, command: list[str], *, ranks: int, batch_size: int) -> 
     return read_curves(stage, ["train/total"])["train/total"][1]
 
 
-def assert_two_are_as_one(folder: Path, command: list[str], *, batch_size: int = 4) -> None:
+def assert_two_are_as_one(
+    folder: Path, command: list[str], *, batch_size: int = 4, rounding: float = 1e-6
+) -> None:
     one = losses(folder / "one", command, ranks=1, batch_size=batch_size)
     two = losses(folder / "two", command, ranks=2, batch_size=batch_size)
     assert len(one) == 5
-    assert two == pytest.approx(one, rel=1e-6)
+    assert two == pytest.approx(one, rel=rounding)
 
 
 @pytest.mark.slow
@@ -65,9 +67,13 @@ def test_the_small_system(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pose_weight", [0.0, 0.1])
-def test_pose(pose_weight: float, tmp_path: Path) -> None:
-    """Labels, visible pixels and objects are counted over both ranks."""
+@pytest.mark.parametrize(("pose_weight", "rounding"), [(0.0, 1e-6), (0.1, 2e-5)])
+def test_pose(pose_weight: float, rounding: float, tmp_path: Path) -> None:
+    """Labels, visible pixels and objects are counted over both ranks.
+
+    The pose loss magnifies rounding: one process whose first weights are changed by their last bit has losses that
+    differ by 6e-6, 7e-6 and 1e-5 (three draws) at the step where two processes differ by 9e-6.
+    """
     pytest.importorskip("trimesh", reason="needs the extra `pose`")
     pytest.importorskip("embreex", reason="needs the extra `pose`")
     pytest.importorskip("PIL", reason="needs the extra `viz`")
@@ -77,7 +83,8 @@ def test_pose(pose_weight: float, tmp_path: Path) -> None:
 
     data = write_data(tmp_path / "data", num_scenes=16)
     options = [*SMALL, "--model.model.attention.drop_path=0", f"--model.loss.pose.weight={pose_weight}"]
-    assert_two_are_as_one(tmp_path, ["refkp", "train", "pose", "--data", str(data), *options])
+    command = ["refkp", "train", "pose", "--data", str(data), *options]
+    assert_two_are_as_one(tmp_path, command, rounding=rounding)
 
 
 @pytest.mark.slow

@@ -56,16 +56,17 @@ def camera_warp(
         affine: [B,2,3] floating, output pixel from ideal (undistorted) pixel. The three are used in float64.
         size: (h, w) of the output.
         antialias: take the mean over the footprint where the map shrinks; otherwise one sample a pixel.
-        fill: value outside the raw image, one number or one per channel, blended by coverage as in `affine_warp`.
+        fill: value outside the raw image, one number or one per channel, blended by coverage as in `affine_warp`;
+            0 to 255 for uint8.
         backend: "native", "triton", "reference", or None for the fastest that supports the call.
 
     Returns:
         [B,C,h,w] of the dtype of `image`; uint8 is rounded to the nearest, halves up.
 
     Raises:
-        ValueError: a wrong shape, dtype, device or size. On the CPU also cameras that are not finite, and an affine
-            map or intrinsics that are singular. On CUDA values are not read, since that would stall the device; there a
-            camera that is not finite gives `fill`.
+        ValueError: a wrong shape, dtype, device, size or fill. On the CPU also cameras that are not finite, and an
+            affine map or intrinsics that are singular. On CUDA values are not read, since that would stall the device;
+            there a camera that is not finite gives `fill`.
         NotImplementedError: a gradient to `intrinsics`, `distortion` or `affine`, or forward mode, is asked of
             another backend than "reference"; a named backend cannot run the call.
 
@@ -88,6 +89,7 @@ def camera_warp(
     size = height_and_width("camera_warp", "size", size)
     checks.check_plane("size", size)
     fills = fill_values("camera_warp", fill, image.shape[1]) or [0.0] * image.shape[1]
+    checks.check_fill(fills, image.dtype)
     dtype = image.dtype if image.is_floating_point() else torch.float32
     backend = choose_backend("camera_warp", backend, image.device, dtype)
     if backend == "reference":

@@ -37,6 +37,12 @@ def check_plane(argument: str, size: Sequence[int]) -> None:
         fail("camera_warp", argument, rule, f"{height} x {width}", "Split it into tiles.")
 
 
+def check_fill(fills: Sequence[float], dtype: torch.dtype) -> None:
+    """The value outside an image of bytes is one that bytes hold."""
+    if dtype == torch.uint8 and not all(0 <= value <= 255 for value in fills):
+        fail("camera_warp", "fill", "in [0, 255] for a uint8 image", fills, "Pass image.float() for others.")
+
+
 def check_cameras(intrinsics: Tensor, distortion: Tensor, affine: Tensor, image: Tensor) -> None:
     """Shapes, dtypes and devices; the values are read by `check_values`."""
     patterns = {"intrinsics": "B,3,3", "distortion": "B,5", "affine": "B,2,3"}
