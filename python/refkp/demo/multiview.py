@@ -15,7 +15,7 @@ from refkp.geometry.triangulation import triangulate_dlt
 from refkp.systems.multiview.data.generator import MadeUpSession, make_session, write_session
 from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.multiview.inspection import inspect_recording
-from refkp.systems.multiview.pictures import inspection_figures
+from refkp.systems.multiview.pictures.sessions import inspection_figures
 from refkp.systems.multiview.reading import read_recording
 from refkp.systems.multiview.reconstruction import Refinement, reconstruct, refine_cameras
 from refkp.systems.multiview.session import Recording

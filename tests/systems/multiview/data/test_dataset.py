@@ -183,6 +183,23 @@ def test_training_draws_views_anew_in_each_epoch_and_never_one_that_is_not_there
     assert seen[3] == {(0, 2), (0, 3), (2, 3)}
 
 
+def test_views_are_left_out_by_chance_and_one_always_stays(path: Path) -> None:
+    dataset = MultiviewDataset(path, drop_probability=0.5, training=True)
+    counts = [
+        len(dataset[SampleIndex(epoch, number)].camera_indices)
+        for epoch in range(30)
+        for number in range(len(dataset))
+    ]
+    there = 30 * int(dataset.store.samples.view_mask[dataset.numbers].sum())
+    assert min(counts) == 1
+    assert 0.45 < sum(counts) / there < 0.6
+    always = MultiviewDataset(path, drop_probability=1.0, training=True)
+    seen = [always[SampleIndex(epoch, 1)].camera_indices.tolist() for epoch in range(30)]
+    assert {tuple(views) for views in seen} == {(0,), (1,), (2,), (3,)}
+    judged = MultiviewDataset(path, drop_probability=1.0)
+    assert judged[1].camera_indices.tolist() == [0, 1, 2, 3]
+
+
 def test_judging_takes_the_first_views_in_every_epoch(path: Path) -> None:
     dataset = MultiviewDataset(path, num_views=2, permute_probability=1.0, augmentation=ViewAugmentation())
     for epoch in range(3):
@@ -272,7 +289,12 @@ def test_samples_that_no_camera_saw_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"num_views": 0}, "num_views"), ({"view": "cam9"}, "cam0"), ({"permute_probability": 2.0}, "permute")],
+    [
+        ({"num_views": 0}, "num_views"),
+        ({"view": "cam9"}, "cam0"),
+        ({"permute_probability": 2.0}, "permute"),
+        ({"drop_probability": -1.0}, "drop"),
+    ],
 )
 def test_errors_name_the_argument(path: Path, options: dict[str, object], word: str) -> None:
     with pytest.raises(ValueError, match=word):

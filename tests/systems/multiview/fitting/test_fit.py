@@ -21,7 +21,7 @@ from refkp.systems.multiview.data.generator import MadeUpSession, make_session, 
 from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.multiview.fitting import fit as fitting
 from refkp.systems.multiview.fitting.derivative import joint_derivative
-from refkp.systems.multiview.fitting.fit import BodyFit, fit_body
+from refkp.systems.multiview.fitting.fit import BodyFit, fit_body, labelled_points
 from refkp.systems.multiview.fitting.held_out import judge, without_some
 from refkp.systems.multiview.fitting.spec import FitSpec
 from refkp.systems.multiview.fitting.variables import Variables
@@ -68,6 +68,25 @@ def off(fitted: Fitted) -> Tensor:
 def test_joints_are_found_to_two_percent_of_the_body(fitted: Fitted) -> None:
     assert float(off(fitted).mean()) < 0.02  # 0.011 to 0.014 over species and seeds
     assert 1.6 < fitted.found.noise_px < 2.3
+
+
+def test_joints_as_points_of_the_recording(fitted: Fitted) -> None:
+    """With gaps in the frames and a joint that the body lacks, each point is at its frame and joint."""
+    found = fitted.found
+    kept = torch.tensor([0, 1, 2, 5, 6])
+    some = found._replace(
+        motion=found.motion._replace(frames=found.motion.frames[kept] + 7), joints=found.joints[kept]
+    )
+    order = torch.randperm(len(fitted.joint_map), generator=torch.Generator().manual_seed(0))
+    order[3] = -1
+    points, first = labelled_points(some, order, len(order) + 1)
+    assert first == int(found.motion.frames[0]) + 7
+    assert points.shape == (7, len(order) + 1, 3)
+    for joint, label in enumerate(order.tolist()):
+        if label >= 0:
+            np.testing.assert_array_equal(points[[0, 1, 2, 5, 6], label], some.joints[:, joint].numpy())
+    assert np.isnan(points[[3, 4]]).all()
+    assert np.isnan(points[:, -1]).all()
 
 
 def test_bones_are_found_to_two_percent(fitted: Fitted) -> None:

@@ -23,10 +23,11 @@ from refkp.systems.multiview.data.dataset import MultiviewDataset
 from refkp.systems.multiview.data.prior import training_prior
 from refkp.systems.multiview.data.rendered import render_samples
 from refkp.systems.multiview.data.sample_spec import SampleSpec
-from refkp.systems.multiview.inference.evaluation import evaluate, mean_joints
+from refkp.systems.multiview.inference.evaluation import errors_of, evaluate, mean_joints
 from refkp.systems.multiview.inference.predictor import (
     ConstantPredictor,
     Prediction,
+    SpacePredictor,
     TriangulationPredictor,
 )
 from refkp.systems.multiview.losses.truth import Truth, truth_of
@@ -44,8 +45,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def batches(file: Path) -> list[MultiviewBatch]:
-    return list(DataLoader(MultiviewDataset(file), 5, collate_fn=collate))
+def dataset(file: Path) -> MultiviewDataset:
+    return MultiviewDataset(file)
+
+
+@pytest.fixture(scope="module")
+def batches(dataset: MultiviewDataset) -> list[MultiviewBatch]:
+    return list(DataLoader(dataset, 5, collate_fn=collate))
 
 
 class Moved:
@@ -55,23 +61,78 @@ class Moved:
         return Prediction(truth.points + torch.tensor([0.003, 0, 0]), truth.cameras)
 
 
-def test_predictors_are_judged(batches: list[MultiviewBatch]) -> None:
-    mean = mean_joints(batches)
+def test_predictors_are_judged(dataset: MultiviewDataset, batches: list[MultiviewBatch]) -> None:
+    mean = mean_joints(dataset)
     told = evaluate(
         batches,
         {"moved": Moved(), "mean": ConstantPredictor(mean), "other": ConstantPredictor(mean + 0.01),
          "lines": TriangulationPredictor()},
         SIZE,
+        3,
     )  # fmt: skip
     rows = {row.name: row for row in told}
     assert rows["moved"].mpjpe_mm == pytest.approx(3.0, abs=1e-3)
     assert rows["moved"].pa_mpjpe_mm < 1e-3
     assert rows["moved"].camera_deg < 1e-4
     assert 0 < rows["moved"].error_px < 2
+    assert rows["moved"].native_px == pytest.approx(rows["moved"].error_px)  # the crop is the whole picture
+    assert len(rows["moved"].view_median_px) == 3
+    assert rows["moved"].pck_px == rows["moved"].pck_native_px
+    assert list(rows["moved"].pck_px) == sorted(rows["moved"].pck_px)
+    assert rows["moved"].pck_px[-1] == 1
     assert len(rows["moved"].joint_mpjpe_mm) == 24
     assert rows["lines"].mpjpe_mm < 0.01
     assert rows["mean"].mpjpe_mm < rows["other"].mpjpe_mm
-    assert rows["mean"].error_px != rows["mean"].error_px  # it says nothing of cameras
+    assert rows["lines"].error_px < 0.01
+    assert 0 < rows["mean"].error_px < SIZE  # through the true cameras
+    assert rows["mean"].camera_deg != rows["mean"].camera_deg  # it says nothing of cameras
+
+
+def test_errors_belong_to_their_cameras_and_crops(batches: list[MultiviewBatch]) -> None:
+    """Views in another order and one that is not shown: the errors stay those of their cameras, in raw pixels too."""
+    batch = batches[0]
+    assert batch.crop_affine is not None
+    half = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.25, 0.0]])
+    batch = batch._replace(crop_affine=half.expand_as(batch.crop_affine))
+    order = torch.tensor([2, 1, 0])
+    fields = (
+        "images",
+        "view_mask",
+        "camera_indices",
+        "keypoints",
+        "visibility",
+        "K",
+        "R",
+        "t",
+        "crop_affine",
+    )
+    turned = batch._replace(**{name: getattr(batch, name)[:, order] for name in fields})
+    turned.view_mask[:, 1] = False
+    told = []
+    for shown in (batch, turned):
+        truth = truth_of(shown)
+        truth = truth._replace(keypoints=truth.keypoints + torch.tensor([0.1, 0.0]))
+        seen = Prediction(truth.points, truth.cameras)
+        told.append(errors_of(seen, shown, truth, 4))
+    first, second = told
+    known = ~first.pixels[:, [0, 2]].isnan()
+    torch.testing.assert_close(
+        second.pixels[:, [0, 2]], first.pixels[:, [0, 2]], rtol=0, atol=1e-3, equal_nan=True
+    )
+    assert float((first.pixels[:, [0, 2]][known] - 0.1).abs().max()) < 1e-3
+    assert float((first.native[:, [0, 2]][known] - 0.2).abs().max()) < 2e-3
+    assert second.pixels[:, [1, 3]].isnan().all()
+
+
+def test_points_of_a_file_are_those_of_the_frames(dataset: MultiviewDataset) -> None:
+    """The true points of the first animal in its world are right for its samples, and unknown for frames without."""
+    batch = collate([dataset[place] for place in range(4)])
+    assert batch.points is not None
+    missing = SpacePredictor(batch.points[1:3].double(), 1)
+    told = missing(batch, truth_of(batch))
+    off = (told.joints - truth_of(batch).points).norm(dim=-1)
+    assert float(off[1:3].max()) < 1e-6
+    assert told.joints[[0, 3]].isnan().all()
 
 
 def test_truth_is_told_in_the_frame_of_the_first_view(batches: list[MultiviewBatch]) -> None:
@@ -118,3 +179,8 @@ def test_rendered_files_repeat_and_seeds_are_other_animals(tmp_path: Path, file:
     ]
     assert float((betas[0][:, None] - betas[1]).abs().amax(-1).min()) > 1e-3
     assert torch.equal(betas[0][0], betas[0][3])  # one animal
+    later = SampleSpec(num_animals=1, first_animal=2, num_poses=4, num_views=3, size=SIZE)
+    render_samples(tmp_path / "later.h5", body, later, 5)
+    third = MultiviewDataset(tmp_path / "later.h5")
+    assert torch.equal(third[1].images, first[9].images)  # the third animal, before the same rig
+    assert third[1].session == first[9].session

@@ -21,8 +21,8 @@ from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.multiview.frames import read_frame
 from refkp.systems.multiview.inspection import inspect_recording
 from refkp.systems.multiview.reading import read_recording
-from refkp.systems.multiview.reading.layout import find_sessions
-from refkp.systems.multiview.reading.points import write_projections
+from refkp.systems.multiview.reading.layout import find_sessions, videos_of
+from refkp.systems.multiview.reading.points import write_points, write_projections
 from refkp.systems.multiview.session import observations
 
 
@@ -165,6 +165,40 @@ def test_points_know_their_first_frame(folder: Path, made: tuple[Path, MadeUpSes
     assert points.first_frame == 2
     assert np.isnan(points.xyz[0, 0, 3]).all()
     np.testing.assert_array_equal(points.xyz[1:, 0], made[1].points[3:5])
+
+
+def test_points_of_another_file(folder: Path, made: tuple[Path, MadeUpSession], tmp_path: Path) -> None:
+    write_points(tmp_path / "mine.h5", made[1].points[2:, None] + 1, 2)
+    points = read_recording(folder, points=tmp_path / "mine.h5").points
+    assert points is not None
+    assert points.first_frame == 2
+    np.testing.assert_allclose(points.xyz[:, 0], made[1].points[2:] + 1)
+    with pytest.raises(FileNotFoundError, match=r"none\.h5"):
+        read_recording(folder, points=tmp_path / "none.h5")
+
+
+@pytest.mark.parametrize(
+    ("arrange", "names"),
+    [
+        (None, ("cam0", "cam1", "cam2")),
+        (_one_folder_below, ("0", "1", "2")),
+        (_flat, ("cam0", "cam1", "cam2")),
+    ],
+)
+def test_videos_are_found_by_their_cameras(
+    arrange: Callable[[Path], None] | None, names: tuple[str, ...], folder: Path
+) -> None:
+    if arrange is not None:
+        arrange(folder)
+    for labels in (*folder.rglob("*.analysis.h5"), *folder.rglob("walk_cam*.h5")):
+        labels.unlink()  # they are not looked at
+    found = videos_of(folder, [*names, "top"])
+    assert list(found) == list(names)
+    assert all(path.suffix == ".avi" and str(index) in path.stem for index, path in enumerate(found.values()))
+    first = found[names[0]]
+    shutil.copy(first, first.with_suffix(".mp4"))
+    with pytest.raises(ValueError, match=f"one video of {names[0]}"):
+        videos_of(folder, names)
 
 
 def test_equally_good_labels_are_not_guessed(folder: Path) -> None:

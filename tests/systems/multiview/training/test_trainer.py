@@ -17,6 +17,7 @@ pytest.importorskip("embreex", reason="needs the extra `multiview`")
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
 pytest.importorskip("PIL", reason="needs the extra `multiview`")
+pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 pytest.importorskip("trimesh", reason="needs the extra `multiview`")
 
 from refkp.systems.multiview.data.datamodule import MultiviewData
@@ -40,7 +41,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run of both modes, with a curriculum."""
     run = tmp_path_factory.mktemp("run")
     stages = '[{"epoch": 1, "weights": {"points": 3.0}, "lr_scale": 0.5}]'
-    options = ["--model.calibrated_share=0.5", f"--model.curriculum={stages}"]
+    options = ["--model.calibrated_share=0.5", f"--model.curriculum={stages}", "--model.draw_every=2"]
     run_training(["--data", str(data), "--out", str(run), *SMALL, *options])
     return run
 
@@ -52,6 +53,18 @@ def test_a_run_leaves_held_out_values_of_both_modes(finished: Path) -> None:
         assert {f"val/{name}" for name in names} <= values.keys()
     assert (summary["num_training"], len(summary["held_out"])) == (12, 4)  # a whole animal is held out
     assert summary["after"]["val/calibrated/camera_deg"] < 1e-4  # degrees: nothing is estimated of them
+
+
+def test_pictures_are_drawn_every_so_many_epochs(finished: Path, data: Path, tmp_path: Path) -> None:
+    """Two epochs of three steps: the second draws, and what is learned is the same without."""
+    drawn = sorted(path.name for path in (finished / "train" / "pictures").iterdir())
+    assert drawn == ["epoch_0001_samples.png", "epoch_0001_turntable.png"]
+    digests = []
+    for number in (0, 1):
+        run = tmp_path / str(number)
+        run_training(["--data", str(data), "--out", str(run), *SMALL, f"--model.draw_every={number}"])
+        digests.append(weights_digest(run / LAST))
+    assert digests[0] == digests[1]
 
 
 def test_gradients_and_the_curriculum_are_logged(finished: Path) -> None:

@@ -12,6 +12,7 @@ The root is not scaled: its log scale is ignored, towards its children too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,11 @@ class BodyPose(NamedTuple):
     log_scale: Tensor | None = None  # [B,J,3]
     offsets: Tensor | None = None  # [B,J,3], in the body's unit
     size: Tensor | None = None  # [B,1], of the whole body, times its unit
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> BodyPose:
+        """Every part that there is, changed: some of the bodies, another type or device."""
+        rotations, trans, *others = self
+        return BodyPose(change(rotations), change(trans), *(None if o is None else change(o) for o in others))
 
 
 class PosedBody(NamedTuple):

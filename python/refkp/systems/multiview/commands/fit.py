@@ -12,6 +12,7 @@ from refkp.systems.multiview.commands.sessions import add_session, read_session
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+    from torch import Tensor
 
     from refkp.systems.multiview.body.model import Body
     from refkp.systems.multiview.fitting.fit import BodyFit
@@ -24,7 +25,7 @@ _EXAMPLE = (
 
 
 def fit(argv: list[str]) -> int:
-    """Pose, shape and bone lengths of an animal over time: poses, glTF, BVH, angles, cameras, errors, pictures."""
+    """Pose, shape and bone lengths of an animal over time: poses, points, glTF, BVH, angles, cameras, pictures."""
     options = parsed(_parser(), argv)
 
     from refkp.systems.multiview.body.joint_table import joint_map, read_joint_table
@@ -49,10 +50,11 @@ def fit(argv: list[str]) -> int:
     if judged:
         print(table(["labels left out", "number", "mean px", "median px", "missed"], judged))
     with output_folder(options.out) as folder:
-        _write(folder, recording, found, body, judged, options)
-    print(
-        f"poses, motion.glb, motion.bvh, joint_angles.csv, cameras.json, summary.json, pictures in {options.out}"
+        _write(folder, recording, found, body, labels, judged, options)
+    files = (
+        "poses, points3d.h5, motion.glb, motion.bvh, joint_angles.csv, cameras.json, summary.json, pictures"
     )
+    print(f"{files} in {options.out}")
     return 0
 
 
@@ -94,14 +96,24 @@ def _views(found: BodyFit) -> list[tuple[str, int, float, float, float]]:
 
 
 def _write(
-    folder: Path, recording: Recording, found: BodyFit, body: Body, judged: list[Any], options: Any
+    folder: Path,
+    recording: Recording,
+    found: BodyFit,
+    body: Body,
+    labels: Tensor,
+    judged: list[Any],
+    options: Any,
 ) -> None:
     from refkp.systems.multiview.export import Clip, export
-    from refkp.systems.multiview.pictures import fit_figures
+    from refkp.systems.multiview.fitting.fit import labelled_points
+    from refkp.systems.multiview.pictures.bodies import fit_figures
+    from refkp.systems.multiview.reading.points import write_points
     from refkp.viz.figures import write_figure
 
     clip = Clip(body, found.motion, options.fps, Path(options.body).stem, options.unit)
     export(folder, clip, calibration=found.calibration)
+    points, first = labelled_points(found, labels, len(recording.joints))
+    write_points(folder / "points3d.h5", points[:, None], first)
     summary = {
         "session": recording.name,
         "body": options.body,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from refkp._checks import fail
 from refkp._files import write_json
@@ -16,25 +16,30 @@ if TYPE_CHECKING:
     from refkp.systems.multiview.training.runs import TrainedRun
 
 _COMMAND = "refkp multiview infer"
-_EXAMPLE = f"{_COMMAND} --run RUN --video cam0=front.mp4 cam1=side.mp4 --out poses"
+_EXAMPLE = f"""\
+{_COMMAND} --run RUN --session SESSION --out poses
+{_COMMAND} --run RUN --video cam0=front.mp4 cam1=side.mp4 --out poses"""
 
 
 def infer(argv: list[str]) -> int:
-    """Pose the animal in synchronised videos: poses, glTF, BVH, angles and cameras. Labels are not looked at."""
+    """Pose the animal in synchronised videos: poses, glTF, BVH, angles, pictures. Labels are not looked at."""
     options = parsed(_parser(), argv)
-    videos = _named(options.video)
+    if (options.session is None) == (not options.video):
+        fail(_COMMAND, "session, video", "one of them", "neither" if options.session is None else "both")
 
     from refkp.data.units import metres
     from refkp.systems.multiview.export import Clip, export
     from refkp.systems.multiview.inference.filming import Filming, instants
     from refkp.systems.multiview.inference.posing import pose_videos
+    from refkp.systems.multiview.pictures.bodies import posed_figures
     from refkp.systems.multiview.reading.cameras import read_calibration
     from refkp.systems.multiview.training.runs import load_run
+    from refkp.viz.figures import write_figure
 
     run = load_run(options.run)
-    views = run.order(videos)
-    videos = {name: videos[name] for name in views}
-    known = None if options.calibration is None else read_calibration(options.calibration).of(views)
+    videos, cameras = _videos(run, options)
+    views = list(videos)
+    known = None if cameras is None else read_calibration(cameras).of(views)
     mode = _mode(run, known)
     filming = Filming(run.data["image_size"], run.data["crop"], run.data["undistorted"])
     shown = instants(
@@ -43,14 +48,38 @@ def infer(argv: list[str]) -> int:
     posed = pose_videos(run.model, shown, run.indices(views), smoothed=options.smooth)
     frames = len(posed.motion.frames)
     print(f"{frames} frames of {len(views)} views, {mode}")
+    figures = posed_figures(run.model.body, posed.motion, posed.last, posed.cameras, views)
     with output_folder(options.out) as folder:
         clip = Clip(run.model.body, posed.motion, options.fps, "body", "m")
         export(folder, clip)
         write_json(folder / "summary.json", {"views": views, "num_frames": frames, "mode": mode})
-    print(
-        f"poses, motion.glb, motion.bvh, joint_angles.csv, summary.json in {options.out}; lengths in metres"
-    )
+        for name, figure in figures.items():
+            write_figure(figure, folder / f"{name}.png")
+    files = "poses, motion.glb, motion.bvh, joint_angles.csv, summary.json, pictures"
+    print(f"{files} in {options.out}; lengths in metres")
     return 0
+
+
+def _videos(run: TrainedRun, options: Any) -> tuple[dict[str, Path], Path | None]:
+    """The videos by the run's cameras, in its order, and the file of the cameras to use."""
+    if options.session is None:
+        videos, cameras = _named(options.video), options.calibration
+        return {name: videos[name] for name in run.order(videos)}, cameras
+
+    from refkp.systems.multiview.reading.layout import calibration_of, videos_of
+
+    videos = videos_of(options.session, run.data["cameras"])
+    if not videos:
+        names = ", ".join(run.data["cameras"])
+        fail(
+            _COMMAND,
+            "session",
+            f"a folder with videos of {names}",
+            str(options.session),
+            "Or name them: --video.",
+        )
+    own = calibration_of(options.session) if run.calibrated_share else None
+    return videos, options.calibration or own
 
 
 def _named(videos: list[str]) -> dict[str, Path]:
@@ -78,8 +107,10 @@ def _parser() -> ArgumentParser:
     command = parser(_COMMAND, infer.__doc__, example=_EXAMPLE)
     add = command.add_argument
     add("--run", type=Path, required=True, help="folder of a complete run, or a checkpoint")
-    add("--video", nargs="+", required=True, metavar="NAME=FILE", help="cameras of the run and their videos")
-    add("--calibration", type=Path, help="cameras, for a run that was trained with them")
+    session = "folder of a session: its videos, and its cameras where the run was trained with cameras"
+    add("--session", type=Path, help=session)
+    add("--video", nargs="+", default=[], metavar="NAME=FILE", help="cameras of the run and their videos")
+    add("--calibration", type=Path, help="other cameras, for a run that was trained with them")
     add("--unit", default="mm", choices=["mm", "cm", "m"], help="unit of the calibration")
     add("--fps", type=float, default=30.0, help="frames in a second, for the files of motion")
     add("--smooth", type=bool, default=True, help="smooth the motion over time")

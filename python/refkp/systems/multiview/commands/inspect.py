@@ -85,7 +85,7 @@ def _facts(found: Inspection) -> str:
 
 def _write(found: Inspection, out: Path) -> None:
     """Pictures, and everything in numbers."""
-    from refkp.systems.multiview.pictures import inspection_figures
+    from refkp.systems.multiview.pictures.sessions import inspection_figures
     from refkp.viz.figures import write_figure
 
     with output_folder(out) as folder:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from refkp._checks import fail
+
 if TYPE_CHECKING:
     from refkp.systems.multiview.session import Recording
 
@@ -27,6 +29,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add how sessions are read."""
     add = parser.add_argument
     add("--calibration", type=Path, metavar="FILE", help="other cameras than those in the session")
+    add("--points", type=Path, metavar="FILE", help="another points3d.h5 than that in the session")
     add("--labels", metavar="GLOB", help="names of the label files, where a view has several")
     add("--track", metavar="NAME", help="which animal, where there are several")
     add("--leave_out", nargs="+", default=[], metavar="VIEW", help="views not to read, by name")
@@ -36,7 +39,11 @@ def read_sessions(options: Any) -> list[Recording]:
     """The recordings that the options ask for."""
     from refkp.systems.multiview.reading.layout import find_sessions
 
-    return [read_session(options, folder) for place in options.sessions for folder in find_sessions(place)]
+    folders = [folder for place in options.sessions for folder in find_sessions(place)]
+    if options.points is not None and len(folders) > 1:
+        rule = "left out where there are several sessions: a file of points is of one"
+        fail("refkp multiview", "points", rule, f"{options.points}, and {len(folders)} sessions")
+    return [read_session(options, folder) for folder in folders]
 
 
 def read_session(options: Any, folder: Path) -> Recording:
@@ -44,5 +51,9 @@ def read_session(options: Any, folder: Path) -> Recording:
     from refkp.systems.multiview.reading import read_recording
 
     return read_recording(
-        folder, calibration=options.calibration, labels=options.labels, leave_out=options.leave_out
+        folder,
+        calibration=options.calibration,
+        points=options.points,
+        labels=options.labels,
+        leave_out=options.leave_out,
     )

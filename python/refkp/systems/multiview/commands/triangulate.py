@@ -104,7 +104,7 @@ def _write(folder: Path, recording: Recording, found: Reconstruction, errors: li
 
 
 def _draw(folder: Path, recording: Recording, found: Reconstruction) -> None:
-    from refkp.systems.multiview.pictures import space_figures
+    from refkp.systems.multiview.pictures.sessions import space_figures
     from refkp.viz.figures import write_figure
 
     for name, figure in space_figures(recording, found.seen, found.points, found.calibration).items():

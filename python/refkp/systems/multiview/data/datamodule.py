@@ -43,6 +43,8 @@ class MultiviewData(SystemData):
         gap: frames next to a held-out block that are in neither part.
         num_views: views of a sample in a step, a random choice in training, the first ones when judging; -1: all.
         view: name of the one camera that is shown; None: several.
+        drop_probability: in training, of each view being left out of a sample; one always stays. A model that is to
+            serve with fewer views than it was trained on needs it.
         permute_probability: in training, of the views coming in a random order.
         augmentation: of the views in training; None for none.
         batch_size: samples in a step, on each rank.
@@ -61,6 +63,7 @@ class MultiviewData(SystemData):
         gap: int = 10,
         num_views: int = ALL_VIEWS,
         view: str | None = None,
+        drop_probability: float = 0.0,
         permute_probability: float = 0.5,
         augmentation: ViewAugmentation | None = ViewAugmentation(),  # noqa: B008 (frozen)
         batch_size: int = 8,
@@ -75,7 +78,8 @@ class MultiviewData(SystemData):
         self.source, self.val_source = source, val_source
         self.val_fraction, self.split, self.gap, self.split_seed = val_fraction, split, gap, split_seed
         self.num_views, self.view = num_views, view
-        self.permute_probability, self.augmentation = permute_probability, augmentation
+        self.drop_probability, self.permute_probability = drop_probability, permute_probability
+        self.augmentation = augmentation
         self.body, self.joints = body, joints
 
     train_set: MultiviewDataset
@@ -94,14 +98,7 @@ class MultiviewData(SystemData):
                 require_unseen([Path(self.source)], [Path(self.val_source)])
         else:
             table = store.samples
-            train, val, _ = split_samples(
-                table.sessions.tolist(),
-                table.frames.tolist(),
-                rule=self.split,
-                fraction=self.val_fraction,
-                gap=self.gap,
-                seed=self.split_seed,
-            )
+            train, val, _ = split_samples(table.sessions.tolist(), table.frames.tolist(), **self._split)
         for each in (store,) if held_out is store else (store, held_out):
             rank_zero_info(check_truth(truth_through_cameras(MultiviewDataset(each)), each.info.size))
         self.train_set = self._dataset(store, train, training=True)
@@ -113,12 +110,17 @@ class MultiviewData(SystemData):
             samples,
             num_views=self.num_views,
             view=self.view,
+            drop_probability=self.drop_probability,
             permute_probability=self.permute_probability,
             augmentation=self.augmentation,
             joint_map=self._joint_map(store),
             training=training,
             seed=self.seed,
         )
+
+    @property
+    def _split(self) -> dict[str, Any]:
+        return {"rule": self.split, "fraction": self.val_fraction, "gap": self.gap, "seed": self.split_seed}
 
     def _joint_map(self, store: SampleStore) -> Tensor | None:
         if self.body is None:
@@ -140,7 +142,7 @@ class MultiviewData(SystemData):
         return [f"{table.sessions[number]} frame {table.frames[number]}" for number in self.val_set.numbers]
 
     def specs(self) -> dict[str, Any]:
-        """The order of cameras and joints, and the size of the pictures."""
+        """The order of cameras and joints, how pictures were made, and what of the file was held out."""
         info = self.train_set.store.info
         joints = None if info.joint_names is None else list(info.joint_names)
         mapped = self.train_set.joint_map
@@ -151,6 +153,7 @@ class MultiviewData(SystemData):
             "image_size": info.size,
             "crop": info.attributes.get("crop_mode", "whole"),
             "undistorted": info.undistorted,
+            "split": self._split if self.val_source is None else None,
         }
 
 

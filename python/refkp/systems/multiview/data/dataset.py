@@ -44,6 +44,7 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         num_views: how many views of a sample are shown, never one that is not there: in training a random choice,
             else the first ones of the file's order of cameras. ALL_VIEWS: all that there are, without padding.
         view: name of the one camera that is shown, of the samples that it saw; None: several.
+        drop_probability: in training, of each view being left out; one always stays.
         permute_probability: in training, of the views coming in a random order instead of the file's.
         augmentation: in training; None for none.
         joint_map: int64 [J], which joint of the file each joint of a body is, -1: none; None: the file's own joints.
@@ -61,6 +62,7 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         *,
         num_views: int = ALL_VIEWS,
         view: str | None = None,
+        drop_probability: float = 0.0,
         permute_probability: float = 0.0,
         augmentation: ViewAugmentation | None = None,
         joint_map: Tensor | None = None,
@@ -69,10 +71,12 @@ class MultiviewDataset(Dataset[MultiviewSample]):
     ) -> None:
         if num_views < 1 and num_views != ALL_VIEWS:
             fail("MultiviewDataset", "num_views", f"at least 1, or {ALL_VIEWS} for all", num_views)
-        if not 0 <= permute_probability <= 1:
-            fail("MultiviewDataset", "permute_probability", "in [0,1]", permute_probability)
+        for name, chance in (("drop", drop_probability), ("permute", permute_probability)):
+            if not 0 <= chance <= 1:
+                fail("MultiviewDataset", f"{name}_probability", "in [0,1]", chance)
         self.store = source if isinstance(source, SampleStore) else SampleStore(source)
-        self.num_views, self.permute_probability = num_views, permute_probability
+        self.num_views = num_views
+        self.drop_probability, self.permute_probability = drop_probability, permute_probability
         self.view = None if view is None else _camera_index(self.store, view)
         self.augmentation, self.training, self.seed = augmentation, training, seed
         self.joint_map = joint_map
@@ -112,17 +116,20 @@ class MultiviewDataset(Dataset[MultiviewSample]):
         if not self.training:
             return available[:count]
         order = torch.randperm(len(available), generator=generator)[:count]
+        if self.drop_probability:
+            kept = torch.rand(count, generator=generator) >= self.drop_probability
+            order = order[kept] if bool(kept.any()) else order[:1]
         permuted = float(torch.rand((), generator=generator)) < self.permute_probability
         return available[order if permuted else order.sort().values]
 
     def _described(self, stored: StoredSample, views: Tensor) -> MultiviewSample:
         size = self.store.info.size
-        visibility = self._joints(torch.from_numpy(stored.visibility)[views], 1)
-        labels = self._joints(torch.from_numpy(stored.keypoints_yx)[views], 1)
+        visibility = self.of_body(torch.from_numpy(stored.visibility)[views], 1)
+        labels = self.of_body(torch.from_numpy(stored.keypoints_yx)[views], 1)
         keypoints = pixels_from_yx(labels, torch.tensor([size, size]))
         K, R, t, crop_affine = self._cameras(stored.cameras, views)
         valid = (
-            None if stored.points_valid is None else self._joints(torch.from_numpy(stored.points_valid), 0)
+            None if stored.points_valid is None else self.of_body(torch.from_numpy(stored.points_valid), 0)
         )
         rot, joint_rot, betas = (
             None if part is None else torch.from_numpy(part)
@@ -140,7 +147,7 @@ class MultiviewDataset(Dataset[MultiviewSample]):
             R,
             t,
             crop_affine,
-            None if valid is None else _or_nan(self._joints(self._metres(stored.points), 0), valid),
+            None if valid is None else _or_nan(self.of_body(self._metres(stored.points), 0), valid),
             rot,
             joint_rot,
             None if stored.trans is None or rot is None else self._metres(stored.trans),
@@ -149,7 +156,7 @@ class MultiviewDataset(Dataset[MultiviewSample]):
             stored.frame,
         )
 
-    def _joints(self, values: Tensor, axis: int) -> Tensor:
+    def of_body(self, values: Tensor, axis: int) -> Tensor:
         """Values of the file's joints along an axis as those of the body's, 0 where none stands for it."""
         if self.joint_map is None:
             return values
@@ -181,23 +188,23 @@ class MultiviewDataset(Dataset[MultiviewSample]):
             remedy = "Preprocess the sessions again with `--undistort`."
             fail("MultiviewDataset", str(self.store.path), rule, "one with the lens left in", remedy)
 
-    def _metres(self, lengths: np.ndarray | None) -> Tensor:
-        """Lengths of the world in metres.
+    @property
+    def metres(self) -> float:
+        """Metres in a unit of the world.
 
         Raises:
             ValueError: the file tells no unit; none is guessed.
         """
         scale = self.store.info.world_scale
         if scale is None:
+            rule, where = "a file that tells the unit of its world", str(self.store.path)
             remedy = "Write it into the file: `refkp multiview migrate OLD NEW --world_unit mm`."
-            fail(
-                "MultiviewDataset",
-                str(self.store.path),
-                "a file that tells the unit of its world",
-                "none",
-                remedy,
-            )
-        return torch.from_numpy(np.asarray(lengths)) * scale
+            fail("MultiviewDataset", where, rule, "none", remedy)
+        return scale
+
+    def _metres(self, lengths: np.ndarray | None) -> Tensor:
+        """Lengths of the world in metres."""
+        return torch.from_numpy(np.asarray(lengths)) * self.metres
 
     def _pictures(self, stored: StoredSample, views: Tensor) -> Tensor:
         """uint8 [n,3,S,S]."""
@@ -215,6 +222,8 @@ class MultiviewDataset(Dataset[MultiviewSample]):
 
 def augmented(sample: MultiviewSample, spec: ViewAugmentation, generator: torch.Generator) -> MultiviewSample:
     """A sample with its views placed and coloured otherwise; what is true in the world stays."""
+    if not (spec.zoom or spec.jitter):
+        return sample._replace(images=augment_colours(sample.images, spec, generator))
     affine = draw_placement(len(sample.images), sample.images.shape[-1], spec, generator)
     placed = place_views(PlacedViews(sample.images, sample.keypoints, sample.visibility, sample.K), affine)
     crop = sample.crop_affine

@@ -61,7 +61,7 @@ class _Scene(NamedTuple):
 def render_samples(path: Path | str, body: Body, spec: SampleSpec, seed: int = 0, workers: int = 1) -> int:
     """Write a file of samples of a body, as `refkp multiview preprocess` writes them, with pose and shape.
 
-    The same seed gives the same file, whatever the number of workers.
+    The same seed gives the same file, whatever the number of workers; an animal depends on the seed and its number.
 
     Returns:
         The number of samples.
@@ -94,12 +94,13 @@ def render_animal(number: int, body: Body, spec: SampleSpec, seed: int) -> Anima
 
 def _animals(body: Body, spec: SampleSpec, seed: int, workers: int) -> Iterator[Animal]:
     make = partial(render_animal, body=body, spec=spec, seed=seed)
+    numbers = range(spec.first_animal, spec.first_animal + spec.num_animals)
     if workers <= 1:
-        yield from map(make, range(spec.num_animals))
+        yield from map(make, numbers)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
-        yield from pool.map(make, range(spec.num_animals))
+        yield from pool.map(make, numbers)
 
 
 def _drawn(body: Body, spec: SampleSpec, rng: np.random.Generator, rig_rng: np.random.Generator) -> _Scene:

@@ -13,6 +13,8 @@ class SampleSpec:
 
     Args:
         num_animals: of different shapes; the file has a session of each.
+        first_animal: number of the first. With the same seed, other numbers are other animals before the same mean
+            rig, such as those to judge by.
         num_poses: samples of an animal.
         num_views: cameras.
         size: side of the pictures in pixels.
@@ -29,6 +31,7 @@ class SampleSpec:
     """
 
     num_animals: int = 150
+    first_animal: int = 0
     num_poses: int = 20
     num_views: int = 4
     size: int = 96
@@ -44,7 +47,8 @@ class SampleSpec:
     noise_px: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (("num_animals", 1), ("num_poses", 1), ("num_views", 1), ("size", 16)):
+        limits = {"num_animals": 1, "first_animal": 0, "num_poses": 1, "num_views": 1, "size": 16}
+        for name, least in limits.items():
             if getattr(self, name) < least:
                 fail("SampleSpec", name, f"at least {least}", getattr(self, name))
         for name in ("body_length", "distance"):

@@ -110,6 +110,24 @@ def _begun(
     return problem._replace(noise_px=spec.noise_px or noise_of(problem, start)), start, uv
 
 
+def labelled_points(found: BodyFit, joint_map: Tensor, num_joints: int) -> tuple[np.ndarray, int]:
+    """The joints of a fitted body as points of the recording's joints.
+
+    Args:
+        found: the fit.
+        joint_map: int64 [J], of the fit.
+        num_joints: K, of the recording.
+
+    Returns:
+        float64 [F',K,3] of all frames from the first to the last, NaN where nothing was fitted; the first frame.
+    """
+    frames = found.motion.frames.numpy()
+    points = np.full((frames[-1] - frames[0] + 1, num_joints, 3), np.nan)
+    known = (joint_map >= 0).numpy()
+    points[(frames - frames[0])[:, None], joint_map.numpy()[known]] = found.joints.numpy()[:, known]
+    return points, int(frames[0])
+
+
 def mapped(values: Tensor, joint_map: Tensor) -> Tensor:
     """Values [...,K,D] of labels as those of the body's joints, NaN where none stands for it."""
     chosen = values[..., joint_map.clamp(min=0), :]

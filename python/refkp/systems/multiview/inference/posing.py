@@ -21,10 +21,11 @@ _TURN_DEG, _PLACE = 6.0, 0.03
 
 
 class Posed(NamedTuple):
-    """An animal over F frames, and cameras of the last of them."""
+    """An animal over F frames, and the last of them as it was seen."""
 
     motion: BodyMotion  # metres; in the world where cameras are known, else in the frame of the first view
-    cameras: Cameras  # [V,...], in the same frame
+    cameras: Cameras  # [V,...], of the last frame, in the same frame
+    last: Tensor  # uint8 [V,3,S,S], its pictures
 
 
 @torch.no_grad()
@@ -51,7 +52,7 @@ def pose_videos(
         frames.append(instants.frames)
         parts.append(found.pose)
         cameras = _last(found.cameras) if instants.cameras is None else instants.cameras
-        world = instants.cameras
+        world, last = instants.cameras, instants.images[-1]
     if cameras is None:
         fail("pose_videos", "shown", "at least one instant", "none")
     if parts[0].log_scale is not None:
@@ -75,7 +76,7 @@ def pose_videos(
         rotations, trans = _smoothed(rotations, trans, float(size) * model.body.length)
     offsets = torch.zeros(model.body.num_joints, 3)
     motion = BodyMotion(torch.cat(frames), rotations.double(), trans.double(), betas, offsets, size)
-    return Posed(motion, cameras)
+    return Posed(motion, cameras, last)
 
 
 def _in_first(cameras: Cameras, count: int) -> Cameras:

@@ -12,14 +12,14 @@ from refkp.geometry.triangulation import triangulate_dlt
 from refkp.systems.multiview.batch import MultiviewBatch
 from refkp.systems.multiview.body.posing import JointsOnly
 from refkp.systems.multiview.losses.truth import Truth
-from refkp.systems.multiview.model.network import Cameras, MultiviewModel
+from refkp.systems.multiview.model.network import Cameras, MultiviewModel, reference_slot
 
 
 class Prediction(NamedTuple):
     """Joints and cameras in the frame of the reference view."""
 
     joints: Tensor  # [B,J,3] metres; NaN where nothing is said
-    cameras: Cameras | None  # None: nothing is said of them
+    cameras: Cameras | None  # None: nothing is said of them; the true ones show the joints
 
 
 class Predictor(Protocol):
@@ -77,6 +77,30 @@ class ConstantPredictor:
     def __call__(self, batch: MultiviewBatch, truth: Truth) -> Prediction:
         """The same for all samples."""
         return Prediction(self.joints.expand(len(batch.view_mask), -1, -1), None)
+
+
+class SpacePredictor:
+    """Points in space that were found otherwise: a fitted body, or what somebody triangulated.
+
+    Args:
+        xyz: float64 [F,J,3], metres, in the world of the cameras; NaN where missing.
+        first_frame: number of the video frame of the first row.
+    """
+
+    def __init__(self, xyz: Tensor, first_frame: int) -> None:
+        self.xyz, self.first_frame = xyz, first_frame
+
+    def __call__(self, batch: MultiviewBatch, truth: Truth) -> Prediction:
+        """The points of the frames of a batch, in the frame of the reference view."""
+        rows = torch.tensor(batch.frames) - self.first_frame
+        there = (rows >= 0) & (rows < len(self.xyz))
+        points = torch.where(there[:, None, None], self.xyz[rows.clamp(0, len(self.xyz) - 1)], torch.nan)
+        if batch.R is None or batch.t is None:
+            return Prediction(torch.full_like(points, torch.nan).float(), None)
+        reference = reference_slot(batch.camera_indices, batch.view_mask)
+        item = torch.arange(len(reference))
+        R, t = batch.R[item, reference].double(), batch.t[item, reference].double()
+        return Prediction((points @ R.mT + t[:, None]).float(), None)
 
 
 class TriangulationPredictor:

@@ -24,6 +24,7 @@ def read_recording(
     folder: Path | str,
     *,
     calibration: Path | str | None = None,
+    points: Path | str | None = None,
     labels: str | None = None,
     leave_out: Sequence[str] = (),
 ) -> Recording:
@@ -36,11 +37,12 @@ def read_recording(
     Args:
         folder: of one session (`reading.layout` says in which forms).
         calibration: other cameras than those in the folder.
+        points: another file of points in space than the `points3d.h5` in the folder.
         labels: glob for the label files, where a view has several.
         leave_out: views not to read, by name.
 
     Raises:
-        FileNotFoundError: no such folder or calibration.
+        FileNotFoundError: no such folder, calibration or points.
         ValueError: what is broken or ambiguous, with the file.
     """
     folder = Path(folder)
@@ -67,7 +69,7 @@ def read_recording(
         tracks,
         views,
         cameras,
-        _points(folder, files, joints, skeleton),
+        _points(_points_file(folder, files) if points is None else Path(points), joints, skeleton),
         _projections(folder, joints, skeleton),
     )
 
@@ -148,14 +150,18 @@ def _video(view: ViewFiles, labels: FileLabels) -> Path | None:
     return None
 
 
-def _points(
-    folder: Path, files: Sequence[ViewFiles], joints: tuple[str, ...], skeleton: tuple[str, ...]
-) -> SpacePoints | None:
-    for place in dict.fromkeys([folder, *(view.labels.parent for view in files)]):
-        if (place / "points3d.h5").is_file():
-            found = read_points(place / "points3d.h5", len(joints), len(skeleton))
-            return found._replace(xyz=_spread(found.xyz, joints, skeleton))
-    return None
+def _points_file(folder: Path, files: Sequence[ViewFiles]) -> Path | None:
+    """The file of points in a session, or beside the labels of a view."""
+    places = dict.fromkeys([folder, *(view.labels.parent for view in files)])
+    found = (place / "points3d.h5" for place in places)
+    return next((file for file in found if file.is_file()), None)
+
+
+def _points(path: Path | None, joints: tuple[str, ...], skeleton: tuple[str, ...]) -> SpacePoints | None:
+    if path is None:
+        return None
+    found = read_points(path, len(joints), len(skeleton))
+    return found._replace(xyz=_spread(found.xyz, joints, skeleton))
 
 
 def _spread(values: np.ndarray, joints: tuple[str, ...], skeleton: tuple[str, ...]) -> np.ndarray:

@@ -115,6 +115,30 @@ def view_files(
     return [ViewFiles(name, best_labels(name, files), _videos(folder, name, files)) for name, files in named]
 
 
+def videos_of(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The videos of a session by the names of cameras, of those that have one; labels are not looked at.
+
+    A camera's video is the one in its folder, or the one with `_cam<name>` or the name as a word in its own.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: several videos for a camera.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"refkp multiview: there is no folder {folder}. Name that of a session.")
+    found = {}
+    for name in names:
+        inside = _video_files(folder / name) if (folder / name).is_dir() else []
+        others = [path for place in (folder, *_folders(folder)) for path in _video_files(place)]
+        named = [path for path in others if name in (_camera_in(path), _calibrated_in(path, [name]))]
+        videos = inside or named
+        if len(videos) > 1:
+            fail("refkp multiview", str(folder), f"with one video of {name}", _listed(folder, videos))
+        if videos:
+            found[name] = videos[0]
+    return found
+
+
 def best_labels(view: str, files: Sequence[Path]) -> Path:
     """The labels of a view: projects before exports, then proofread ones before plain ones before predictions.
 

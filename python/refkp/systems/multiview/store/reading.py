@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -25,6 +25,14 @@ _REWRITE = "Write it again with `refkp multiview preprocess`."
 _FREE = ("keypoints_3d", "joint_rot", "betas", "camera_names")
 
 
+class _Handle(NamedTuple):
+    """A file as a process opened it, and its data sets by path; None: it has none there."""
+
+    process: int
+    file: h5py.File
+    datasets: dict[str, h5py.Dataset | None]
+
+
 class SampleStore:
     """A file of samples, opened anew in each process that reads it: it can be sent to workers, or forked.
 
@@ -37,7 +45,7 @@ class SampleStore:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._handle: tuple[int, h5py.File] | None = None
+        self._handle: _Handle | None = None
         try:
             with telling_broken(self.path, "SampleStore"):
                 self.info, self.samples, self._slots = _opened(self.path, self._file)
@@ -68,7 +76,7 @@ class SampleStore:
 
     def close(self) -> None:
         if self._handle is not None:
-            self._handle[1].close()
+            self._handle.file.close()
             self._handle = None
 
     def __enter__(self) -> Self:
@@ -85,15 +93,26 @@ class SampleStore:
     @property
     def _file(self) -> h5py.File:
         """The file as this process opened it: a handle from before a fork would share its position."""
-        if self._handle is None or self._handle[0] != os.getpid():
-            self._handle = os.getpid(), open_hdf5(self.path, "SampleStore")
-        return self._handle[1]
+        if self._handle is None or self._handle.process != os.getpid():
+            self._handle = _Handle(os.getpid(), open_hdf5(self.path, "SampleStore"), {})
+        return self._handle.file
+
+    def _dataset(self, path: str) -> h5py.Dataset | None:
+        """A data set of the file, or None; looked up once, for that takes as long as to read a row."""
+        file = self._file
+        assert self._handle is not None
+        known = self._handle.datasets
+        if path not in known:
+            known[path] = file[path] if path in file else None
+        return known[path]
 
     def _sample(self, index: int) -> StoredSample:
         mask, cameras = self.samples.view_mask[index], self._slots[index]
         jpegs = [b""] * len(mask)
         for slot in np.flatnonzero(cameras >= 0):
-            jpegs[cameras[slot]] = self._file[jpeg_path(int(slot))][index].tobytes()
+            pictures = self._dataset(jpeg_path(int(slot)))
+            assert pictures is not None  # seen when the file was opened
+            jpegs[cameras[slot]] = pictures[index].tobytes()
         points, points_valid = self._points(index)
         has_pose, has_betas = self._has_pose(index), bool(self._row("has_ground_truth_betas", index))
         return StoredSample(
@@ -115,9 +134,8 @@ class SampleStore:
     def _row(self, name: str, index: int) -> np.ndarray | None:
         """The row of a dataset in the type of the schema, or None without it."""
         field = FIELDS[name]
-        if field.path not in self._file:
-            return None
-        return np.asarray(self._file[field.path][index], dtype=field.dtype)
+        rows = self._dataset(field.path)
+        return None if rows is None else np.asarray(rows[index], dtype=field.dtype)
 
     def _views(self, name: str, index: int) -> np.ndarray | None:
         """A row that has a part for each slot, in canonical order; zeros where there is no view."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from refkp._checks import fail
+from refkp._extras import named_extras
 from refkp.nn.ranks import Mean
 from refkp.systems.multiview.batch import MultiviewBatch
 from refkp.systems.multiview.body.files import body_fields
@@ -27,6 +29,9 @@ from refkp.systems.multiview.training.curriculum import CurriculumStage, lr_scal
 from refkp.systems.multiview.training.validation import held_out_errors
 from refkp.training.module import SystemModule
 from refkp.training.optim import Group, OptimizerSpec
+
+with named_extras():
+    from lightning.pytorch.utilities import rank_zero_only
 
 #: Learning rate of an encoder that did not start from random weights, as a part of that of the other networks.
 _PRETRAINED_LR_SCALE = 0.1
@@ -61,6 +66,8 @@ class MultiviewModule(SystemModule):
         curriculum: what changes at which epoch, over `loss` and `optimizer`.
         calibrated_share: of the training samples that are shown with their cameras; 0 trains for cameras that are
             not known alone, 1 for those that are. What is trained is judged, each mode by itself.
+        draw_every: epochs between two pictures of held-out samples with the estimated body, in the run's folder
+            `pictures`; they are drawn where an epoch is judged. 0: none.
         optimizer: AdamW with warm-up and decay.
     """
 
@@ -73,23 +80,31 @@ class MultiviewModule(SystemModule):
         loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
         curriculum: Sequence[CurriculumStage] = (),
         calibrated_share: float = 0.5,
+        draw_every: int = 0,
         optimizer: OptimizerSpec = OptimizerSpec(decay="cosine", warmup_start=0.01),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__(optimizer)
         if not 0 <= calibrated_share <= 1:
             fail("MultiviewModule", "calibrated_share", "in [0,1]", calibrated_share)
+        if draw_every < 0:
+            fail("MultiviewModule", "draw_every", "at least 0", draw_every)
         self.body_source, self.model_spec, self.loss_spec = body, model, loss
         self.curriculum, self.calibrated_share = tuple(curriculum), calibrated_share
+        self.draw_every = draw_every
         for stage in self.curriculum:
             loss.with_weights(stage.weights)
         self.model = MultiviewModel(model, load_body(body))
         self.objective = Objective(loss, self.model.body, model.encoder.image_size)
+        self._has_prior = False
 
     def setup(self, stage: str) -> None:
-        """Begin from the mean rig, distance and size of the training set, and require truth to judge by."""
+        """Begin from the mean rig, distance and size of the training set."""
+        if self._has_prior:
+            return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         prior = training_prior(data.train_set, self.model.body)
         self.model.set_prior(prior.K, prior.R, prior.depth, prior.size, prior.unit)
+        self._has_prior = True
 
     def forward(self, batch: MultiviewBatch) -> MultiviewStep:
         """The whole differentiable step; geometry and losses in float32 under mixed precision."""
@@ -125,6 +140,26 @@ class MultiviewModule(SystemModule):
         """Judge by the weights of this epoch."""
         super().on_validation_epoch_start()
         self._set_weights()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the held-out values, and draw."""
+        trainer: Any = self.trainer
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if self.draw_every and fitting and (self.current_epoch + 1) % self.draw_every == 0:
+            self._draw(Path(trainer.log_dir) / "pictures")
+        super().on_validation_epoch_end()
+
+    @rank_zero_only
+    def _draw(self, folder: Path) -> None:
+        from refkp.systems.multiview.pictures.samples import (
+            estimate_figures,
+        )  # who does not draw needs no matplotlib
+        from refkp.viz.figures import write_figure
+
+        dataset = self.trainer.datamodule.val_set  # type: ignore[attr-defined]
+        figures = estimate_figures(self.model, dataset, calibrated=self.calibrated_share == 1)
+        for name, figure in figures.items():
+            write_figure(figure, folder / f"epoch_{self.current_epoch:04d}_{name}.png")
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Log how long the gradient of each group is."""

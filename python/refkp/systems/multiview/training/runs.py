@@ -11,8 +11,11 @@ from torch import Tensor
 
 from refkp._checks import fail
 from refkp.systems.multiview.body.files import body_from_fields
+from refkp.systems.multiview.data.dataset import ALL_VIEWS, MultiviewDataset
+from refkp.systems.multiview.data.splits import split_samples
 from refkp.systems.multiview.model.network import MultiviewModel
 from refkp.systems.multiview.model.spec import MultiviewSpec
+from refkp.systems.multiview.store.reading import SampleStore
 from refkp.systems.multiview.store.records import StoreInfo
 from refkp.training.checkpoint import read_checkpoint
 from refkp.training.config import from_plain
@@ -23,7 +26,7 @@ class TrainedRun(NamedTuple):
     """A trained model, in evaluation mode, and how it was shown its data."""
 
     model: MultiviewModel
-    data: dict[str, Any]  # cameras, joints, joint_map, image_size
+    data: dict[str, Any]  # cameras, joints, joint_map, image_size, crop, undistorted, split
     calibrated_share: float
 
     def order(self, views: Iterable[str]) -> list[str]:
@@ -46,6 +49,39 @@ class TrainedRun(NamedTuple):
     def indices(self, views: Sequence[str]) -> Tensor:
         """The numbers of cameras, int64 [V]."""
         return torch.tensor([self.data["cameras"].index(name) for name in views])
+
+    def samples(
+        self, path: Path | str, *, held_out: bool = False, num_views: int = ALL_VIEWS
+    ) -> MultiviewDataset:
+        """The samples of a file, with the labels of the joints of the body.
+
+        Args:
+            path: of the file, made as the training set was.
+            held_out: those alone that a training on this file held out; False: all.
+            num_views: as of `MultiviewDataset`.
+
+        Raises:
+            ValueError: another kind of file, or a run that held nothing of its own file out.
+        """
+        store = SampleStore(path)
+        self.require_data(store.info)
+        mapped = self.data["joint_map"]
+        labels = None if mapped is None else torch.tensor(mapped)
+        numbers = self._held_out(store) if held_out else None
+        return MultiviewDataset(store, numbers, joint_map=labels, num_views=num_views)
+
+    def _held_out(self, store: SampleStore) -> list[int]:
+        if self.data["split"] is None:
+            remedy = "Leave it, and give that file as `data`."
+            fail(
+                "TrainedRun",
+                "part",
+                "'all' for a run that was judged on a file of its own",
+                "'held_out'",
+                remedy,
+            )
+        table = store.samples
+        return split_samples(table.sessions.tolist(), table.frames.tolist(), **self.data["split"]).held_out
 
     def require_data(self, info: StoreInfo) -> None:
         """Raise ValueError unless a file of samples means the same by its cameras, joints and pictures."""

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from refkp._extras import named_extras
-from refkp.systems.multiview.body.model import Body
-from refkp.systems.multiview.body.posing import pose_body
 from refkp.systems.multiview.calibration import Calibration
-from refkp.systems.multiview.fitting.fit import BodyFit
 from refkp.systems.multiview.frames import SynchronisedFrame, read_picture, with_labels
 from refkp.systems.multiview.inspection import Inspection
 from refkp.systems.multiview.inspection.errors import view_distances
-from refkp.systems.multiview.session import Observations, Recording, View, chosen_track, observations
+from refkp.systems.multiview.session import Observations, Recording, View
 
 with named_extras():
-    from matplotlib.collections import PolyCollection
     from matplotlib.figure import Figure
 
-_LABEL, _REPROJECTED = "#35c759", "#ff3b30"
-_NUM_SKELETONS = 8
+#: Colours of what was labelled and of what was found, in every figure.
+LABEL, REPROJECTED = "#35c759", "#ff3b30"
+#: Animals of one figure in space, at most.
+NUM_SKELETONS = 8
 
 
 def inspection_figures(found: Inspection) -> dict[str, Figure]:
@@ -57,64 +54,16 @@ def space_figures(
         distances = view_distances(seen.select(views), points, rig)
         figures["errors"] = error_picture(distances, cameras.names, recording.joints)
         whole = np.flatnonzero(np.isfinite(points).all(-1).mean(1) > 0.5)
-        chosen = whole[np.linspace(0, len(whole) - 1, min(_NUM_SKELETONS, len(whole))).astype(int)]
+        chosen = whole[np.linspace(0, len(whole) - 1, min(NUM_SKELETONS, len(whole))).astype(int)]
         figures["space"] = space_picture(points[chosen], recording.edges, rig.centres().numpy())
     number = int(seen.frames[best])
-    pictures = [_shown(view, number) for view in recording.views]
+    pictures = [shown_picture(view, number) for view in recording.views]
     shown = with_labels(recording, seen, number, pictures)
     figures["views"] = view_picture(shown, projected, recording.edges)
     return figures
 
 
-def fit_figures(
-    recording: Recording, found: BodyFit, body: Body, track: str | None = None
-) -> dict[str, Figure]:
-    """File name without its ending -> figure: the body over the views at an instant, errors, the animal in space."""
-    names, rig = found.calibration.names, found.calibration.rig.to(torch.float64)
-    best = int(torch.isfinite(found.uv).all(-1).sum((1, 2)).argmax())
-    posed = pose_body(body.to(dtype=torch.float64), found.motion.pose())
-    views = replace(recording, views=tuple(view for view in recording.views if view.name in names))
-    number = int(found.motion.frames[best])
-    pictures = [_shown(view, number) for view in views.views]
-    shown = with_labels(views, observations(views, chosen_track(views, track)), number, pictures)
-    seen = rig.project(torch.cat((posed.vertices[best], posed.joints[best])))
-    uv, depth = (part.transpose(0, 1).numpy() for part in (seen.uv, seen.depth))
-    chosen = np.linspace(0, len(found.joints) - 1, min(_NUM_SKELETONS, len(found.joints))).astype(int)
-    return {
-        "body": body_picture(shown, uv, depth, body, found.uv[best].numpy()),
-        "errors": error_picture(found.residual_px.numpy(), names, body.joint_names),
-        "space": space_picture(found.joints[chosen].numpy(), body.bones, rig.centres().numpy()),
-    }
-
-
-def body_picture(
-    shown: SynchronisedFrame, uv: np.ndarray, depth: np.ndarray, body: Body, labels: np.ndarray
-) -> Figure:
-    """The mesh of a body over every view of an instant, its joints (crosses) and their labels (circles).
-
-    Args:
-        shown: V views.
-        uv, depth: [V,N+J,2] pixels and [V,N+J] of vertices and joints.
-        body: whose faces these are.
-        labels: [V,J,2] pixels; NaN where missing.
-    """
-    figure, count, faces = _view_axes(shown), len(body.vertices), body.faces.numpy()
-    for axis, points, far, marked in zip(figure.axes, uv, depth, labels, strict=True):
-        order = np.argsort(-far[faces].mean(1))
-        shade = _shades(far[faces].mean(1)[order])
-        axis.add_collection(PolyCollection(points[faces[order]], facecolors=shade, alpha=0.45, linewidths=0))
-        axis.scatter(marked[:, 0], marked[:, 1], s=26, facecolors="none", edgecolors=_LABEL, linewidths=1.2)
-        axis.scatter(points[count:, 0], points[count:, 1], s=22, marker="x", c=_REPROJECTED, linewidths=1)
-    return figure
-
-
-def _shades(depth: np.ndarray) -> np.ndarray:
-    """Blue, brighter where it is nearer: [F,3]."""
-    near = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-9)
-    return np.stack((0.2 + 0.3 * near, 0.45 + 0.35 * near, 0.75 + 0.25 * near), -1)
-
-
-def _view_axes(frame: SynchronisedFrame) -> Figure:
+def view_axes(frame: SynchronisedFrame) -> Figure:
     """A figure with the picture of every view."""
     count = len(frame.pictures)
     columns = min(count, 2 if count < 5 else 3)
@@ -130,7 +79,8 @@ def _view_axes(frame: SynchronisedFrame) -> Figure:
     return figure
 
 
-def _shown(view: View, number: int) -> NDArray[np.uint8] | None:
+def shown_picture(view: View, number: int) -> NDArray[np.uint8] | None:
+    """A picture of one view uint8 [H,W,3]; None, with a warning, where its video does not give it."""
     try:
         return read_picture(view, number)
     except ValueError as error:
@@ -146,16 +96,16 @@ def view_picture(frame: SynchronisedFrame, projected: np.ndarray, edges: Sequenc
         projected: [V,J,2] pixels; NaN where there is no point.
         edges: bones.
     """
-    figure = _view_axes(frame)
+    figure = view_axes(frame)
     for index, axis in enumerate(figure.axes):
         labels = frame.xy[index]
         for a, b in edges:
-            axis.plot(*labels[[a, b]].T, color=_LABEL, linewidth=0.8, alpha=0.7)
+            axis.plot(*labels[[a, b]].T, color=LABEL, linewidth=0.8, alpha=0.7)
         seen, found = labels.T, projected[index].T
         axis.scatter(
-            seen[0], seen[1], s=26, facecolors="none", edgecolors=_LABEL, linewidths=1.2, label="label"
+            seen[0], seen[1], s=26, facecolors="none", edgecolors=LABEL, linewidths=1.2, label="label"
         )
-        axis.scatter(found[0], found[1], s=22, marker="x", c=_REPROJECTED, linewidths=1, label="reprojected")
+        axis.scatter(found[0], found[1], s=22, marker="x", c=REPROJECTED, linewidths=1, label="reprojected")
         if index == 0:
             axis.legend(loc="lower left", fontsize="small")
     return figure
@@ -204,7 +154,7 @@ def space_picture(points: np.ndarray, edges: Sequence[tuple[int, int]], centres:
     for shade, animal in zip(np.linspace(0.25, 0.95, len(points)), points, strict=True):
         for a, b in edges:
             axis.plot(*animal[[a, b]].T, color=(0.1, 0.35, shade), linewidth=1)
-    axis.scatter(*centres.T, marker="^", c=_REPROJECTED, label="cameras")
+    axis.scatter(*centres.T, marker="^", c=REPROJECTED, label="cameras")
     axis.set(xlabel="x", ylabel="y", zlabel="z")
     axis.set_box_aspect(None)
     axis.set_aspect("equal")
