@@ -1,4 +1,6 @@
-"""The multi-view page: a made-up session, what is wrong with it, its animal in space, its cameras calibrated anew."""
+"""The multi-view page: a made-up session, what is wrong with it, its animal in space, a body fitted to it, its cameras
+calibrated anew.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,12 @@ from refkp._files import whole_folder
 from refkp.geometry.rig import Rig
 from refkp.geometry.rotations import axis_angle_to_matrix, rotation_angle_between
 from refkp.geometry.triangulation import triangulate_dlt
+from refkp.systems.multiview.body.joint_table import joint_map
 from refkp.systems.multiview.data.generator import MadeUpSession, make_session, write_session
 from refkp.systems.multiview.data.spec import SessionSpec
+from refkp.systems.multiview.fitting.fit import BodyFit, fit_body
 from refkp.systems.multiview.inspection import inspect_recording
+from refkp.systems.multiview.pictures.bodies import fit_figures
 from refkp.systems.multiview.pictures.sessions import inspection_figures
 from refkp.systems.multiview.reading import read_recording
 from refkp.systems.multiview.reconstruction import Refinement, reconstruct, refine_cameras
@@ -50,7 +55,14 @@ def session_page(report: Report, folder: Path, spec: SessionSpec = _SPEC) -> Non
     report.figure(figures["errors"], "median distance of labels and reprojections, pixels")
     report.figure(figures["space"], "the animal in space, the later the brighter, and the cameras")
     report.text("Distances of the triangulated joints from where they were, as a share of the body's length:")
-    report.table(["method", "joints found", "mean", "95 %"], _space_rows(recording, session, spec))
+    fitted = _fitted(recording, session)
+    report.table(["method", "joints found", "mean", "95 %"], _space_rows(recording, session, spec, fitted))
+    report.text("The body that was fitted to the labels of all views over time (`refkp multiview fit`):")
+    figures = fit_figures(recording, fitted, session.body)
+    report.figure(
+        figures["body"], "its mesh over the views of an instant, labels (circles), joints (crosses)"
+    )
+    report.figure(figures["turntable"], "the same instant from all around")
     report.text(
         f"All cameras but the first turned by {_TURNED_DEG:g} degrees and moved by {_MOVED_MM:g} mm, "
         "then calibrated from the animal alone (`refkp multiview calibrate`):"
@@ -72,7 +84,13 @@ def _with_a_late_view(session: MadeUpSession) -> MadeUpSession:
     return session._replace(labels=labels)
 
 
-def _space_rows(recording: Recording, session: MadeUpSession, spec: SessionSpec) -> list[list[str]]:
+def _fitted(recording: Recording, session: MadeUpSession) -> BodyFit:
+    return fit_body(recording, session.body, joint_map(session.body.joint_names, recording.joints))
+
+
+def _space_rows(
+    recording: Recording, session: MadeUpSession, spec: SessionSpec, fitted: BodyFit
+) -> list[list[str]]:
     ours, smoothed = reconstruct(recording), reconstruct(recording, over_time=True)
     rig = ours.calibration.rig
     seen = rig.undistort(torch.from_numpy(ours.seen.xy).transpose(1, 2))
@@ -82,6 +100,7 @@ def _space_rows(recording: Recording, session: MadeUpSession, spec: SessionSpec)
         ("all labels, linearly", linear.points.numpy()),
         ("views that agree", ours.points),
         ("and smoothed over time", smoothed.points),
+        ("a body, over time", fitted.joints.numpy()),
     ):
         off = np.linalg.norm(points - session.points[ours.seen.frames], axis=-1) / spec.body_length
         known = off[np.isfinite(off)]

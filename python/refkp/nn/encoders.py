@@ -29,8 +29,8 @@ TINY = {
     "image_size": 96,
 }
 TINY_RESNET = {
-    "embedding_size": 32,
-    "hidden_sizes": [32, 64, 128],
+    "embedding_size": 16,
+    "hidden_sizes": [24, 64, 128],
     "depths": [1, 1, 1],
     "layer_type": "basic",
 }

@@ -93,6 +93,24 @@ def test_one_view_is_the_same_path(model: MultiviewModel) -> None:
 
 
 @torch.no_grad()
+def test_a_joint_is_where_its_token_is() -> None:
+    """One token of a 4 x 4 grid is what joint 5 is sought by: the joint is in its middle; others are anywhere."""
+    model, (images, mask, cameras) = small_model(), views()
+    features, found = model.features, torch.zeros(2, 3, 16, model.features.dim)
+    found[..., 6, :] = torch.randn(model.features.dim)  # row 1, column 2
+    features._encoded = lambda _: found  # type: ignore[method-assign]
+    norm, linear = features.sought
+    torch.nn.init.zeros_(linear.weight)
+    linear.weight[5] = norm(found[0, 0, 6])
+    mask[1, 2] = False
+    places = model(images, mask, cameras).places
+    assert places is not None
+    torch.testing.assert_close(places[mask][:, 5], torch.tensor([20.0, 12.0]).expand(5, 2))
+    torch.testing.assert_close(places[mask][:, 4], torch.tensor([16.0, 16.0]).expand(5, 2))
+    assert not places[1, 2].any()
+
+
+@torch.no_grad()
 def test_two_inputs_are_two_bodies(model: MultiviewModel) -> None:
     pose = model(*views()).pose
     assert float((pose.rotations[0] - pose.rotations[1]).abs().max()) > 1e-4

@@ -79,6 +79,8 @@ class Objective(nn.Module):
         """
         spec, pose = self.spec, estimate.pose
         joints, seen, means = self._joints(pose, estimate.cameras, truth, unit)
+        if estimate.places is not None:
+            means["places"] = self._in_pictures(estimate.places, truth)
         means |= self._cameras(estimate, truth, calibrated, joints)
         means |= self._regularisers(pose)
         if truth.betas is not None and pose.betas is not None and pose.betas.shape == truth.betas.shape:
@@ -107,26 +109,27 @@ class Objective(nn.Module):
         joints = self.joints_of(pose)
         seen = project(joints[:, None], *cameras)
         in_front = seen.depth > _LEAST_DEPTH * unit
+        known = truth.has_point.to(joints.dtype) * self.joint_weights
+        per_length = _TENTHS / unit
+        means = {
+            "keypoints": self._in_pictures(seen.uv, truth, in_front),
+            "points": point_loss(joints * per_length, truth.points * per_length, known),
+            "root_rotation": rotation_loss(pose.rotations[:, 0], truth.rotations[:, 0], truth.has_pose),
+            "rotations": rotation_loss(pose.rotations[:, 1:], truth.rotations[:, 1:], truth.has_pose),
+        }
+        return joints, seen, means
+
+    def _in_pictures(self, uv: Tensor, truth: Truth, counted: Tensor | None = None) -> Mean:
+        """Of joints [B,V,J,2] in pixels; counted: bool [B,V,J], None for all."""
         weights = keypoint_weights(
             truth.keypoints / self.image_size,
             truth.visibility,
             joint_weights=self.joint_weights,
             soft=self.spec.soft_visibility,
         )
+        weights = weights if counted is None else torch.where(counted, weights, 0.0)
         share = _TENTHS / self.image_size
-        known = truth.has_point.to(joints.dtype) * self.joint_weights
-        per_length = _TENTHS / unit
-        means = {
-            "keypoints": keypoint_loss(
-                seen.uv * share,
-                truth.keypoints * share,
-                torch.where(in_front, weights, 0.0),
-                huber=self.spec.huber,
-            ),
-            "points": point_loss(joints * per_length, truth.points * per_length, known),
-            "rotations": rotation_loss(pose.rotations, truth.rotations, truth.has_pose),
-        }
-        return joints, seen, means
+        return keypoint_loss(uv * share, truth.keypoints * share, weights, huber=self.spec.huber)
 
     def _cameras(
         self, estimate: Estimate, truth: Truth, calibrated: Tensor, joints: Tensor
@@ -168,10 +171,10 @@ class Objective(nn.Module):
 
 
 #: Terms that every correction of the body has, and those of the last alone.
-_OF_JOINTS = ("keypoints", "points", "rotations")
+_OF_JOINTS = ("keypoints", "points", "root_rotation", "rotations")
 _TERMS: Sequence[str] = (
     *_OF_JOINTS,
-    *("focal", "camera_rotation", "camera_translation", "betas", "triangulation"),
+    *("places", "focal", "camera_rotation", "camera_translation", "betas", "triangulation"),
     *("joint_angle", "joint_limit", "limb_scale", "limb_offset", "shape_prior"),
 )
 

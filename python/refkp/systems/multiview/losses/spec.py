@@ -14,8 +14,10 @@ class LossSpec:
 
     Args:
         keypoints: of joints in the pictures, squared distance in tenths of the picture's side (`huber`).
+        places: of joints where each picture by itself seems to show them, as `keypoints`.
         points: of joints in space, squared error of a coordinate in tenths of an animal's length.
-        rotations: of joints and root against known ones, Frobenius norm.
+        root_rotation: of the root against a known one, Frobenius norm.
+        rotations: of the other joints likewise.
         betas: of known shapes, squared.
         focal: of the logarithms of focal lengths, squared, in tenths.
         camera_rotation: of the angle of cameras against known ones, radians.
@@ -32,7 +34,9 @@ class LossSpec:
     """
 
     keypoints: float = 1.0
+    places: float = 1.0
     points: float = 1.0
+    root_rotation: float = 1.0
     rotations: float = 0.5
     betas: float = 0.05
     focal: float = 0.1

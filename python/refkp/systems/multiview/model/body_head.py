@@ -17,14 +17,14 @@ _GAIN = 0.01
 
 
 class DecoderBodyHead(nn.Module):
-    """One query corrects the state of the body by what it sees in the tokens of all views, several times."""
+    """One query, begun by the mean of the views, corrects the state of the body by what it sees in all tokens."""
 
     def __init__(self, spec: BodyHeadSpec, body: Body, context_dim: int) -> None:
         super().__init__()
         self.spec, self.body = spec, body
         width = rest_state(body, spec.limbs, torch.zeros(1)).flat().shape[1]
         self.state_in = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, spec.dim))
-        self.query = nn.Parameter(torch.zeros(spec.dim))
+        self.query = nn.Linear(context_dim, spec.dim)
         dim_head = spec.dim // spec.heads
         self.layers = nn.ModuleList(
             DecoderLayer(
@@ -36,12 +36,19 @@ class DecoderBodyHead(nn.Module):
         self.correction = small_linear(spec.dim, width)
 
     def forward(self, tokens: Tensor, keys: Tensor, views: Tensor, view_mask: Tensor) -> list[BodyState]:
-        """Tokens [B,N,D] of all views, keys bool [B,N] of views that are there -> the states after each correction."""
+        """The states after each correction.
+
+        Args:
+            tokens: [B,N,D], of all views.
+            keys: bool [B,N], of views that are there.
+            views: [B,V,D], one feature of each.
+            view_mask: bool [B,V].
+        """
         keys = keys | ~keys.any(1, keepdim=True)
-        context = normalised(tokens)
+        context, begun = normalised(tokens), self.query(mean_of_views(views, view_mask))
         state, history = rest_state(self.body, self.spec.limbs, tokens), []
         for _ in range(self.spec.iterations):
-            query = self.query + self.state_in(state.flat())
+            query = begun + self.state_in(state.flat())
             for layer in self.layers:
                 query = layer(query, context, keys)
             state = state.corrected(self.correction(self.norm(query)))

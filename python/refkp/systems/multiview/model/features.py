@@ -1,7 +1,9 @@
-"""From pictures to the features of their views: tokens, and one feature of each view.
+"""From pictures to the features of their views: tokens, where each joint seems to be, and one feature of each view.
 
 Tokens know their place in the picture, the camera that saw them, whether theirs is the reference view, and the
-camera's calibration where it is given. Source: spec multiview f.1 and f.2.
+camera's calibration where it is given. Each joint is sought among the tokens of a picture: the feature of a view is
+made of the mean places that are found, and of what stands there. The layout of a picture keeps a little of every
+token in its place: how a camera is turned shows in what stands still. Source: spec multiview f.1 and f.2.
 """
 
 from __future__ import annotations
@@ -18,22 +20,28 @@ from refkp.systems.multiview.model.spec import MultiviewSpec
 
 #: Numbers of a calibration: a 6D rotation, a translation, the logarithms of the focal lengths and the principal point.
 CALIBRATION = 13
-#: How many places of a picture the feature of a view is gathered from.
-_GATHERED = 4
+#: Numbers that are read of the tokens where a joint is.
+_OF_JOINT = 16
+#: Numbers of each token in the layout of a picture.
+_OF_TOKEN = 8
 _STD = 0.02
 
 
 class ViewFeatures(NamedTuple):
-    """What is read of the pictures of B instants; 0 for views that are not there."""
+    """What is read of the pictures of B instants; 0 for views that are not there, but for their layouts."""
 
     tokens: Tensor  # [B,V,P,D]
     views: Tensor  # [B,V,D]
+    layouts: Tensor  # [B,V,L]
+    places: Tensor  # [B,V,J,2], of the joints, in sides of the picture
 
 
 class ViewEncoder(nn.Module):
     """Pictures of all views to their features."""
 
-    def __init__(self, spec: MultiviewSpec) -> None:
+    centres: Tensor  # [P,2] of the tokens, in sides of the picture
+
+    def __init__(self, spec: MultiviewSpec, num_joints: int) -> None:
         super().__init__()
         self.spec = spec
         self.encoder = VisionEncoder(spec.encoder)
@@ -44,9 +52,17 @@ class ViewEncoder(nn.Module):
         self.reference = nn.Parameter(torch.randn(dim) * _STD)
         self.calibration = nn.Sequential(nn.Linear(CALIBRATION, dim), nn.GELU(), nn.Linear(dim, dim))
         self.uncalibrated = nn.Parameter(torch.randn(dim) * _STD)
-        self.asked = nn.Parameter(torch.randn(_GATHERED, dim) * _STD)
+        self.sought = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, num_joints))
         self.norm = nn.LayerNorm(dim)
-        self.gathered = nn.Linear(_GATHERED * dim, dim)
+        self.of_joint = nn.Linear(dim, _OF_JOINT)
+        gathered = num_joints * (_OF_JOINT + 2)
+        self.gathered = nn.Sequential(
+            nn.LayerNorm(gathered), nn.Linear(gathered, dim), nn.GELU(), nn.Linear(dim, dim)
+        )
+        self.of_token = nn.Linear(dim, _OF_TOKEN)
+        self.layout_size = rows * columns * _OF_TOKEN
+        y, x = ((torch.arange(count) + 0.5) / count for count in (rows, columns))
+        self.register_buffer("centres", torch.cartesian_prod(y, x).flip(-1), persistent=False)
         nn.init.normal_(self.camera.weight, std=_STD)
 
     def forward(
@@ -70,14 +86,17 @@ class ViewEncoder(nn.Module):
         """
         there = view_mask[..., None]
         tokens = self._encoded(images)
+        shares = self.sought(tokens).mT.softmax(-1)  # [B,V,J,P]
+        places = (shares.float()[..., None] * self.centres).sum(-2)  # no matrix product: in float32 under AMP
         known = self.calibration(torch.where(calibrated[..., None], calibration, 0.0))
         of_view = self.camera(camera_indices) + torch.where(calibrated[..., None], known, self.uncalibrated)
         is_reference = torch.arange(images.shape[1], device=images.device) == reference[:, None]
         of_view = of_view + torch.where(is_reference[..., None], self.reference, 0.0)
         tokens = self.norm(tokens + self.place + of_view[:, :, None]).where(there[..., None], 0.0)
-        shares = (self.asked @ tokens.mT * tokens.shape[-1] ** -0.5).softmax(-1)
-        views = self.gathered((shares @ tokens).flatten(2)) + of_view
-        return ViewFeatures(tokens, views.where(there, 0.0))
+        found = torch.cat((self.of_joint(shares @ tokens), 4 * places - 2), dim=-1)
+        views = self.gathered(found.flatten(2)) + of_view
+        layouts = self.of_token(tokens).flatten(2)
+        return ViewFeatures(tokens, views.where(there, 0.0), layouts, places.where(there[..., None], 0.0))
 
     def _encoded(self, images: Tensor) -> Tensor:
         """Tokens [B,V,P,D], some pictures at a time."""

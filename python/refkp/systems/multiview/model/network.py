@@ -34,6 +34,7 @@ class Estimate(NamedTuple):
     pose: BodyPose
     cameras: Cameras  # the given ones where they were given
     history: tuple[BodyPose, ...]  # after each correction but the last
+    places: Tensor | None = None  # [B,V,J,2], where each picture by itself seems to show the joints, pixels
 
 
 class MultiviewModel(nn.Module):
@@ -52,12 +53,12 @@ class MultiviewModel(nn.Module):
         self.spec, self.body = spec, body
         num_limb_values(body, spec.body.limbs)
         self.prior = RigPrior(spec.max_cameras)
-        self.features = ViewEncoder(spec)
+        self.features = ViewEncoder(spec, body.num_joints)
         dim = self.features.dim
         self.fusion = Fusion(spec.fusion, dim, spec.max_cameras)
         head = DecoderBodyHead if spec.body.kind == "transformer_decoder" else MlpBodyHead
         self.body_head = head(spec.body, body, dim)
-        self.camera_head = CameraHead(spec.camera, dim, spec.max_cameras)
+        self.camera_head = CameraHead(spec.camera, dim + self.features.layout_size, spec.max_cameras)
 
     def set_prior(
         self, K: Tensor, R: Tensor, depth: Tensor, size: Tensor | None, unit: Tensor | None
@@ -113,14 +114,17 @@ class MultiviewModel(nn.Module):
         else:
             calibrated = view_mask if calibrated is None else calibrated & view_mask
         calibration = self._calibration(given, calibrated, images)
-        tokens, views = self.features(images, view_mask, camera_indices, reference, calibration, calibrated)
+        tokens, views, layouts, places = self.features(
+            images, view_mask, camera_indices, reference, calibration, calibrated
+        )
         views = self.fusion(views, view_mask, camera_indices)
         keys = view_mask[..., None].expand(-1, -1, tokens.shape[2] + 1).flatten(1)
         context = torch.cat((tokens, views[:, :, None]), dim=2).flatten(1, 2)
         states = self.body_head(context, keys, views, view_mask)
-        told = self.camera_head(views, camera_indices)
+        told = self.camera_head(torch.cat((views, layouts), -1), camera_indices)
         with torch.autocast(images.device.type, enabled=False):
-            return self._estimate(states, told, camera_indices, reference, given, calibrated)
+            found = self._estimate(states, told, camera_indices, reference, given, calibrated)
+            return found._replace(places=size * places.float())
 
     def at_rest(self, view_mask: Tensor, camera_indices: Tensor) -> Estimate:
         """The body at rest and the mean rig: what is estimated where the last layers say nothing."""

@@ -103,7 +103,7 @@ class SampleStore:
         assert self._handle is not None
         known = self._handle.datasets
         if path not in known:
-            known[path] = file[path] if path in file else None
+            known[path] = file.get(path)
         return known[path]
 
     def _sample(self, index: int) -> StoredSample:
