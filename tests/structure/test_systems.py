@@ -22,7 +22,6 @@ FILES = (
     *(
         "data/datamodule.py",
         "losses/objective.py",
-        "pictures.py",
         "training/__init__.py",
         "training/module.py",
     ),
@@ -49,6 +48,7 @@ def modules(system: str) -> list[Path]:
 def test_a_system_has_every_part(system: str) -> None:
     folder = PACKAGE / "systems" / system
     wanted = [folder / part for part in PARTS if part != "pictures"] + [folder / name for name in FILES]
+    wanted.append(folder / ("pictures" if (folder / "pictures").is_dir() else "pictures.py"))
     wanted += [ROOT / "tests" / "systems" / system, PACKAGE / "verify" / system]
     wanted += [ROOT / "bench" / f"test_bench_{system}.py", ROOT / "docs" / f"{system}.md"]
     missing = [str(path.relative_to(ROOT)) for path in wanted if not path.exists()]

@@ -139,7 +139,8 @@ def _write(folder: Path, rows: list[Judged], run: TrainedRun, shown: MultiviewDa
         "rows": [row._asdict() for row in rows],
     }
     write_json(folder / "summary.json", summary)
-    write_figure(pck_figure(rows), folder / "pck.png")
+    curves = {row.name: (row.pck_px, row.pck_native_px) for row in rows}
+    write_figure(pck_figure(curves), folder / "pck.png")
     for name, figure in estimate_figures(run.model, shown, calibrated=run.calibrated_share == 1).items():
         write_figure(figure, folder / f"{name}.png")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from refkp.geometry.cameras import project
 from refkp.systems.multiview.body.posing import pose_body
 from refkp.systems.multiview.data.collation import collate
 from refkp.systems.multiview.data.dataset import MultiviewDataset
-from refkp.systems.multiview.inference.evaluation import Judged
 from refkp.systems.multiview.losses.truth import truth_of
 from refkp.systems.multiview.metrics.points import PIXEL_THRESHOLDS
 from refkp.systems.multiview.model.network import MultiviewModel
@@ -80,15 +79,17 @@ def _grid(
     return figure
 
 
-def pck_figure(rows: Sequence[Judged]) -> Figure:
-    """The share of joints within each distance, in pixels of the stored picture and of the raw one."""
+def pck_figure(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+    """The share of joints within each distance, by name: in pixels of the stored picture and of the raw one.
+
+    Args:
+        curves: name -> shares at PIXEL_THRESHOLDS, of either.
+    """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    for place, (title, name) in enumerate(
-        (("pixels of the stored picture", "pck_px"), ("pixels of the raw picture", "pck_native_px"))
-    ):
+    for place, title in enumerate(("pixels of the stored picture", "pixels of the raw picture")):
         axis = figure.add_subplot(1, 2, place + 1)
-        for row in rows:
-            axis.plot(PIXEL_THRESHOLDS, getattr(row, name), marker=".", label=row.name)
+        for name, shares in curves.items():
+            axis.plot(PIXEL_THRESHOLDS, shares[place], marker=".", label=name)
         axis.set(xlabel=title, ylabel="share of joints", ylim=(0, 1), xscale="log")
     figure.axes[0].legend(fontsize="small")
     return figure
