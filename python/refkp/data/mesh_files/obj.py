@@ -151,7 +151,7 @@ def _fans(faces: Sequence[_Face], num_corners: int, slashes: int, path: Path) ->
     text = " ".join(face.corners for face in faces).replace("//", "/0/").replace("/", " ")
     try:
         numbers = np.array(text.split(), dtype=np.int64).reshape(len(faces), num_corners, fields)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{path}: a face from line {faces[0].line} on: {error}. Repair the file.") from error
     corners = np.zeros((len(faces), num_corners, 2), np.int64)
     corners[..., : min(fields, 2)] = numbers[..., :2]

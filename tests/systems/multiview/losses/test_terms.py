@@ -106,6 +106,8 @@ def test_cameras_over_all_and_over_views() -> None:
     known = torch.tensor([[True, True], [True, False]])
     assert float(camera_loss(estimate, target, known).value) == pytest.approx((1 + 9 + 4) / 3)
     assert float(camera_loss(estimate, target, known, by_view=True).value) == pytest.approx((2.5 + 9) / 2)
+    first = torch.tensor([[True, False], [True, False]])
+    assert float(camera_loss(estimate, target, first, by_view=True).value) == pytest.approx(2.5)
     nobody = camera_loss(estimate, target, torch.zeros_like(known), by_view=True)
     assert float(nobody.value) == 0
 

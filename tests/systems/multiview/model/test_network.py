@@ -143,6 +143,9 @@ def test_given_cameras_are_kept_and_change_the_body(model: MultiviewModel) -> No
     free = model(images, mask, cameras)
     torch.testing.assert_close(estimate.pose.rotations[1], free.pose.rotations[1], rtol=0, atol=1e-5)
     assert float((estimate.pose.rotations[0] - free.pose.rotations[0]).abs().max()) > 1e-5
+    others = known._replace(t=2 * known.t)
+    again = model(images, mask, cameras, others).pose.rotations
+    assert float((again - model(images, mask, cameras, known).pose.rotations).abs().max()) > 1e-5
 
 
 @torch.no_grad()
@@ -156,6 +159,10 @@ def test_zeroed_heads_give_the_body_at_rest(model: MultiviewModel) -> None:
     assert pose.betas is not None
     assert float(pose.betas.abs().max()) == 0
     torch.testing.assert_close(pose.trans, torch.tensor([0.0, 0.0, 2.0]).expand(2, 3))
+    if not model.camera_head.shared:  # the mean rig, told from the reference view
+        mean = model.prior.R[torch.tensor([0, 1, 3])]
+        want = (mean @ mean[0].mT).expand(2, 3, 3, 3)
+        torch.testing.assert_close(model(*views()).cameras.R, want, rtol=0, atol=1e-5)
 
 
 def test_a_camera_head_learns_of_its_own_view_alone() -> None:

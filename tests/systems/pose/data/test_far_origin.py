@@ -72,7 +72,7 @@ def test_the_depth_is_held_against_the_object_not_against_its_origin() -> None:
     assert scene.depth is not None
     for factor in (0.001, 0.1, 10.0):
         with pytest.raises(
-            ValueError, match=r"here, instance 0: the median depth .* millimetres, not metres"
+            ValueError, match=r"here, instance 0 \(obj_\d{6}\): the median depth .* millimetres, not metres"
         ):
             check_scene(scene._replace(depth=scene.depth * factor), "here", centres)
         with pytest.raises(ValueError, match="millimetres, not metres"):

@@ -144,7 +144,7 @@ BAD_MEMBERS: list[tuple[str, Any, str]] = [
     ("rgb.png", b"no picture", r"member 000000_000000.rgb.png cannot be decoded"),
     ("depth.png", b"", r"member 000000_000000.depth.png cannot be decoded"),
     ("camera.json", lambda camera: {"cam_K": camera["cam_K"]}, "`depth_scale` is missing, so the unit"),
-    ("camera.json", lambda camera: camera | {"depth_scale": 1.0}, "times `depth_scale` too"),
+    ("camera.json", lambda camera: camera | {"depth_scale": 1.0}, "depth times `depth_scale`"),
     ("camera.json", lambda camera: camera | {"depth_scale": float("nan")}, "`depth_scale` must be a finite number"),
     ("camera.json", lambda camera: camera | {"cam_K": [30, 0, 64, 0, 30, 48, 0, 0, 1]}, "about 128 x 96"),
     ("camera.json", lambda camera: camera | {"cam_K": [30, 1, 16, 0, 30, 12, 0, 0, 1]}, "without skew"),

@@ -193,7 +193,7 @@ def check_scene(scene: Scene, where: str, centres: Mapping[int, Tensor]) -> Scen
     """
     _check_maps(scene, where)
     for index, instance in enumerate(scene.instances):
-        place = f"{where}, instance {index}"
+        place = f"{where}, instance {index} (obj_{instance.obj_id:06d})"
         distance = _distance(instance, scene.K, centres.get(instance.obj_id))
         if distance is None:
             continue
@@ -243,6 +243,6 @@ def _check_unit(depth: Tensor, distance: float, where: str) -> None:
     if not 1 / PLAUSIBLE_DEPTH_FACTOR <= ratio <= PLAUSIBLE_DEPTH_FACTOR:
         raise ValueError(
             f"{where}: the median depth {float(known.median()):g} mm does not fit the pose, whose object is "
-            f"{distance:g} mm away. Poses must be in millimetres, not metres (a factor of 1000), and depth times "
-            "`depth_scale` too; correct the one that is not."
+            f"{distance:g} mm away. Poses must be in millimetres, not metres (a factor of 1000), and so must the models "
+            "(models_info.json) and depth times `depth_scale`; correct the one that is not."
         )
