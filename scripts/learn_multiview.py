@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def _judged(out: Path, seed: int, data: Path, held_out: Path, training: list[str
     result: dict[str, Any] = {name: values[a] / values[b] for name, (a, b, _) in RATIOS.items()}
     result["MPJPE of exchanged pictures, of the mean pose's"] = values[EXCHANGED[0]] / values[EXCHANGED[1]]
     trained = json.loads((run / "train" / "summary.json").read_text())
-    result |= {"minutes": trained["seconds"] / 60, "steps": trained["num_steps"], "judged": told["rows"]}
+    result |= {"minutes": trained["seconds"] / 60, "steps": trained["steps"], "judged": told["rows"]}
     return result | {"permuted views, mm": _permuted(run, held_out)}
 
 
@@ -96,7 +97,9 @@ def _permuted(run: Path, held_out: Path) -> float:
 
 
 def _refkp(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "refkp", *arguments], check=True)
+    """One core is left to the process that loads: threads that share a core wait for each other."""
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1))}
+    subprocess.run([sys.executable, "-m", "refkp", *arguments], check=True, env={**os.environ, **threads})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -94,11 +94,21 @@ def _in_other_order(session: MadeUpSession) -> MadeUpSession:
     return with_labels(session, session.labels[:, WRONG, order])
 
 
+def with_pairs(session: MadeUpSession, pairs: Sequence[tuple[str, str]]) -> MadeUpSession:
+    """The session with pairs of joints exchanged in the wrong view."""
+    order = list(range(len(JOINTS)))
+    for first, second in pairs:
+        a, b = JOINTS.index(first), JOINTS.index(second)
+        order[a], order[b] = b, a
+    return with_labels(session, session.labels[:, WRONG, order])
+
+
 def _exchanged(session: MadeUpSession) -> MadeUpSession:
-    a, b = JOINTS.index("paw_front_left"), JOINTS.index("paw_front_right")
-    labels = session.labels[:, WRONG].copy()
-    labels[:, [a, b]] = labels[:, [b, a]]
-    return with_labels(session, labels)
+    return with_pairs(session, [("paw_front_left", "paw_front_right")])
+
+
+def _reversed(session: MadeUpSession) -> MadeUpSession:
+    return with_labels(session, session.labels[:, WRONG, ::-1])
 
 
 def _inverted(session: MadeUpSession) -> MadeUpSession:
@@ -118,6 +128,7 @@ FAULTS: dict[str, tuple[Callable[[MadeUpSession], MadeUpSession], str, str]] = {
     "distortion of the other sign": (_lens(-1), "wrong distortion sign", "cam1"),
     "K of half the size": (_of_half_size, "K of another size", "2 times as large"),
     "nodes in another order": (_in_other_order, "nodes in another order", "cam1"),
+    "nodes backwards": (_reversed, "nodes in another order", "cam1"),
     "left and right exchanged": (_exchanged, "joints exchanged", "paw_front_left and paw_front_right"),
     "pose of the camera": (_inverted, "inverted camera", "cam1"),
 }

@@ -16,7 +16,7 @@ from refkp.systems.multiview.data.spec import SessionSpec
 from refkp.systems.multiview.inspection.consistency import inspect_consistency
 from refkp.systems.multiview.inspection.evidence import gathered
 from refkp.systems.multiview.inspection.findings import Finding
-from tests.systems.multiview.sessions import FAULTS, seen
+from tests.systems.multiview.sessions import FAULTS, seen, with_pairs
 
 JOINTS = quadruped().joint_names
 
@@ -50,6 +50,23 @@ def test_a_clean_session_raises_nothing(seed: int) -> None:
         k1=float(rng.uniform(-0.3, 0.1)),
     )
     assert findings(make_session(spec, seed)) == []
+
+
+SIDES = [(name, name.replace("left", "right")) for name in JOINTS if name.endswith("left")]
+
+
+@pytest.mark.parametrize(
+    "pairs", [[("trunk", "tail_base"), ("neck", "hip_left")], SIDES], ids=["two", "sides"]
+)
+@pytest.mark.parametrize("num_views", [3, 4])
+def test_pairs_that_are_exchanged_are_named_and_no_others(
+    pairs: list[tuple[str, str]], num_views: int
+) -> None:
+    session = make_session(dataclasses.replace(SPEC, num_views=num_views), seed=2)
+    found = findings(with_pairs(session, pairs))
+    assert {finding.kind for finding in found} == {"joints exchanged"}
+    told = {frozenset(finding.measured.split(" are ")[0].split(" and ")) for finding in found}
+    assert told == {frozenset(pair) for pair in pairs}
 
 
 def test_two_faults_are_both_named() -> None:

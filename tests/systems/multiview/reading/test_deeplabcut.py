@@ -83,13 +83,25 @@ def test_hdf5_holds_the_same(text: str, labelled: bool, tmp_path: Path) -> None:
         (PREDICTED.replace("x,y,likelihood", "x,x,likelihood", 1), "with each column once; got nose x twice"),
         (PREDICTED.replace("2.5", "two"), "of numbers below its header"),
         (PREDICTED.replace("5,7", "0,7"), "of one row for each frame; got frame 0 twice"),
-        (PREDICTED.replace("1.5,", ","), "of points with x and y; got nose with one of them"),
+        (PREDICTED.replace("1.5,", ","), "of points with x and y; got nose with one of them in frame 0"),
+        (PREDICTED.replace("5,7", "-5,7"), "a frame number or a picture with one in its name; got '-5'"),
         (PREDICTED.replace("5,7", "last,7"), "a frame number or a picture with one in its name; got 'last'"),
     ],
 )
 def test_a_broken_table_is_named(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         read_table(written(tmp_path / "a.csv", text))
+
+
+def test_a_table_of_excel_is_the_same(tmp_path: Path) -> None:
+    """With a byte order mark and the line ends of Windows."""
+    path = tmp_path / "b.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + PREDICTED.replace("\n", "\r\n").encode())
+    plain, marked = read_table(written(tmp_path / "a.csv", PREDICTED)), read_table(path)
+    assert is_table(path)
+    assert marked.joints == plain.joints
+    for one, other in zip(plain.labels, marked.labels, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_other_tables_are_none(tmp_path: Path) -> None:

@@ -167,6 +167,21 @@ def test_points_know_their_first_frame(folder: Path, made: tuple[Path, MadeUpSes
     np.testing.assert_array_equal(points.xyz[1:, 0], made[1].points[3:5])
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(np.inf, r"cam1\.analysis\.h5` must be of finite points.* got infinity in frame 3"),
+     (np.nan, r"with a point in some frame; got none.* --leave_out cam1")],
+)  # fmt: skip
+def test_labels_that_are_no_points_are_told(value: float, told: str, folder: Path) -> None:
+    with h5py.File(folder / "cam1" / "cam1.analysis.h5", "a") as file:
+        if np.isnan(value):
+            file["tracks"][...] = value
+        else:
+            file["tracks"][..., 3] = value
+    with pytest.raises(ValueError, match=told):
+        read_recording(folder)
+
+
 def test_points_of_another_file(folder: Path, made: tuple[Path, MadeUpSession], tmp_path: Path) -> None:
     write_points(tmp_path / "mine.h5", made[1].points[2:, None] + 1, 2)
     points = read_recording(folder, points=tmp_path / "mine.h5").points

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from refkp._checks import fail
 from refkp._files import write_json
 from refkp.commands import add_out, output_folder, parsed, parser, require_counts, table
+from refkp.systems.multiview.commands.sessions import named_files
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -82,15 +83,9 @@ def _predictors(run: TrainedRun, shown: MultiviewDataset, points: list[str]) -> 
     model["rest pose, mean rig"] = RestPredictor(run.model)
     model["mean of the judged"] = ConstantPredictor(mean_joints(shown))
     model["labels triangulated"] = TriangulationPredictor()
-    return model | {name: _in_space(Path(file), shown) for name, file in _named(points)}
-
-
-def _named(points: list[str]) -> list[tuple[str, str]]:
-    pairs = [text.partition("=") for text in points]
-    for name, equals, file in pairs:
-        if not (name and equals and file):
-            fail(_COMMAND, "points", "NAME=FILE, the file a points3d.h5", repr(name + equals + file))
-    return [(name, file) for name, _, file in pairs]
+    return model | {
+        name: _in_space(file, shown) for name, file in named_files(_COMMAND, "points", points).items()
+    }
 
 
 def _in_space(file: Path, shown: MultiviewDataset) -> Predictor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from refkp._files import write_json
 from refkp.commands import add_out, output_folder, parsed, parser, table
-from refkp.systems.multiview.commands.sessions import add_session, read_session
+from refkp.systems.multiview.commands.sessions import add_session, read_session, require_no_session
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -27,6 +27,7 @@ _EXAMPLE = (
 def fit(argv: list[str]) -> int:
     """Pose, shape and bone lengths of an animal over time: poses, points, glTF, BVH, angles, cameras, pictures."""
     options = parsed(_parser(), argv)
+    require_no_session(_COMMAND, options.out)
 
     from refkp.systems.multiview.body.joint_table import joint_map, read_joint_table
     from refkp.systems.multiview.body.species import load_body

@@ -19,7 +19,7 @@ _EXAMPLE = f"{_COMMAND} --out session --num_views 4 --num_frames 60 --size '[240
 def generate(argv: list[str]) -> int:
     """Write a made-up session of a walking animal: a folder for each view, cameras, points in space."""
     options = parsed(_parser(), argv)
-    _require_own(options.out)
+    _require_elsewhere(options.out)
 
     from refkp.systems.multiview.data.generator import generate_session
     from refkp.systems.multiview.data.spec import SessionSpec
@@ -31,29 +31,18 @@ def generate(argv: list[str]) -> int:
     return 0
 
 
-def _require_own(out: Path) -> None:
-    """Raise ValueError if `out` holds something else than a session, or the caller: it is replaced as a whole."""
-    from refkp.systems.multiview.reading.layout import is_session
-
+def _require_elsewhere(out: Path) -> None:
+    """Raise ValueError if `out` is where the caller is: it is replaced as a whole."""
     here = Path.cwd()
     if out.resolve() in (here, *here.parents):
         fail(_COMMAND, "out", "another folder than the one you are in", f"{str(out)!r}", "Name one in it.")
-    if out.is_dir() and any(out.iterdir()) and not is_session(out):
-        names = ", ".join(sorted(path.name for path in out.iterdir())[:5])
-        fail(
-            _COMMAND,
-            "out",
-            "a new folder, or a session to replace",
-            f"{str(out)!r} with {names}",
-            "Give another.",
-        )
 
 
 def _parser() -> ArgumentParser:
     from refkp.systems.multiview.data.spec import SessionSpec
 
     command = parser(_COMMAND, generate.__doc__, example=_EXAMPLE)
-    add_out(command, "the session")
+    add_out(command, "the session; an earlier made-up one is replaced")
     command.add_argument("--seed", type=int, default=0, help="of everything random")
     command.add_class_arguments(SessionSpec, nested_key=None, instantiate=False)
     return command

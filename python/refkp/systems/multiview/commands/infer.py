@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from refkp._checks import fail
 from refkp._files import write_json
 from refkp.commands import add_out, output_folder, parsed, parser
+from refkp.systems.multiview.commands.sessions import named_files
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -63,31 +64,17 @@ def infer(argv: list[str]) -> int:
 def _videos(run: TrainedRun, options: Any) -> tuple[dict[str, Path], Path | None]:
     """The videos by the run's cameras, in its order, and the file of the cameras to use."""
     if options.session is None:
-        videos, cameras = _named(options.video), options.calibration
+        videos, cameras = named_files(_COMMAND, "video", options.video), options.calibration
         return {name: videos[name] for name in run.order(videos)}, cameras
 
     from refkp.systems.multiview.reading.layout import calibration_of, videos_of
 
     videos = videos_of(options.session, run.data["cameras"])
     if not videos:
-        names = ", ".join(run.data["cameras"])
-        fail(
-            _COMMAND,
-            "session",
-            f"a folder with videos of {names}",
-            str(options.session),
-            "Or name them: --video.",
-        )
+        rule = f"a folder with videos of {', '.join(run.data['cameras'])}"
+        fail(_COMMAND, "session", rule, str(options.session), "Or name them: --video.")
     own = calibration_of(options.session) if run.calibrated_share else None
     return videos, options.calibration or own
-
-
-def _named(videos: list[str]) -> dict[str, Path]:
-    pairs = [text.partition("=") for text in videos]
-    for name, equals, file in pairs:
-        if not (name and equals and file):
-            fail(_COMMAND, "video", "NAME=FILE, the name of a camera of the run", repr(name + equals + file))
-    return {name: Path(file) for name, _, file in pairs}
 
 
 def _mode(run: TrainedRun, known: Calibration | None) -> str:

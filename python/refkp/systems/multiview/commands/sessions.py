@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,34 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add("--labels", metavar="GLOB", help="names of the label files, where a view has several")
     add("--track", metavar="NAME", help="which animal, where there are several")
     add("--leave_out", nargs="+", default=[], metavar="VIEW", help="views not to read, by name")
+
+
+def named_files(command: str, argument: str, texts: Sequence[str]) -> dict[str, Path]:
+    """Files by the names that stand before them: NAME=FILE.
+
+    Raises:
+        ValueError: a text of another form.
+    """
+    pairs = [text.partition("=") for text in texts]
+    for text, parts in zip(texts, pairs, strict=True):
+        if not all(parts):
+            fail(command, argument, "NAME=FILE", repr(text))
+    return {name: Path(file) for name, _, file in pairs}
+
+
+def require_no_session(command: str, out: Path) -> None:
+    """Raise ValueError if `out` is a session: points of its own would be replaced."""
+    from refkp.systems.multiview.reading.layout import is_session
+
+    if out.is_dir() and is_session(out):
+        remedy = "Name a folder of its own."
+        fail(
+            command,
+            "out",
+            "a folder that is no session, whose points would be replaced",
+            repr(str(out)),
+            remedy,
+        )
 
 
 def read_sessions(options: Any) -> list[Recording]:

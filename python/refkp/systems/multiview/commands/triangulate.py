@@ -9,7 +9,7 @@ import numpy as np
 
 from refkp._files import write_json
 from refkp.commands import add_out, output_folder, parsed, parser, table
-from refkp.systems.multiview.commands.sessions import add_session, read_session
+from refkp.systems.multiview.commands.sessions import add_session, read_session, require_no_session
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -25,6 +25,7 @@ _EXAMPLE = f"refkp multiview generate --out session\n{_COMMAND} session --out sp
 def triangulate(argv: list[str]) -> int:
     """Triangulate an animal: points3d.h5 with covariances, reprojections.h5, the errors of every view, pictures."""
     options = parsed(_parser(), argv)
+    require_no_session(_COMMAND, options.out)
     recording = read_session(options, options.session)
 
     from refkp.geometry.triangulation import TriangulationSpec

@@ -1,11 +1,14 @@
 """Made-up sessions: what cameras would see of an animal that walks, in the files that Anipose and SLEAP write.
 
+`generated.json` in such a session says how it was made, and that it may be made again.
+
 Everything is exact but the labels, whose noise, gaps and outliers the spec chooses: reading, checking, calibrating and
 triangulating are judged by the points that were there.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +17,7 @@ import torch
 
 from refkp._checks import fail
 from refkp._extras import named_extras
-from refkp._files import whole_file, whole_folder
+from refkp._files import whole_file, whole_folder, write_json
 from refkp.geometry.rig import Rig
 from refkp.systems.multiview.body.model import Body
 from refkp.systems.multiview.body.posing import BodyPose, JointsOnly
@@ -30,6 +33,8 @@ with named_extras():
     import h5py
 
 FPS = 30.0
+#: What a made-up session is known by.
+GENERATED = "generated.json"
 
 
 class MadeUpSession(NamedTuple):
@@ -68,11 +73,25 @@ def make_session(spec: SessionSpec, seed: int = 0) -> MadeUpSession:
 
 
 def generate_session(folder: Path | str, spec: SessionSpec, seed: int = 0) -> MadeUpSession:
-    """Write a session: `calibration.toml`, `points3d.h5`, and a folder with labels and a video for each view."""
+    """Write a session: `calibration.toml`, `points3d.h5`, and a folder with labels and a video for each view.
+
+    Raises:
+        ValueError: the folder holds something that this function did not write.
+    """
+    _require_own(Path(folder))
     session = make_session(spec, seed)
     with whole_folder(folder) as unfinished:
         write_session(unfinished, session, spec)
+        write_json(unfinished / GENERATED, {"spec": asdict(spec), "seed": seed})
     return session
+
+
+def _require_own(folder: Path) -> None:
+    """A folder is replaced as a whole, so it must not be another's."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / GENERATED).is_file():
+        names = ", ".join(sorted(path.name for path in folder.iterdir())[:5])
+        rule = f"a new folder, or a made-up session to replace, one with {GENERATED}"
+        fail("generate_session", "folder", rule, f"{str(folder)!r} with {names}", "Give another.")
 
 
 def write_session(folder: Path, session: MadeUpSession, spec: SessionSpec) -> None:

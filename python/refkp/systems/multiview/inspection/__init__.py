@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,9 @@ from refkp.systems.multiview.inspection.files import (
 from refkp.systems.multiview.inspection.findings import OF_ONE_CAMERA, Finding
 from refkp.systems.multiview.inspection.units import inspect_units
 from refkp.systems.multiview.session import Observations, Recording, chosen_track, observations
+
+#: Of single labels, which says nothing of a view.
+_OF_LABELS = "joints exchanged"
 
 #: A view whose error is so many times the median of the others stands out.
 _STANDS_OUT = 5.0
@@ -72,16 +76,21 @@ def inspect_recording(recording: Recording, track: str | None = None) -> Inspect
         part = seen.select([recording.view_names.index(name) for name in cameras.names])
         rig = cameras.rig.to(torch.float64)
         evidence = gathered(part, rig, cameras.sizes)
+        against: list[Finding] = []
         if len(evidence.chosen):
-            findings += inspect_consistency(evidence, cameras.names, recording.joints).findings
+            against = inspect_consistency(evidence, cameras.names, recording.joints).findings
+            told = {(one.kind, one.where) for one in findings}
+            findings += [one for one in against if (one.kind, one.where) not in told]
         parts = torch.from_numpy(part.xy).transpose(1, 2).split(FRAMES_AT_A_TIME)
         points = torch.cat([triangulate(frames, rig).points for frames in parts]).numpy()
         ours = reprojection_errors(cameras.names, part, points, rig)
         if recording.points is not None:
             there = at_frames(recording.points, seen.frames, animal)
             given = reprojection_errors(cameras.names, part, there, rig)
-            findings += _standing_out(given, findings)
-        findings += inspect_units(recording, seen.frames, points, animal)
+            findings += _standing_out(given, against)
+        # Views that do not fit each other tell no lengths.
+        measured = points if all(one.kind == _OF_LABELS for one in against) else np.full_like(points, np.nan)
+        findings += inspect_units(recording, seen.frames, measured, animal)
     return Inspection(
         recording, recording.tracks[animal], seen, videos, cameras, given, ours, points, findings
     )
@@ -94,16 +103,16 @@ def _comparable(recording: Recording, findings: list[Finding]) -> Calibration | 
     return None if cameras is None else cameras.of([name for name in cameras.names if name not in wrong])
 
 
-def _standing_out(errors: list[ViewErrors], findings: list[Finding]) -> list[Finding]:
-    """Views far from the points that came with the session, unless it was said already that they stand out."""
-    told = " ".join(finding.where for finding in findings if finding.kind == "view stands out")
+def _standing_out(errors: list[ViewErrors], against: list[Finding]) -> list[Finding]:
+    """Views far from the points that came with the session, unless it was said already what is wrong with them."""
+    told = " ".join(finding.where for finding in against if finding.kind != _OF_LABELS)
     result = []
     for row in errors:
         others = [other.median for other in errors if other is not row and np.isfinite(other.median)]
         if (
             len(others) > 1
             and row.median > _STANDS_OUT * float(np.median(others))
-            and row.view not in told.split()
+            and row.view not in re.findall(r"[^\s,]+", told)
         ):
             measured = (
                 f"{row.median:.1f} px from the points of the session, the others {np.median(others):.1f} px"

@@ -23,8 +23,12 @@ _OTHER_JOINT = 0.5
 #: and two are exchanged if that is so in this share of the frames, and so many.
 _MIN_SHARE, _MIN_FRAMES = 0.05, 3
 
-#: A label is at another joint's projection if it is as near as this, in units of how well the other views agree.
+#: A label is at another joint's projection if it is as near as this, in units of how well the other views agree, and
+#: of a pixel at least: two views agree along their common rays on anything.
 _NEAR = 5.0
+
+#: So many pairs that are exchanged throughout are an order of the nodes.
+_MANY_PAIRS = 7
 
 #: How much larger than usual errors must be before they say anything of joints.
 _UNUSUAL = 6.0
@@ -68,8 +72,9 @@ def _in_view(
     points = triangulated(evidence, others, labels)
     shape = (len(evidence.chosen), len(joints), 2)
     distance = torch.cdist(labels[:, view].reshape(shape), _projected(evidence, points, view).reshape(shape))
-    moved = _moved(distance, _NEAR * disagreement(point_errors(evidence, others)))
-    if any(moved.get(other) != joint for joint, other in moved.items()):
+    moved = _moved(distance, _NEAR * max(1.0, disagreement(point_errors(evidence, others))))
+    pairs = [(a, b) for a, b in moved.items() if a < b and moved.get(b) == a]
+    if 2 * len(pairs) < len(moved) or len(pairs) >= _MANY_PAIRS:
         listed = ", ".join(f"{joints[a]} is {joints[b]}" for a, b in list(moved.items())[:4])
         finding = Finding(
             "nodes in another order",
@@ -79,8 +84,8 @@ def _in_view(
         )
         return _Exchanged(view, float(len(moved)), [finding])
     findings, weight = [], 0.0
-    typical = float(distance.diagonal(dim1=1, dim2=2).nanmedian())
-    for a, b in itertools.combinations(range(len(joints)), 2):
+    typical = _typical(distance, pairs)
+    for a, b in pairs or itertools.combinations(range(len(joints)), 2):
         share, frames = _share_exchanged(distance, a, b, typical)
         if share >= _MIN_SHARE and frames >= _MIN_FRAMES:
             measured = f"{joints[a]} and {joints[b]} are exchanged in {share:.0%} of the frames"
@@ -89,6 +94,14 @@ def _in_view(
             )
             weight += share
     return _Exchanged(view, weight, findings)
+
+
+def _typical(distance: Tensor, pairs: Sequence[tuple[int, int]]) -> float:
+    """The median distance [f,J,J] of labels from where they belong, with pairs of joints put back."""
+    order = list(range(distance.shape[1]))
+    for a, b in pairs:
+        order[a], order[b] = b, a
+    return float(distance[:, range(len(order)), order].nanmedian())
 
 
 def _projected(evidence: Evidence, points: Tensor, view: int) -> Tensor:

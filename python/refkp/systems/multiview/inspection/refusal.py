@@ -55,8 +55,10 @@ def refuse_broken(
     refused = [finding for finding in kept if finding.kind in kinds]
     if refused:
         remedy = _REMEDY
-        if all(finding.kind in DOUBTFUL_CAMERAS for finding in refused):
-            remedy += " Cameras named with --calibration are used in spite of it."
+        if any(finding.kind in DOUBTFUL_CAMERAS for finding in refused):
+            remedy += (
+                " What labels alone say against cameras that are named with --calibration stops nothing."
+            )
         fail("preprocess", session, "a session whose cameras and videos can be used", _told(refused), remedy)
     return kept
 

@@ -86,7 +86,14 @@ def _kept(folder: Path, files: list[ViewFiles], leave_out: Sequence[str]) -> lis
 
 
 def _read_labels(view: ViewFiles) -> FileLabels:
-    labels = _read_file(view)
+    try:
+        labels = _read_file(view)
+    except ValueError as error:
+        raise ValueError(f"{error} Or read the others alone: --leave_out {view.name}.") from error
+    infinite = np.isinf(labels.labels.xy).any((1, 2, 3))
+    if infinite.any():
+        frame, rule = labels.labels.frames[infinite][0], "of finite points, NaN where one is missing"
+        fail("read_recording", str(view.labels), rule, f"infinity in frame {frame}", "Write it again.")
     twice = [name for name, count in Counter(labels.joints).items() if count > 1]
     if twice or not all(name.strip() for name in labels.joints):
         got = f"{', '.join(twice)} twice" if twice else "one without a name"

@@ -56,12 +56,12 @@ def is_table(path: Path) -> bool:
 
 
 def _first_line(path: Path) -> str:
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         return file.readline(_LONG_LINE).strip()
 
 
 def _read_csv(path: Path) -> _Table:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
     headers: dict[str, list[str]] = {}
     while rows and rows[0][0].strip() in _LEVELS:
@@ -121,7 +121,8 @@ def _labels(path: Path, table: _Table) -> FileLabels:
     frames = np.array([_frame_number(path, row) for row in table.rows], dtype=np.int64)
     if len(np.unique(frames)) < len(frames):
         twice = np.flatnonzero(np.bincount(frames) > 1)[0]
-        fail("read_table", str(path), "of one row for each frame", f"frame {twice} twice")
+        remedy = "The frame of a picture is the last number in its name."
+        fail("read_table", str(path), "of one row for each frame", f"frame {twice} twice", remedy)
     order = np.argsort(frames)
     shape = (len(frames), len(tracks), len(joints))
     planes = {name: np.full(shape, np.nan) for name in ("x", "y", "likelihood")}
@@ -130,13 +131,14 @@ def _labels(path: Path, table: _Table) -> FileLabels:
             place = tracks.index(column.individual), joints.index(column.joint)
             planes[column.coordinate][:, place[0], place[1]] = table.values[order, index]
     xy = np.stack((planes["x"], planes["y"]), -1)
-    one = np.isfinite(xy).sum(-1) == 1
+    one = np.isnan(xy).sum(-1) == 1
     if one.any():
-        joint = joints[np.argwhere(one)[0][2]]
-        fail("read_table", str(path), "of points with x and y", f"{joint} with one of them")
-    kept = np.isfinite(xy).all(-1).any((1, 2))
+        row, _, joint = np.argwhere(one)[0]
+        got = f"{joints[joint]} with one of them in frame {frames[order][row]}"
+        fail("read_table", str(path), "of points with x and y", got, "Write both, or neither.")
+    kept = ~np.isnan(xy).any(-1).all((1, 2))
     if not kept.any():
-        fail("read_table", str(path), "with at least one point", "none")
+        fail("read_table", str(path), "with a point in some frame", "none")
     by_user = np.full(shape[:2], not any(column.coordinate == "likelihood" for column in table.columns))
     labels = Labels(frames[order][kept], xy[kept] + PIXEL_CENTRE, planes["likelihood"][kept], by_user[kept])
     return FileLabels(labels, joints, tracks, ())
@@ -145,6 +147,8 @@ def _labels(path: Path, table: _Table) -> FileLabels:
 def _frame_number(path: Path, row: str) -> int:
     """The number of a row, or the last one in the name of its picture."""
     numbers: Sequence[str] = re.findall(r"\d+", PureWindowsPath(row).stem)
+    if row.strip().startswith("-"):
+        numbers = ()
     if not numbers:
         fail(
             "read_table",

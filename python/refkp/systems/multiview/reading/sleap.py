@@ -131,9 +131,9 @@ def _analysis(path: Path, file: h5py.File) -> FileLabels:
     tracks = tracks if len(tracks) == len(xy) else tuple(f"track_{index}" for index in range(len(xy)))
     scores = file["point_scores"][()] if "point_scores" in file else np.full(xy[:, 0].shape, np.nan)
     xy, scores = np.transpose(xy, (3, 0, 2, 1)), np.transpose(np.asarray(scores, dtype=float), (2, 0, 1))
-    frames = np.flatnonzero(np.isfinite(xy).all(-1).any((1, 2)))
+    frames = np.flatnonzero(~np.isnan(xy).any(-1).all((1, 2)))
     if not len(frames):
-        fail("read_analysis", str(path), "with at least one point", "none")
+        fail("read_analysis", str(path), "with a point in some frame", "none")
     edges = [
         (joints[a], joints[b]) for a, b in np.asarray(file["edge_inds"][()], dtype=int)
     ] if "edge_inds" in file else []  # fmt: skip

@@ -199,7 +199,8 @@ def check_scene(scene: Scene, where: str, centres: Mapping[int, Tensor]) -> Scen
             continue
         if distance <= 0:
             got = instance.cam_from_obj[:3, 3].tolist()
-            raise ValueError(f"{place}: by `cam_t_m2c` {got} the object is not in front of the camera.")
+            told = f"by `cam_t_m2c` {got} and models_info.json the object is not in front of the camera"
+            raise ValueError(f"{place}: {told}.")
         if scene.depth is not None:
             _check_unit(scene.depth[instance.mask], distance, place)
     return scene
@@ -243,6 +244,6 @@ def _check_unit(depth: Tensor, distance: float, where: str) -> None:
     if not 1 / PLAUSIBLE_DEPTH_FACTOR <= ratio <= PLAUSIBLE_DEPTH_FACTOR:
         raise ValueError(
             f"{where}: the median depth {float(known.median()):g} mm does not fit the pose, whose object is "
-            f"{distance:g} mm away. Poses must be in millimetres, not metres (a factor of 1000), and so must the models "
-            "(models_info.json) and depth times `depth_scale`; correct the one that is not."
+            f"{distance:g} mm away. Poses must be in millimetres, not metres (a factor of 1000), and so must the "
+            "models (models_info.json) and depth times `depth_scale`; correct the one that is not."
         )
