@@ -59,6 +59,7 @@ def test_batches_of_training_and_held_out_blocks(path: Path) -> None:
         "crop": "whole",
         "undistorted": True,
         "image_size": SIZE,
+        "split": {"rule": "time", "fraction": 0.25, "gap": 1, "seed": 0},
     }
 
 
