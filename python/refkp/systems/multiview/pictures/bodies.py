@@ -55,7 +55,7 @@ def fit_figures(
     pictures = [shown_picture(view, int(found.motion.frames[best])) for view in views.views]
     seen = observations(views, chosen_track(views, track))
     figure = view_axes(with_labels(views, seen, int(found.motion.frames[best]), pictures))
-    projected = rig.project(torch.cat((posed.vertices[best], posed.joints[best])))
+    projected = rig.project(torch.cat((posed.vertices[0], posed.joints[0])))
     uv, depth = (part.transpose(0, 1).numpy() for part in (projected.uv, projected.depth))
     for axis, *seen_there in zip(figure.axes, uv, depth, found.uv[best].numpy(), strict=True):
         draw_body(axis, body.faces.numpy(), *seen_there)
