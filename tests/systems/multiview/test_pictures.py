@@ -10,6 +10,7 @@ import torch
 
 pytest.importorskip("matplotlib", reason="needs the extra `viz`")
 pytest.importorskip("cv2", reason="needs the extra `multiview`")
+pytest.importorskip("PIL", reason="needs the extra `multiview`")
 pytest.importorskip("h5py", reason="needs the extra `multiview`")
 pytest.importorskip("embreex", reason="needs the extra `multiview`")
 pytest.importorskip("trimesh", reason="needs the extra `multiview`")
