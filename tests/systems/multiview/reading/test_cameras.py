@@ -144,3 +144,11 @@ def test_other_cameras_of_colmap_are_refused(cameras: str, message: str, tmp_pat
 )
 def test_a_view_finds_its_camera(view: str, cameras: tuple[str, ...], index: int | None) -> None:
     assert matching_name(view, cameras) == index
+
+
+def test_one_half_of_a_text_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cameras.txt").write_text("1 PINHOLE 64 48 50 50 32 24\n")
+    with pytest.raises(
+        ValueError, match=r"images\.txt` must be there, beside cameras\.txt; got no such file"
+    ):
+        read_calibration(tmp_path)

@@ -37,7 +37,8 @@ def _read_toml(path: Path) -> Calibration:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        fail("read_calibration", str(path), "a TOML file of Anipose", f"{error}")
+        rule = "a TOML file of Anipose, or a folder with COLMAP's cameras.txt and images.txt"
+        fail("read_calibration", str(path), rule, f"{error}")
     cameras = {key: table for key, table in tables.items() if key != "metadata"}
     if not cameras or not all(isinstance(table, dict) for table in cameras.values()):
         rule = "a TOML file with a table for each camera, as Anipose writes it"

@@ -71,6 +71,9 @@ def read_colmap(folder: Path) -> Calibration:
 
 def _images(path: Path) -> list[list[str]]:
     """The lines of the pictures; each is followed by one of points, which may be empty."""
+    if not path.is_file():
+        remedy = "Write COLMAP's model as text: both files belong together."
+        fail("read_calibration", str(path), "there, beside cameras.txt", "no such file", remedy)
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     images = [line.split(maxsplit=9) for line in lines[::2] if line.strip()]
     if not images or any(len(fields) != 10 for fields in images):
