@@ -10,6 +10,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+#: The fields of samples and batches that have a part for each view.
+VIEW_FIELDS = (
+    *("images", "view_mask", "camera_indices", "keypoints", "visibility"),
+    *("K", "R", "t", "crop_affine"),
+)
+
 
 class MultiviewSample(NamedTuple):
     """One instant in n views."""

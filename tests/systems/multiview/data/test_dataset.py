@@ -15,7 +15,7 @@ pytest.importorskip("cv2", reason="needs the extra `multiview`")
 pytest.importorskip("PIL", reason="needs the extra `multiview`")
 
 from refkp.geometry.cameras import project
-from refkp.systems.multiview.batch import MultiviewSample
+from refkp.systems.multiview.batch import VIEW_FIELDS, MultiviewSample
 from refkp.systems.multiview.body.species import quadruped
 from refkp.systems.multiview.data.augmentation import ViewAugmentation
 from refkp.systems.multiview.data.dataset import MultiviewDataset
@@ -25,17 +25,6 @@ from tests.systems.multiview.stored import SIZE, SPEC, write_store
 
 JOINTS = quadruped().joint_names
 
-VIEW_FIELDS = (
-    "images",
-    "view_mask",
-    "camera_indices",
-    "keypoints",
-    "visibility",
-    "K",
-    "R",
-    "t",
-    "crop_affine",
-)
 TENSORS = (*VIEW_FIELDS, "points", "global_rot", "joint_rot", "trans", "betas")
 
 

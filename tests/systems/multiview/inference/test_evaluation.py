@@ -16,7 +16,7 @@ pytest.importorskip("h5py", reason="needs the extra `multiview`")
 pytest.importorskip("transformers", reason="needs the extra `multiview`")
 
 from refkp.geometry.rotations import rotation_angle_between
-from refkp.systems.multiview.batch import MultiviewBatch
+from refkp.systems.multiview.batch import VIEW_FIELDS, MultiviewBatch
 from refkp.systems.multiview.body.species import species_body
 from refkp.systems.multiview.data.collation import collate
 from refkp.systems.multiview.data.dataset import MultiviewDataset
@@ -95,18 +95,7 @@ def test_errors_belong_to_their_cameras_and_crops(batches: list[MultiviewBatch])
     half = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.25, 0.0]])
     batch = batch._replace(crop_affine=half.expand_as(batch.crop_affine))
     order = torch.tensor([2, 1, 0])
-    fields = (
-        "images",
-        "view_mask",
-        "camera_indices",
-        "keypoints",
-        "visibility",
-        "K",
-        "R",
-        "t",
-        "crop_affine",
-    )
-    turned = batch._replace(**{name: getattr(batch, name)[:, order] for name in fields})
+    turned = batch._replace(**{name: getattr(batch, name)[:, order] for name in VIEW_FIELDS})
     turned.view_mask[:, 1] = False
     told = []
     for shown in (batch, turned):

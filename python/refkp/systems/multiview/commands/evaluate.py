@@ -120,8 +120,7 @@ def _tell(rows: list[Judged], cameras: list[str], joints: tuple[str, ...]) -> No
 
 
 def _write(folder: Path, rows: list[Judged], run: TrainedRun, shown: MultiviewDataset) -> None:
-    from refkp.systems.multiview.inference.evaluation import PCK_SHARE
-    from refkp.systems.multiview.metrics.points import PIXEL_THRESHOLDS
+    from refkp.systems.multiview.metrics.points import PCK_SHARE, PIXEL_THRESHOLDS
     from refkp.systems.multiview.pictures.samples import estimate_figures, pck_figure
     from refkp.viz.figures import write_figure
 

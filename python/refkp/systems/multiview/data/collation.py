@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refkp.systems.multiview.batch import Known, MultiviewBatch, MultiviewSample
+from refkp.systems.multiview.batch import VIEW_FIELDS, Known, MultiviewBatch, MultiviewSample
 
 #: What stands in slots that pad; NaN elsewhere, so that who forgets the mask sees it.
 _PADDING = {"images": 0, "view_mask": 0, "camera_indices": 0, "visibility": 0}
@@ -23,8 +23,7 @@ def collate(samples: Sequence[MultiviewSample]) -> MultiviewBatch:
     if not samples:
         raise ValueError("collate: `samples` must not be empty.")
     slots = max(len(sample.images) for sample in samples)
-    views = ("images", "view_mask", "camera_indices", "keypoints", "visibility", "K", "R", "t", "crop_affine")
-    of_views = {name: _batched([getattr(s, name) for s in samples], name, slots) for name in views}
+    of_views = {name: _batched([getattr(s, name) for s in samples], name, slots) for name in VIEW_FIELDS}
     labels = ("points", "global_rot", "joint_rot", "trans", "betas")
     of_samples = {name: _batched([getattr(s, name) for s in samples], name, None) for name in labels}
     all_labels = of_views | of_samples

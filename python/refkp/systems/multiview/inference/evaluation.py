@@ -18,6 +18,7 @@ from refkp.systems.multiview.inference.predictor import Prediction, Predictor
 from refkp.systems.multiview.losses.truth import Truth, truth_of
 from refkp.systems.multiview.metrics.cameras import camera_errors
 from refkp.systems.multiview.metrics.points import (
+    PCK_SHARE,
     PIXEL_THRESHOLDS,
     aligned_errors,
     point_errors,
@@ -27,8 +28,6 @@ from refkp.systems.multiview.metrics.points import (
 )
 
 _MM = 1000.0
-#: Share of the picture's side within which a joint counts as found.
-PCK_SHARE = 0.05
 
 
 class Errors(NamedTuple):
@@ -107,10 +106,8 @@ def errors_of(prediction: Prediction, batch: MultiviewBatch, truth: Truth, num_c
             seen & batch.known.crop_affine[..., None],
         )
     off = camera_errors(OpenCVCamera(*through), OpenCVCamera(*truth.cameras))
-    # The camera of the reference view is known by definition.
-    free = truth.has_camera & (truth.cameras.t.abs().sum(-1) > 0) & (cameras is not None)
-    of_cameras = (torch.where(free, part, torch.nan) for part in off)
-    turned, centre, focal = of_cameras
+    told = truth.is_estimated & (cameras is not None)
+    turned, centre, focal = (torch.where(told, part, torch.nan) for part in off)
     by_camera = (
         _by_camera(part, batch.camera_indices, batch.view_mask, num_cameras)
         for part in (pixels, native, turned, _MM * centre, focal)

@@ -28,6 +28,11 @@ class Truth(NamedTuple):
     betas: Tensor | None  # [B,nb]
     has_betas: Tensor  # bool [B]
 
+    @property
+    def is_estimated(self) -> Tensor:
+        """bool [B,V]: known cameras that a model tells; that of the reference view, (1, 0), is none."""
+        return self.has_camera & (self.cameras.t.abs().sum(-1) > 0)
+
 
 def truth_of(batch: MultiviewBatch) -> Truth:
     """The labels of a batch in the frames of its reference views."""

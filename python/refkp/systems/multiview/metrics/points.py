@@ -19,6 +19,8 @@ from refkp.geometry.procrustes import align
 PIXEL_THRESHOLDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0)
 #: The same as parts of the length of the body.
 BODY_THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2)
+#: A joint counts as found within this share of the picture's side, where one number is told.
+PCK_SHARE = 0.05
 PERCENTILES = (75.0, 90.0, 95.0, 99.0)
 
 #: Fewer points than these follow any motion.

@@ -15,7 +15,7 @@ from refkp.systems.multiview.data.collation import collate
 from refkp.systems.multiview.data.dataset import MultiviewDataset
 from refkp.systems.multiview.losses.truth import truth_of
 from refkp.systems.multiview.metrics.points import PIXEL_THRESHOLDS
-from refkp.systems.multiview.model.network import MultiviewModel
+from refkp.systems.multiview.model.network import Cameras, MultiviewModel
 from refkp.systems.multiview.pictures.bodies import draw_body, turntable
 
 with named_extras():
@@ -40,8 +40,8 @@ def estimate_figures(
     batch = collate([dataset[int(place)] for place in places])
     truth, device = truth_of(batch), model.prior.size.device
     shown = (batch.images, batch.view_mask, batch.camera_indices)
-    given = (type(truth.cameras)(*(part.to(device) for part in truth.cameras)), truth.has_camera.to(device))
-    estimate = model(*(part.to(device) for part in shown), *(given if calibrated else ()))
+    given = Cameras(*(part.to(device) for part in truth.cameras)) if calibrated else None
+    estimate = model(*(part.to(device) for part in shown), given, truth.has_camera.to(device))
     pose = estimate.pose.each(Tensor.cpu)
     body = model.body.to("cpu")
     posed = pose_body(body, pose)

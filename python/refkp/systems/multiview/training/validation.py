@@ -9,12 +9,10 @@ from refkp.geometry.cameras import OpenCVCamera
 from refkp.nn.ranks import Mean
 from refkp.systems.multiview.losses.truth import Truth
 from refkp.systems.multiview.metrics.cameras import camera_errors
-from refkp.systems.multiview.metrics.points import aligned_errors, point_errors
+from refkp.systems.multiview.metrics.points import PCK_SHARE, aligned_errors, point_errors
 from refkp.systems.multiview.model.network import Cameras
 
 _MM = 1000.0
-#: A joint counts as found within this share of the picture's side.
-_PCK_SHARE = 0.05
 
 
 def held_out_errors(
@@ -32,16 +30,14 @@ def held_out_errors(
     in_space = _MM * point_errors(joints, truth.points, truth.has_point)
     aligned = _MM * aligned_errors(joints, truth.points, truth.has_point)
     pixels = point_errors(uv, truth.keypoints, truth.visibility > 0)
-    # The camera of the reference view is known by definition.
-    free = truth.has_camera & (truth.cameras.t.abs().sum(-1) > 0)
     errors = camera_errors(OpenCVCamera(*cameras), OpenCVCamera(*truth.cameras))
     return {
         "mpjpe_mm": _mean(in_space),
         "pa_mpjpe_mm": _mean(aligned),
-        "pck": _mean(torch.where(pixels.isnan(), torch.nan, (pixels <= _PCK_SHARE * image_size).double())),
+        "pck": _mean(torch.where(pixels.isnan(), torch.nan, (pixels <= PCK_SHARE * image_size).double())),
         "error_px": _mean(pixels),
-        "camera_deg": Mean.over(errors.rotation_deg, free),
-        "camera_centre_mm": Mean.over(_MM * errors.centre, free),
+        "camera_deg": Mean.over(errors.rotation_deg, truth.is_estimated),
+        "camera_centre_mm": Mean.over(_MM * errors.centre, truth.is_estimated),
     }
 
 
