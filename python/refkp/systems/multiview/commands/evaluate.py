@@ -33,6 +33,7 @@ def evaluate(argv: list[str]) -> int:
     options = parsed(_parser(), argv)
     require_counts(_COMMAND, options, "batch_size")
 
+    from refkp.systems.multiview.data.dataset import MultiviewDataset
     from refkp.systems.multiview.inference.evaluation import evaluate as judge
     from refkp.systems.multiview.training.runs import load_run
 
@@ -42,7 +43,7 @@ def evaluate(argv: list[str]) -> int:
     cameras = len(info.camera_names)
     rows = judge(_batches(shown, options), _predictors(run, shown, options.points), info.size, cameras)
     for views in range(cameras - 1, 0, -1):
-        fewer = run.samples(options.data, held_out=options.part == "held_out", num_views=views)
+        fewer = MultiviewDataset(shown.store, shown.numbers, joint_map=shown.joint_map, num_views=views)
         name = f"model, {views} view{'s' * (views > 1)}"
         rows += judge(_batches(fewer, options), {name: _model(run)}, info.size, cameras)
     _tell(rows, list(info.camera_names), run.model.body.joint_names)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from refkp._checks import fail
 from refkp.systems.multiview.body.files import body_from_fields
-from refkp.systems.multiview.data.dataset import ALL_VIEWS, MultiviewDataset
+from refkp.systems.multiview.data.dataset import MultiviewDataset
 from refkp.systems.multiview.data.splits import split_samples
 from refkp.systems.multiview.model.network import MultiviewModel
 from refkp.systems.multiview.model.spec import MultiviewSpec
@@ -50,15 +50,12 @@ class TrainedRun(NamedTuple):
         """The numbers of cameras, int64 [V]."""
         return torch.tensor([self.data["cameras"].index(name) for name in views])
 
-    def samples(
-        self, path: Path | str, *, held_out: bool = False, num_views: int = ALL_VIEWS
-    ) -> MultiviewDataset:
-        """The samples of a file, with the labels of the joints of the body.
+    def samples(self, path: Path | str, *, held_out: bool = False) -> MultiviewDataset:
+        """The samples of a file in all their views, with the labels of the joints of the body.
 
         Args:
             path: of the file, made as the training set was.
             held_out: those alone that a training on this file held out; False: all.
-            num_views: as of `MultiviewDataset`.
 
         Raises:
             ValueError: another kind of file, or a run that held nothing of its own file out.
@@ -68,7 +65,7 @@ class TrainedRun(NamedTuple):
         mapped = self.data["joint_map"]
         labels = None if mapped is None else torch.tensor(mapped)
         numbers = self._held_out(store) if held_out else None
-        return MultiviewDataset(store, numbers, joint_map=labels, num_views=num_views)
+        return MultiviewDataset(store, numbers, joint_map=labels)
 
     def _held_out(self, store: SampleStore) -> list[int]:
         if self.data["split"] is None:
